@@ -1,0 +1,175 @@
+"""Folders on any file system: a local path, or a URL that pyarrow or fsspec can open.
+
+Everything the system writes goes through `Folder.write`, so that a file appears whole or not at all: on a
+local disk by writing beside it and renaming, on object stores because an upload becomes visible when it ends.
+"""
+
+import os
+import posixpath
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from vae_core.errors import UserError
+
+
+def is_url(path: str) -> bool:
+    """Whether `path` names its own storage (s3://…, gs://…, file://…), rather than this machine's disk."""
+    return "://" in path
+
+
+def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
+    """The file system that holds `path`, and the path inside it.
+
+    Raises:
+        UserError: the URL's scheme is unknown, or its storage cannot be reached with the credentials at hand.
+    """
+    if not is_url(path):
+        return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
+    try:
+        filesystem, inner = pafs.FileSystem.from_uri(path)
+        return filesystem, inner
+    except pa.ArrowInvalid:
+        pass  # a scheme that pyarrow leaves to fsspec
+    except OSError as error:
+        raise UserError(f"cannot open {path}: {error}; check the address and the credentials") from error
+    import fsspec
+
+    try:
+        fsspec_filesystem, inner = fsspec.core.url_to_fs(path)
+    except (ValueError, ImportError, OSError) as error:
+        raise UserError(f"cannot open {path}: {error}; install what serves this scheme or use another") from error
+    return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec_filesystem)), inner
+
+
+class Entry(NamedTuple):
+    """One file below a folder."""
+
+    name: str  # relative to the folder, with forward slashes
+    size: int  # bytes
+
+
+class Folder:
+    """A directory on some file system. It need not exist until something is written into it."""
+
+    def __init__(self, url: str, filesystem: pafs.FileSystem, path: str) -> None:
+        self.url = url
+        self.filesystem = filesystem
+        self.path = path
+
+    @classmethod
+    def at(cls, url: str | os.PathLike[str]) -> "Folder":
+        """The folder at a local path or a URL; see `open_filesystem` for what it raises."""
+        text = os.fspath(url)
+        filesystem, path = open_filesystem(text)
+        return cls(text.rstrip("/") or "/", filesystem, path.rstrip("/") or "/")
+
+    def __repr__(self) -> str:
+        return f"Folder({self.url!r})"
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        # Ships as its address: fsspec's file systems hold sockets and locks.
+        return (Folder.at, (self.url,))
+
+    @property
+    def is_local(self) -> bool:
+        """Whether the folder lies on this machine's disk."""
+        return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def child(self, name: str) -> "Folder":
+        """The folder `name` inside this one."""
+        return Folder(f"{self.url}/{name}", self.filesystem, posixpath.join(self.path, name))
+
+    def file(self, name: str) -> str:
+        """The path of the file `name`, as this folder's file system understands it."""
+        return posixpath.join(self.path, name)
+
+    def has(self, name: str) -> bool:
+        """Whether a file `name` exists here."""
+        return bool(self.filesystem.get_file_info(self.file(name)).type == pafs.FileType.File)
+
+    def entries(self, recursive: bool = False) -> Iterator[Entry]:
+        """The files here, sorted by name; none if the folder does not exist. Hidden files are left out."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+        found = [
+            Entry(info.path.removeprefix(self.path).lstrip("/"), info.size or 0)
+            for info in self.filesystem.get_file_info(selector)
+            if info.type == pafs.FileType.File
+        ]
+        yield from sorted(entry for entry in found if not _is_hidden(entry.name))
+
+    def names(self, recursive: bool = False) -> list[str]:
+        """The names of the files here; see `entries`."""
+        return [entry.name for entry in self.entries(recursive)]
+
+    def subfolders(self) -> list[str]:
+        """The names of the folders directly inside this one, sorted."""
+        selector = pafs.FileSelector(self.path, allow_not_found=True)
+        infos = self.filesystem.get_file_info(selector)
+        names = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
+        return sorted(name for name in names if not _is_hidden(name))
+
+    def read(self, name: str) -> bytes:
+        """The bytes of the file `name`; raises FileNotFoundError if there is none."""
+        with self.filesystem.open_input_file(self.file(name)) as stream:
+            data: bytes = stream.read()
+        return data
+
+    def read_text(self, name: str) -> str:
+        """The file `name` as UTF-8 text."""
+        return self.read(name).decode()
+
+    def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
+        """The Parquet file `name` as a table."""
+        return pq.read_table(self.file(name), columns=columns, filesystem=self.filesystem, partitioning=None)
+
+    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Write the file `name`, which appears complete or not at all; one of that name is replaced."""
+        target = self.file(name)
+        parent, base = posixpath.split(target)
+        if not self.is_local:
+            self.filesystem.create_dir(parent, recursive=True)
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        Path(parent).mkdir(parents=True, exist_ok=True)
+        # Hidden and of a unique name: no reader lists it, and two writers never share it.
+        temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}"
+        try:
+            with temporary.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+
+    def write_text(self, name: str, text: str) -> None:
+        """Write a UTF-8 text file; see `write`."""
+        self.write(name, text.encode())
+
+    def write_table(self, name: str, table: pa.Table, **options: object) -> None:
+        """Write a table as a Parquet file (zstd unless told otherwise); see `write`."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, **{"compression": "zstd", **options})
+        self.write(name, sink.getvalue())
+
+    def delete(self, name: str) -> None:
+        """Delete the file `name` if it exists."""
+        if self.has(name):
+            self.filesystem.delete_file(self.file(name))
+
+    def delete_all(self) -> None:
+        """Delete this folder and everything in it, if it exists."""
+        if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
+            self.filesystem.delete_dir(self.path)
+
+
+def _is_hidden(name: str) -> bool:
+    return any(part.startswith(".") for part in name.split("/"))

@@ -1,0 +1,1 @@
+"""Variational autoencoders: the model, its mathematics and one step of its optimisation."""
