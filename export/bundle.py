@@ -1,0 +1,132 @@
+"""The bundle: a directory of ONNX graphs and what is needed to trust and use them.
+
+manifest.json lists every other file with its SHA-256 and is written last, so a bundle is complete or it is not there.
+Opening one verifies every hash before anything is used.
+"""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from export.storage import Folder
+from vae_core.errors import UserError
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+ENCODER, DECODER, SCORER, LIKELIHOOD = "encoder.onnx", "decoder.onnx", "scorer.onnx", "likelihood.onnx"
+CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
+
+
+class Bundle:
+    """A verified bundle, held in memory."""
+
+    def __init__(self, folder: Folder, manifest_bytes: bytes, files: Mapping[str, bytes]) -> None:
+        self.folder = folder
+        self.manifest: dict[str, Any] = json.loads(manifest_bytes)
+        self.hash = hashlib.sha256(manifest_bytes).hexdigest()
+        """SHA-256 of manifest.json, which holds the hashes of all other files: the identity of the bundle."""
+        self._files = dict(files)
+
+    @classmethod
+    def open(cls, url: str) -> "Bundle":
+        """Read and verify the bundle at a path or URL.
+
+        Raises:
+            UserError: there is no bundle, its format is unknown, or a file is missing or differs from its hash.
+        """
+        folder = Folder.at(url)
+        try:
+            manifest_bytes = folder.read(MANIFEST)
+        except (FileNotFoundError, OSError) as error:
+            raise UserError(
+                f"{url} is no bundle: it has no {MANIFEST}; give a directory made by `vae export`"
+            ) from error
+        try:
+            manifest = json.loads(manifest_bytes)
+            format_found, listed = manifest["format"], manifest["files"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{url}/{MANIFEST} is damaged: {error!r}; copy or export the bundle again") from error
+        if format_found != FORMAT:
+            raise UserError(f"{url} is a bundle of format {format_found}, this version reads {FORMAT}; export it again")
+        files = {}
+        for name, expected in listed.items():
+            try:
+                files[name] = folder.read(name)
+            except (FileNotFoundError, OSError) as error:
+                raise UserError(f"{url}/{name} is missing; copy or export the bundle again") from error
+            if hashlib.sha256(files[name]).hexdigest() != expected["sha256"]:
+                raise UserError(f"{url}/{name} is not what was exported (its SHA-256 differs); copy or export it again")
+        return cls(folder, manifest_bytes, files)
+
+    def read(self, name: str) -> bytes:
+        """The content of one file, as it was verified."""
+        return self._files[name]
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images."""
+        channels, height, width = self.manifest["image"]["shape"]
+        return channels, height, width
+
+    @property
+    def latent_dim(self) -> int:
+        """D, the number of latent variables."""
+        return int(self.manifest["model"]["latent_dim"])
+
+    @cached_property
+    def calibration(self) -> pa.Table:
+        """The calibration images' scores (ascending), statistics and pictures."""
+        return pq.read_table(io.BytesIO(self.read(CALIBRATION)))
+
+    @cached_property
+    def calibration_scores(self) -> npt.NDArray[np.float32]:
+        """The calibration images' outlier scores, ascending, [n]."""
+        scores: npt.NDArray[np.float32] = self.calibration["outlier_score"].to_numpy()
+        return scores
+
+    @cached_property
+    def probe(self) -> dict[str, npt.NDArray[Any]]:
+        """The probe batch and its expected outputs."""
+        with np.load(io.BytesIO(self.read(PROBE)), allow_pickle=False) as arrays:
+            return {name: arrays[name] for name in arrays.files}
+
+    @property
+    def examples(self) -> npt.NDArray[np.uint8]:
+        """Held-out in-distribution images at full size, uint8 [M,C,H,W]: the real part of the probe batch."""
+        images: npt.NDArray[np.uint8] = self.probe["image"][: self.manifest["probe"]["real_images"]]
+        return images
+
+
+def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str, bytes]) -> Bundle:
+    """Write a bundle; the manifest, completed with the files' sizes and hashes, comes last.
+
+    Raises:
+        UserError: the folder holds a bundle already, or files that are no bundle's.
+    """
+    refuse_occupied(folder)
+    hashes = {
+        name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
+    }
+    text = json.dumps({"format": FORMAT, **manifest, "files": hashes}, indent=2) + "\n"
+    for name, content in files.items():
+        folder.write(name, content)
+    folder.write_text(MANIFEST, text)
+    return Bundle(folder, text.encode(), files)
+
+
+def refuse_occupied(folder: Folder) -> None:
+    """Raise a UserError unless a bundle may be written to `folder`: it is absent, empty or half a bundle."""
+    names = set(folder.names())
+    if MANIFEST in names:
+        raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
+    known = {ENCODER, DECODER, SCORER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD}
+    if strangers := sorted((names - known) | set(folder.subfolders())):
+        raise UserError(f"{folder.url} holds other files ({strangers[0]}); give an empty or new directory")

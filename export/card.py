@@ -1,0 +1,106 @@
+"""The bundle's README.md: a model card made from the manifest, and what each graph's inputs and outputs mean."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# name → (meaning, unit)
+MEANINGS: dict[str, tuple[str, str]] = {
+    "z": ("latent vectors; drawn from N(0, I) they decode to new images", "1"),
+    "mean": ("mean of the approximate posterior q(z|x)", "1"),
+    "log_variance": ("log of the variances of q(z|x)", "1"),
+    "image": ("images, channels first; RGB order", "grey levels 0 to 255"),
+    "location": ("location of p(x|z) per pixel", "grey levels (discretised-logistic) or 1/255 of them (gaussian)"),
+    "log_scale": ("log of the scale of p(x|z) per pixel", "of the same unit as location"),
+    "logits": ("logit of p(x|z)'s parameter per pixel", "1"),
+    "reconstruction": ("log p(x|z) at z = mean of q(z|x)", "nats per image"),
+    "kl": ("KL(q(z|x) ‖ p(z))", "nats per image"),
+    "log_error": ("log of the mean squared error of the reconstruction", "log grey levels²"),
+    "log_relative_error": ("log of the squared error over the image's own squared gradients", "1"),
+    "log_mean_norm": ("log of the squared norm of the mean of q(z|x)", "1"),
+    "mean_log_variance": ("mean over the latent variables of log_variance", "1"),
+    "outlier_score": (
+        "Mahalanobis distance of the statistics from those of in-distribution images",
+        "1, higher is more outlying",
+    ),
+    "p_value": ("conformal p-value: (1 + calibration scores at least as high) / (n + 1)", "1"),
+    "elbo": ("evidence lower bound at K fixed draws of z", "nats per image, higher is likelier"),
+    "log_px": (
+        "importance-weighted estimate of log p(x) from K fixed draws of z",
+        "nats per image, higher is likelier",
+    ),
+    "effective_samples": ("effective sample size of that estimate; near 1, distrust it", "samples"),
+}
+
+_KINDS = {
+    "mass": "an exact likelihood of 8-bit images: bits per dimension are meaningful",
+    "density": "a density of pixels scaled to [0, 1]",
+    "score": "not a likelihood of grey pixels, only a score",
+}
+
+
+def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """The model card as Markdown."""
+    model, image, training = manifest["model"], manifest["image"], manifest["training"]
+    channels, height, width = image["shape"]
+    lines = [
+        "# Variational autoencoder",
+        "",
+        f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {model['latent_dim']} latent "
+        f"variables; likelihood {model['likelihood']}, {_KINDS[manifest['likelihood']['kind']]}.",
+        "",
+        "## Data and training",
+        "",
+        *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
+        f"- calibration: {manifest['calibration']['images']} images, {manifest['calibration']['source']}",
+        *_quality(training.get("history", [])),
+        "",
+        "## Graphs",
+        "",
+        "All take a batch of any size. Normalisation is inside: images go in as uint8.",
+        "",
+    ]
+    for name, interface in manifest["graphs"].items():
+        worst = max(checks[name], key=lambda d: d["relative"] / d["allowed"] if d["output"] != "image" else 0.0)
+        lines += [
+            f"### {name}",
+            "",
+            "| | name | type | shape | meaning | unit |",
+            "|---|---|---|---|---|---|",
+            *(_row("in", value) for value in interface["inputs"]),
+            *(_row("out", value) for value in interface["outputs"]),
+            "",
+            f"Worst difference from PyTorch on the probe batch: {worst['relative']:.1e} relative ({worst['output']}).",
+            "",
+        ]
+    return "\n".join(lines) + _ELSEWHERE
+
+
+def _row(direction: str, value: Mapping[str, Any]) -> str:
+    shape = ", ".join(str(d) for d in value["shape"])
+    return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {value['meaning']} | {value['unit']} |"
+
+
+def _quality(history: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not history:
+        return []
+    best = max(history, key=lambda epoch: epoch["validation_elbo"])
+    lines = [f"- validation ELBO: {best['validation_elbo']:.2f} nats per image (epoch {best['epoch']})"]
+    if (bits := best.get("bits_per_dim")) is not None:
+        lines.append(f"- validation bits per dimension: {bits:.3f}")
+    return lines
+
+
+_ELSEWHERE = """## Run it elsewhere
+
+```python
+import numpy as np, onnxruntime
+
+session = onnxruntime.InferenceSession("scorer.onnx")
+images = np.zeros((1, *session.get_inputs()[0].shape[1:]), dtype=np.uint8)
+outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"image": images})))
+print(outputs["outlier_score"], outputs["p_value"])
+```
+
+`probe.npz` holds a batch of images and the outputs expected for them, so that any runtime can check itself;
+`parity.json` holds the differences that ONNX Runtime showed when the bundle was made.
+"""

@@ -1,0 +1,70 @@
+"""Conversion of a graph's torch module to ONNX."""
+
+import warnings
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+# From 21 on, normalisations become operators that several runtimes lack.
+OPSET = 20
+BATCH = "N"
+
+
+def to_onnx(graph: nn.Module, name: str, input_name: str, example: Tensor, outputs: tuple[str, ...]) -> bytes:
+    """The ONNX model of `graph`, with a dynamic first dimension named N and nothing else dynamic.
+
+    Args:
+        graph: takes one tensor, returns a tuple of tensors, all with the batch first.
+        name: the graph's name in the file.
+        input_name: the name of its input.
+        example: an input of at least two items.
+        outputs: the names of its outputs.
+    """
+    assert len(example) > 1, "a batch of one would be taken for a constant"
+    with warnings.catch_warnings():
+        # The exporter warns about its own internals (deprecated calls, axes named twice); what matters of its
+        # result is asserted below and by the parity check.
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            graph.eval(),
+            (example,),
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=[input_name],
+            output_names=list(outputs),
+            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            external_data=False,
+            optimize=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _tidy(model, name)
+    _check_dimensions(model)
+    onnx.checker.check_model(model)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def _tidy(model: onnx.ModelProto, name: str) -> None:
+    """Drop what tells of the machine that exported it: source paths and stack traces."""
+    graph = model.graph
+    graph.name = name
+    graph.doc_string = ""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    for item in (graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        if hasattr(item, "metadata_props"):
+            del item.metadata_props[:]
+        item.doc_string = ""
+    del model.functions[:]
+    del graph.value_info[:]
+
+
+def _check_dimensions(model: onnx.ModelProto) -> None:
+    """A dimension used in Python arithmetic is frozen without a word: every batch must have stayed dynamic."""
+    for value in (*model.graph.input, *model.graph.output):
+        first, *others = value.type.tensor_type.shape.dim
+        assert first.dim_param == BATCH, f"{value.name}: the batch was frozen at {first.dim_value}"
+        assert all(d.dim_value > 0 for d in others), f"{value.name}: a dimension other than the batch is dynamic"

@@ -1,0 +1,102 @@
+"""The four graphs of a bundle as torch modules: what `convert` turns into ONNX.
+
+Each takes whole images (uint8) or latent vectors and holds its constants as buffers; none has a random node.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from vae_core.estimators import effective_samples, log_mean_exp
+from vae_core.gaussian import standard_normal_log_prob
+from vae_core.model import VAE
+from vae_core.statistics import Normal, Statistics, mahalanobis, statistics
+
+
+class Graph(nn.Module):
+    """A module of one input and several named outputs, all with the batch first."""
+
+    outputs: tuple[str, ...]
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__()
+        self.model = model
+
+
+class EncoderGraph(Graph):
+    """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D]."""
+
+    outputs = ("mean", "log_variance")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        return tuple(self.model.posterior(image))
+
+
+class DecoderGraph(Graph):
+    """z float32 [N,D] → image uint8 [N,C,H,W] (the mean of p(x|z), rounded) and the likelihood's parameters."""
+
+    def __init__(self, model: VAE) -> None:
+        super().__init__(model)
+        self.outputs = ("image", *model.likelihood.parameter_names)
+
+    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        parameters = self.model.decode(z)
+        image = self.model.likelihood.mean(parameters).round().clamp(0, 255).to(torch.uint8)
+        return (image, *parameters.unbind(-4))
+
+
+class ScorerGraph(Graph):
+    """Image → the statistics and outlier_score (higher is more outlying), each [N].
+
+    `calibration.attach` adds the p_value to the converted graph.
+    """
+
+    outputs = (*Statistics._fields, "outlier_score")
+
+    def __init__(self, model: VAE, normal: Normal) -> None:
+        super().__init__(model)
+        self.register_buffer("centre", normal.mean)
+        self.register_buffer("whitening", normal.whitening)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        values, _ = statistics(self.model, image)
+        normal = Normal(self.get_buffer("centre"), self.get_buffer("whitening"))
+        return (*values, mahalanobis(torch.stack(list(values), dim=1), normal))
+
+
+class LikelihoodGraph(Graph):
+    """Image → elbo, log_px and effective_samples, each [N], from K decodes at fixed noise.
+
+    With fixed noise log_px is a deterministic surrogate of the importance-sampling estimate: good for ranking and
+    comparison, not unbiased.
+    """
+
+    outputs = ("elbo", "log_px", "effective_samples")
+
+    def __init__(self, model: VAE, noise: Tensor) -> None:
+        super().__init__(model)
+        self.register_buffer("noise", noise)  # (K, D)
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        noise = self.get_buffer("noise")
+        count, size = noise.shape
+        posterior = self.model.posterior(image)
+        # All K decodes of all N images at once: (N, K, D) → (N·K, D), one encode.
+        z = posterior.mean.unsqueeze(1) + torch.exp(0.5 * posterior.log_variance).unsqueeze(1) * noise
+        raw = self.model.decode(z.reshape(-1, size))
+        level = image.float().unsqueeze(1)  # (N, 1, C, H, W)
+        log_px_z = self.model.likelihood.log_prob(level, raw.reshape(-1, count, *raw.shape[1:]))
+        log_px_z = log_px_z.sum(-1).double().sum((-1, -2)).float()  # (N, K)
+        # log p(z) − log q(z|x) = ½ Σ_d [ε² + log σ² − z²]
+        log_ratio = standard_normal_log_prob(z) - _log_q(noise, posterior.log_variance)
+        log_weights = log_px_z + log_ratio
+        elbo = log_px_z.mean(1) - posterior.kl()
+        return elbo, log_mean_exp(log_weights), effective_samples(log_weights)
+
+
+def _log_q(noise: Tensor, log_variance: Tensor) -> Tensor:
+    """Log q(z|x) at z = μ + σ ⊙ ε, from ε itself: (K, D) and (N, D) → (N, K)."""
+    return standard_normal_log_prob(noise).unsqueeze(0) - 0.5 * log_variance.sum(-1, keepdim=True)

@@ -1,0 +1,104 @@
+"""`Scorer`: a bundle's outlier scores, statistics and likelihoods for images, from Python."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle import DECODER, ENCODER, LIKELIHOOD, SCORER, Bundle
+from export.runtime import Arrays, Provider, Session
+from vae_core.errors import UserError
+
+# Latent vectors that likelihood.onnx decodes at once: beyond this memory grows and speed does not.
+_DECODES_AT_ONCE = 2048
+
+
+class Scorer:
+    """Scores images with a bundle's graphs. One object per thread."""
+
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        *,
+        likelihood: bool = False,
+        threads: int = 1,
+        provider: Provider = "auto",
+        batch_size: int = 128,
+    ) -> None:
+        """Open a bundle for scoring.
+
+        Args:
+            bundle: an opened bundle, or its path or URL.
+            likelihood: also estimate log p(x), which costs K decodes per image.
+            threads: CPU threads inside one run.
+            provider: where to run; `provider` of the object says where it really runs.
+            batch_size: images per run. It changes memory and speed, not scores.
+        """
+        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self._threads, self._wanted, self._batch_size = threads, provider, batch_size
+        self._scorer = self._session(SCORER)
+        self._likelihood = self._session(LIKELIHOOD) if likelihood else None
+        self._encoder: Session | None = None
+        self._decoder: Session | None = None
+        samples = int(self.bundle.manifest["likelihood"]["samples"])
+        self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
+        self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
+        self.provider = self._scorer.provider
+        self.calibration_size = len(self.bundle.calibration_scores)
+
+    def _session(self, name: str) -> Session:
+        return Session(
+            self.bundle.read(name), threads=self._threads, provider=self._wanted, fuse_layout=name == ENCODER
+        )
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of what `score` returns, in order."""
+        names = self._scorer.output_names
+        if self._likelihood is not None:
+            names += self._likelihood.output_names + (("bits_per_dim",) if self._has_bits else ())
+        return names
+
+    def score(self, images: npt.NDArray[np.uint8]) -> Arrays:
+        """The statistics, outlier_score (higher is more outlying) and p_value of each image, float32 [N].
+
+        With `likelihood` also elbo, log_px (nats), effective_samples and, for 8-bit likelihoods, bits_per_dim.
+
+        Args:
+            images: uint8 [N,C,H,W] of the bundle's shape.
+
+        Raises:
+            UserError: the images have another type or shape.
+        """
+        self._check(images)
+        outputs = self._scorer.run_batched(images, self._batch_size)
+        if self._likelihood is not None:
+            outputs |= self._likelihood.run_batched(images, self._likelihood_batch)
+            if self._has_bits:
+                outputs["bits_per_dim"] = outputs["log_px"] * np.float32(-1.0 / (images[0].size * math.log(2.0)))
+        return outputs
+
+    def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The posterior's mean and log-variance of each image, each float32 [N,D]."""
+        self._check(images)
+        if self._encoder is None:
+            self._encoder = self._session(ENCODER)
+        outputs = self._encoder.run_batched(images, self._batch_size)
+        return outputs["mean"], outputs["log_variance"]
+
+    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
+        if self._decoder is None:
+            self._decoder = self._session(DECODER)
+        images: npt.NDArray[np.uint8] = self._decoder.run_batched(z, self._batch_size)["image"]
+        return images
+
+    def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Each image encoded to its posterior mean and decoded again, uint8 [N,C,H,W]."""
+        return self.decode(self.encode(images)[0])
+
+    def _check(self, images: npt.NDArray[np.uint8]) -> None:
+        if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
+            expected = ", ".join(map(str, self.bundle.shape))
+            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
+            raise UserError(f"images are {found}, this bundle takes uint8 [N, {expected}] with N ≥ 1")

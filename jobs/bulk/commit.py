@@ -1,0 +1,65 @@
+"""Parts: the files that a finished unit leaves behind, named from its number."""
+
+import re
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
+
+import pyarrow.parquet as pq
+
+from export.storage import Folder
+from jobs.bulk.contract import Part
+
+ERRORS = "errors"
+FOOTER_READERS = 16
+_PART = re.compile(r"part-(\d{6,})\.parquet")
+
+
+def part_name(number: int) -> str:
+    """The file name of unit `number`'s parts."""
+    return f"part-{number:06d}.parquet"
+
+
+def commit(part: Part, number: int, output: Folder, results: str, options: Mapping[str, object]) -> None:
+    """Write a unit's parts, the errors first: where a result part exists, the unit is done.
+
+    A unit without errors has no error part; one that an earlier attempt left is deleted.
+    """
+    name = part_name(number)
+    if part.errors.num_rows:
+        output.child(ERRORS).write_table(name, part.errors)
+    else:
+        output.child(ERRORS).delete(name)
+    output.child(results).write_table(name, part.results, **options)
+
+
+def finished_units(output: Folder, results: str) -> set[int]:
+    """The numbers of the units that are done."""
+    matches = (_PART.fullmatch(name) for name in output.child(results).names())
+    return {int(match[1]) for match in matches if match}
+
+
+class Tally(NamedTuple):
+    """What the parts of one folder hold, from their footers alone."""
+
+    parts: int
+    rows: int
+    metadata: dict[str, set[str]]  # each of the parts' schema metadata, and the values it has
+
+
+def tally(folder: Folder) -> Tally:
+    """Count the rows of all parts in `folder`, which need not exist."""
+    names = [name for name in folder.names() if _PART.fullmatch(name)]
+    rows, metadata = 0, dict[str, set[str]]()
+
+    def footer(name: str) -> pq.FileMetaData:
+        with folder.filesystem.open_input_file(folder.file(name)) as stream:
+            return pq.read_metadata(stream)
+
+    with ThreadPoolExecutor(FOOTER_READERS) as pool:
+        for found in pool.map(footer, names):
+            rows += found.num_rows
+            for key, value in (found.metadata or {}).items():
+                if not key.startswith(b"ARROW:"):
+                    metadata.setdefault(key.decode(), set()).add(value.decode())
+    return Tally(len(names), rows, metadata)

@@ -1,0 +1,96 @@
+"""The Ray engine: units flow through a pool of actors in Ray Data, and receipts come back.
+
+Images and scores never enter Ray's object store: an actor reads its unit, and writes its parts itself. Ray Data
+brings what a cluster needs around that: a pool that restarts dead actors, retries their units elsewhere, waits
+for an autoscaler, and spreads the work.
+"""
+
+import logging
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from export.storage import Folder
+from jobs.bulk.cluster import Cluster
+from jobs.bulk.contract import JobFailed, Task, U
+from jobs.bulk.salvage import describe
+from jobs.bulk.worker import Receipt, Worker
+
+# A little less than a CPU for an actor: as many actors as CPUs leave room for what Ray runs beside them, so a
+# cluster of two CPUs does not wait for itself.
+CPU_SHARE = 0.9
+# Deaths of actors before they could take a unit (a lost node, a full machine), in a row, until the job gives up.
+_START_DEATHS = 20
+
+
+class UnitActor:
+    """A worker as Ray Data calls it: one row with a pickled unit in, one with its receipt out."""
+
+    def __init__(self, task: Task[Any], output: Folder) -> None:
+        self._worker = Worker(task, output)
+
+    def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
+        """Do the one unit of a batch."""
+        (unit,) = batch["unit"]
+        receipt = self._worker(pickle.loads(unit))
+        return {name: [value] for name, value in receipt._asdict().items()}
+
+
+def default_workers(cluster: Cluster) -> int:
+    """One per GPU where there are any, else one per CPU; one if an autoscaler has yet to bring a node."""
+    return cluster.gpus or cluster.cpus or 1
+
+
+def run_on_ray(
+    task: Task[U], units: Sequence[U], output: Folder, workers: int, cluster: Cluster
+) -> Iterator[Receipt]:
+    """Do `units` on `workers` actors of the connected cluster; yields receipts as units end.
+
+    Raises:
+        JobFailed: the cluster lost what it cannot bring back.
+    """
+    import ray
+    from ray.data import ActorPoolStrategy
+
+    with _quiet_context():
+        items = [{"unit": pickle.dumps(unit)} for unit in units]
+        receipts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
+            UnitActor,
+            fn_constructor_args=(task, output),
+            batch_size=1,
+            compute=ActorPoolStrategy(size=workers),
+            num_cpus=CPU_SHARE,
+            num_gpus=1 if cluster.gpus else 0,
+        )
+        try:
+            for row in receipts.iter_rows():
+                yield Receipt(**row)
+        except ray.exceptions.RayError as error:
+            raise JobFailed(f"the Ray cluster failed: {describe(error)}") from error
+
+
+@contextmanager
+def _quiet_context() -> Iterator[None]:
+    """Ray Data without bars and messages of its own (ours tell the rows), and without a time limit on a unit."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    wanted = {
+        "enable_progress_bars": False,
+        "print_on_execution_start": False,
+        "execution_no_progress_timeout_s": -1,
+        "max_consecutive_actor_init_deaths": _START_DEATHS,
+    }
+    before = {name: getattr(context, name) for name in wanted if hasattr(context, name)}
+    logger = logging.getLogger("ray.data")
+    level = logger.level
+    for name in before:
+        setattr(context, name, wanted[name])
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        for name, value in before.items():
+            setattr(context, name, value)

@@ -1,0 +1,79 @@
+"""Progress of a long step: a bar on a terminal, a plain line now and then anywhere else."""
+
+import sys
+import time
+from types import TracebackType
+from typing import TextIO
+
+from tqdm import tqdm
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Progress:
+    """Counts rows as they are done; a context manager.
+
+    Args:
+        name: what is going on: "score".
+        noun: what is counted, in the plural: "images".
+        total: how many there are in all.
+        done: how many were done before, by an earlier run.
+        stream: where to write; standard error by default.
+    """
+
+    def __init__(self, name: str, noun: str, total: int, done: int = 0, stream: TextIO | None = None) -> None:
+        self._name, self._noun, self._total = name, noun, total
+        self._stream = stream or sys.stderr
+        self._first = self._done = done
+        self._errors = 0
+        self._began = self._line_at = time.monotonic()
+        self._bar = None
+        if self._stream.isatty():
+            unit = f" {noun}"
+            self._bar = tqdm(
+                total=total, initial=done, desc=name, unit=unit, unit_scale=True, dynamic_ncols=True, file=self._stream
+            )
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        elif self._done > self._first and kind is None:
+            self._line()
+
+    def note(self, message: str) -> None:
+        """Say something, without tearing the bar."""
+        if self._bar is not None:
+            self._bar.write(message, file=self._stream)
+        else:
+            print(message, file=self._stream, flush=True)
+
+    def restart_clock(self) -> None:
+        """Let the rate count from now: what came before was start-up."""
+        self._began = time.monotonic()
+        if self._bar is not None:
+            self._bar.unpause()
+
+    def add(self, rows: int, errors: int = 0) -> None:
+        """Count rows that are done, and how many of them were errors."""
+        self._done += rows
+        self._errors += errors
+        if self._bar is not None:
+            if self._errors:
+                self._bar.set_postfix(errors=self._errors, refresh=False)
+            self._bar.update(rows)
+        elif time.monotonic() - self._line_at >= SECONDS_BETWEEN_LINES and self._done < self._total:
+            self._line()
+
+    def _line(self) -> None:
+        self._line_at = time.monotonic()
+        rate = (self._done - self._first) / max(self._line_at - self._began, 1e-3)
+        share = self._done / self._total if self._total else 1.0
+        text = f"{self._name}: {self._done:,} of {self._total:,} {self._noun} ({share:.0%}), {rate:,.0f}/s"
+        if self._errors:
+            text += f", {self._errors:,} errors"
+        print(text, file=self._stream, flush=True)

@@ -1,0 +1,149 @@
+"""Run a bulk job: plan, map on an engine, commit; and end it with its summary."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import Any, NamedTuple
+
+from export.storage import Folder
+from jobs.bulk.attempts import ATTEMPTS
+from jobs.bulk.cluster import connect
+from jobs.bulk.commit import finished_units
+from jobs.bulk.contract import JobFailed, Task, U
+from jobs.bulk.local import cores, run_local
+from jobs.bulk.on_ray import default_workers, run_on_ray
+from jobs.bulk.options import BulkOptions, EngineName
+from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
+from jobs.bulk.progress import Progress
+from jobs.bulk.shared import require_shared
+from jobs.bulk.worker import Receipt
+
+
+class Totals(NamedTuple):
+    """What one run of a job did. A run that resumes does a part of the job."""
+
+    engine: str  # "ray" or "local"
+    workers: int
+    units: int  # that this run did
+    rows: int  # of input, that this run did
+    results: int
+    errors: int
+    startup_seconds: float  # until the first unit began
+    seconds: float  # from then to the end
+    summary: dict[str, Any] | None = None  # of the job, if it was finished before this run: which then did nothing
+
+    @property
+    def rows_per_second(self) -> float:
+        """The rate after start-up."""
+        return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+
+def run(
+    task: Task[U],
+    units: Sequence[U],
+    output: Folder,
+    *,
+    engine: EngineName = "auto",
+    address: str | None = None,
+    workers: int | None = None,
+    reads: Sequence[str] = (),
+) -> Totals:
+    """Do every unit that `output` has no parts of yet.
+
+    Args:
+        task: the work.
+        units: the plan: numbered, the same for the same input.
+        output: the job's directory: empty, or the same job's from before.
+        engine, address, workers: see `BulkOptions`.
+        reads: paths or URLs of some files that the workers read, to find out whether every node has them.
+
+    Returns:
+        What was done. With `summary`, the job was finished already and nothing was touched.
+
+    Raises:
+        UserError: the output holds something else, or the workers of the cluster cannot share the storage.
+        JobFailed: the job cannot go on; what is finished stays.
+    """
+    options = BulkOptions(engine=engine, address=address, workers=workers)
+    plan = make_plan(task.kind, task.identity(), units)
+    resumes = check_output(output, plan)
+    uses_ray = _uses_ray(options)
+    if resumes and output.has(SUMMARY):
+        summary = json.loads(output.read_text(SUMMARY))
+        return Totals("ray" if uses_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
+    finished = finished_units(output, task.results) if resumes else set()
+    todo = [unit for unit in units if unit.number not in finished]
+    began = time.monotonic()
+    with _engine(options, uses_ray, task, todo, output, reads) as (chosen_workers, receipts):
+        if not resumes:
+            output.write_text(PLAN, plan.to_json())
+        done = sum(unit.rows for unit in units if unit.number in finished)
+        with Progress(task.kind, task.noun, plan.rows, done) as progress:
+            if finished:
+                progress.note(f"{task.kind}: {len(finished):,} of {len(units):,} units are done already; going on")
+            totals = _collect(receipts, progress, began)
+    left = {unit.number for unit in units} - finished_units(output, task.results)
+    if left:
+        raise JobFailed(f"{len(left)} units did not arrive in {output.url}, the first is {min(left)}; run it again")
+    return totals._replace(engine="ray" if uses_ray else "local", workers=chosen_workers)
+
+
+def finish(output: Folder, summary: dict[str, Any]) -> None:
+    """End a job: drop the attempts' markers, and write its summary, the file that says that all is there."""
+    output.child(ATTEMPTS).delete_all()
+    output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
+
+
+def _uses_ray(options: BulkOptions) -> bool:
+    if options.engine != "auto":
+        return options.engine == "ray"
+    if options.address or os.environ.get("RAY_ADDRESS"):
+        return True
+    ray = sys.modules.get("ray")  # a caller that has connected already, such as a notebook on a cluster
+    return ray is not None and bool(ray.is_initialized())
+
+
+@contextmanager
+def _engine(
+    options: BulkOptions, uses_ray: bool, task: Task[U], todo: Sequence[U], output: Folder, reads: Sequence[str]
+) -> Iterator[tuple[int, Iterator[Receipt]]]:
+    """The number of workers, and the receipts of `todo` as an iterator that starts the work."""
+    if not todo:
+        yield 0, iter(())
+    elif uses_ray:
+        print(f"{task.kind}: starting on Ray", file=sys.stderr, flush=True)
+        with connect(options.address, options.workers) as cluster:
+            require_shared(output, reads)
+            workers = min(options.workers or default_workers(cluster), len(todo))
+            with closing(_generator(run_on_ray(task, todo, output, workers, cluster))) as receipts:
+                yield workers, receipts
+    else:
+        workers = min(options.workers or cores(), len(todo))
+        with closing(_generator(run_local(task, todo, output, workers))) as receipts:
+            yield workers, receipts
+
+
+def _generator(receipts: Iterator[Receipt]) -> Any:
+    return receipts  # both engines are generators, which `closing` ends at once when the job is interrupted
+
+
+def _collect(receipts: Iterator[Receipt], progress: Progress, began: float) -> Totals:
+    """Follow the work to its end."""
+    units = rows = results = errors = 0
+    startup = 0.0
+    for receipt in receipts:
+        receipt.check()
+        if units == 0:
+            # Taken on the driver's clock alone: those of other nodes may differ.
+            startup = max(0.0, time.monotonic() - began - receipt.seconds)
+            progress.restart_clock()
+        units += 1
+        rows += receipt.rows
+        results += receipt.results
+        errors += receipt.errors
+        progress.add(receipt.rows, receipt.errors)
+    seconds = time.monotonic() - began - startup
+    return Totals("", 0, units, rows, results, errors, startup, seconds)

@@ -1,0 +1,75 @@
+"""What a worker does with a unit, whichever engine runs it: count attempts, map, commit, report."""
+
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any, Generic, NamedTuple
+
+from export.storage import Folder
+from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
+from jobs.bulk.commit import commit
+from jobs.bulk.contract import JobFailed, Part, Task, U
+from jobs.bulk.isolate import Child
+from jobs.bulk.plan import PLAN
+from jobs.bulk.salvage import describe, salvage
+from vae_core.errors import UserError
+
+
+class Receipt(NamedTuple):
+    """What the driver hears of a unit. Only plain values: it crosses the cluster once per unit."""
+
+    number: int
+    rows: int
+    results: int
+    errors: int
+    seconds: float
+    failure: str = ""  # why the job cannot go on, if so
+    is_user_error: bool = False  # whether the failure is the user's to mend
+
+    def check(self) -> "Receipt":
+        """This receipt; raises the failure it reports, UserError or JobFailed."""
+        if self.failure:
+            raise UserError(self.failure) if self.is_user_error else JobFailed(self.failure)
+        return self
+
+
+class Worker(Generic[U]):
+    """Does units of one task, one after the other; opens the task with the first."""
+
+    def __init__(self, task: Task[U], output: Folder, threads: int = 1) -> None:
+        self._task = task
+        self._output = output
+        self._threads = threads
+        self._attempts = Attempts(output)
+        self._work: Callable[[U], Part] | None = None
+
+    def __call__(self, unit: U) -> Receipt:
+        """Do `unit` and commit it. Never raises: a failure of the job travels in the receipt."""
+        began = time.monotonic()
+
+        def receipt(results: int = 0, errors: int = 0, **failure: Any) -> Receipt:
+            return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - began, **failure)
+
+        try:
+            part = self._map(unit)
+            commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+            self._attempts.end(unit.number)
+        except (UserError, JobFailed) as error:
+            return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
+        except Exception as error:
+            details = traceback.format_exc()
+            return receipt(failure=f"unit {unit.number} failed with {describe(error)}\n{details}")
+        return receipt(part.results.num_rows, part.errors.num_rows)
+
+    def _map(self, unit: U) -> Part:
+        if self._work is None and not self._output.has(PLAN):
+            # A node that joined after the probe: what it writes here, nobody would ever see.
+            raise UserError(f"a worker cannot see {self._output.url}; use storage that every node shares")
+        if self._attempts.begin(unit.number) >= FATAL_ATTEMPTS:
+            child = Child(self._task, self._threads)
+            try:
+                return salvage(unit, child, self._task.failed)
+            finally:
+                child.close()
+        work = self._work = self._work or self._task.open(self._threads)
+        return salvage(unit, work, self._task.failed)

@@ -1,0 +1,155 @@
+"""How a Parquet file keeps its images: which column, and in what form.
+
+| form | Arrow type | shape of an image |
+|---|---|---|
+| encoded | `struct<bytes: binary, path: string>` (Hugging Face), `binary` | in the image's own header |
+| packed | `fixed_size_binary` | schema metadata `vae.shape` = `[C, H, W]` |
+| lists | `fixed_shape_tensor`, (nested) lists of uint8 | the tensor's or the lists'; flat lists as packed |
+
+Where a packed image does not tell its shape, it is the model's: pixels in [C, H, W] order, if the count fits.
+"""
+
+import json
+from typing import Literal, NamedTuple
+
+import pyarrow as pa
+
+SHAPE_KEY = b"vae.shape"
+
+Form = Literal["encoded", "packed", "lists"]
+
+
+class LayoutError(ValueError):
+    """A schema in which no image column can be found; the message says why and what is there."""
+
+
+class Layout(NamedTuple):
+    """Where a file keeps its images."""
+
+    column: str
+    form: Form
+    field: str = ""  # of a struct: the field that holds the bytes
+    shape: tuple[int, ...] | None = None  # stored shape of one image, where the schema tells it
+    axes: str = ""  # what the dimensions of `shape` are: "CHW", "HWC", "HW"; empty: guess from the sizes
+
+    @property
+    def leaf(self) -> str:
+        """The Parquet column to read: of a struct, only the bytes."""
+        return f"{self.column}.{self.field}" if self.field else self.column
+
+    @property
+    def pixels(self) -> int | None:
+        """Bytes of one decoded image, where the schema tells them."""
+        if self.shape is None:
+            return None
+        count = 1
+        for size in self.shape:
+            count *= size
+        return count
+
+
+def find_layout(schema: pa.Schema) -> Layout:
+    """The image column: `image` if there is one, else the only column of an image-like type.
+
+    Raises:
+        LayoutError: there is no such column, or more than one, or `image` holds something else.
+    """
+    shape = _declared_shape(schema)
+    if "image" in schema.names:
+        if schema.names.count("image") > 1:
+            raise LayoutError("several columns are called image")
+        field = schema.field("image")
+        layout = _layout_of(field, shape)
+        if layout is None:
+            raise LayoutError(f"the column image holds {field.type}, which is no image ({_columns(schema)})")
+        return layout
+    candidates = [layout for field in schema if (layout := _layout_of(field, shape))]
+    # Fixed-size bytes without a shape are more often hashes and identifiers than images.
+    candidates = [layout for layout in candidates if layout.form != "packed" or layout.shape is not None]
+    if not candidates:
+        raise LayoutError(f"no column holds images ({_columns(schema)})")
+    if len(candidates) > 1:
+        names = ", ".join(layout.column for layout in candidates)
+        raise LayoutError(f"several columns may hold images ({names}); call the right one `image`")
+    return candidates[0]
+
+
+def plain_type(data_type: pa.DataType) -> pa.DataType:
+    """The type that a kept column is given: dictionaries decoded, so that tables of many files join."""
+    return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
+
+
+def _columns(schema: pa.Schema) -> str:
+    return "columns: " + ", ".join(f"{field.name} {field.type}" for field in schema)
+
+
+def _declared_shape(schema: pa.Schema) -> tuple[int, ...] | None:
+    text = (schema.metadata or {}).get(SHAPE_KEY)
+    if text is None:
+        return None
+    try:
+        shape = json.loads(text)
+        good = len(shape) == 3 and all(isinstance(size, int) and size > 0 for size in shape)
+    except (ValueError, TypeError):
+        good = False
+    if not good:
+        raise LayoutError(f"the schema metadata vae.shape is {text!r}, not [channels, height, width]")
+    return tuple(shape)
+
+
+def _is_bytes(data_type: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_binary(data_type) or types.is_large_binary(data_type) or types.is_binary_view(data_type)
+
+
+def _layout_of(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | None:
+    """The layout of one column, or None if it cannot hold images."""
+    data_type = field.type
+    if _is_bytes(data_type):
+        return Layout(field.name, "encoded")
+    if pa.types.is_struct(data_type):
+        index = data_type.get_field_index("bytes")
+        if index >= 0 and _is_bytes(data_type.field(index).type):
+            return Layout(field.name, "encoded", field="bytes")
+        return None
+    if pa.types.is_fixed_size_binary(data_type):
+        return Layout(field.name, "packed", shape=declared, axes="CHW" if declared else "")
+    return _list_layout(field, declared)
+
+
+def _list_layout(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | None:
+    data_type, shape, axes = field.type, None, ""
+    if isinstance(data_type, pa.FixedShapeTensorType):
+        order = data_type.permutation
+        if order is not None and list(order) != sorted(order):
+            return None  # nothing writes such images; say "no image" rather than turn them
+        shape, axes = tuple(data_type.shape), "".join(data_type.dim_names or ()).upper()
+        data_type = data_type.storage_type
+    elif isinstance(data_type, pa.BaseExtensionType):
+        shape = getattr(data_type, "shape", None)
+        data_type = data_type.storage_type
+    elif (field.metadata or {}).get(b"ARROW:extension:name", b"").startswith(b"ray.data.arrow_tensor"):
+        # Ray's own tensor type, in a process that does not know it.
+        shape = json.loads(field.metadata.get(b"ARROW:extension:metadata", b"null"))
+    fixed: list[int] = []
+    depth = 0
+    while _is_list(data_type):
+        depth += 1
+        if pa.types.is_fixed_size_list(data_type):
+            fixed.append(data_type.list_size)
+        data_type = data_type.value_type
+    if depth == 0 or depth > 3 or not pa.types.is_uint8(data_type):
+        return None
+    if shape is None and depth > 1 and len(fixed) == depth:
+        shape = tuple(fixed)
+    if shape is None and depth == 1 and declared is not None:
+        shape, axes = declared, "CHW"
+    if shape is not None and len(shape) not in (2, 3):
+        shape, axes = None, ""
+    known = axes if shape is not None and axes in ("CHW", "HWC", "HW") and len(axes) == len(shape) else ""
+    return Layout(field.name, "lists", shape=None if shape is None else tuple(shape), axes=known)
+
+
+def _is_list(data_type: pa.DataType) -> bool:
+    types = pa.types
+    return types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type)

@@ -1,0 +1,161 @@
+"""Images that are stored as raw bytes: views of Arrow's buffers, copied only where they must be."""
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.images.contract import BadImage, ImageContract
+from jobs.images.convert import fit
+from jobs.images.decode import Decoded
+from jobs.images.layout import Layout
+
+
+def view_batch(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
+    """Packed images, tensors or lists as [n, C, H, W]; the array shares the Arrow buffer's memory if it can.
+
+    It can when the images have the model's shape, are stored planar, and none is null; it is then read-only.
+    """
+    try:
+        rows, shape = _uniform(stored, layout)
+    except _Ragged:
+        return _one_by_one(stored, layout, contract)
+    reasons = dict.fromkeys(np.flatnonzero(~_valid(stored)).tolist(), "the image is null")
+    try:
+        images = _planar(rows.reshape(len(stored), *shape), layout, contract)
+    except BadImage as error:
+        return _none(stored, reasons, str(error), contract)
+    if reasons:
+        images = np.delete(images, list(reasons), axis=0)
+    if images.shape[1:] == contract.shape:
+        return Decoded(np.ascontiguousarray(images), reasons)
+    try:
+        fitted = [fit(image.transpose(1, 2, 0), contract) for image in images]
+    except BadImage as error:  # of one shape, so refused together
+        return _none(stored, reasons, str(error), contract)
+    return Decoded(np.stack(fitted) if fitted else _empty(contract), reasons)
+
+
+def stored_shape(layout: Layout, stored: pa.Array) -> tuple[int, int, int]:
+    """(C, H, W) of the first image of a batch.
+
+    Raises:
+        BadImage: it is null, or nothing tells its shape.
+    """
+    first = stored.slice(0, 1)
+    if first.null_count:
+        raise BadImage("the image is null")
+    try:
+        rows, shape = _uniform(first, layout)
+    except _Ragged as error:
+        raise BadImage("its rows differ in length") from error
+    if len(shape) == 1:
+        raise BadImage(
+            f"nothing tells the shape of its {shape[0]} bytes; add the schema metadata vae.shape = [C, H, W]"
+        )
+    channels, height, width = _to_planar(rows.reshape(1, *shape), layout).shape[1:]
+    return channels, height, width
+
+
+class _Ragged(ValueError):
+    """The images of a batch differ in shape."""
+
+
+def _empty(contract: ImageContract) -> npt.NDArray[np.uint8]:
+    return np.empty((0, *contract.shape), np.uint8)
+
+
+def _none(stored: pa.Array, reasons: dict[int, str], reason: str, contract: ImageContract) -> Decoded:
+    return Decoded(_empty(contract), {row: reasons.get(row, reason) for row in range(len(stored))})
+
+
+def _valid(stored: pa.Array) -> npt.NDArray[np.bool_]:
+    valid: npt.NDArray[np.bool_] = stored.is_valid().to_numpy(zero_copy_only=False)
+    return valid
+
+
+def _uniform(stored: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.uint8], tuple[int, ...]]:
+    """All bytes of a batch, and the one shape of its images (of one dimension if nothing tells it)."""
+    count = len(stored)
+    if isinstance(stored, pa.ExtensionArray):
+        stored = stored.storage
+    if pa.types.is_fixed_size_binary(stored.type):
+        width = stored.type.byte_width
+        buffer = stored.buffers()[1]
+        if buffer is None:
+            return np.zeros(count * width, np.uint8), layout.shape or (width,)
+        data = np.frombuffer(buffer, np.uint8)[stored.offset * width : (stored.offset + count) * width]
+        return data, _agreed(layout, width)
+    sizes: list[int] = []
+    while not pa.types.is_uint8(stored.type):
+        stored, size = _unnest(stored)
+        sizes.append(size)
+    if stored.null_count:
+        raise _Ragged
+    _, buffer = stored.buffers()
+    data = np.frombuffer(buffer, np.uint8) if buffer is not None else np.empty(0, np.uint8)
+    data = data[stored.offset : stored.offset + len(stored)]
+    if len(sizes) > 1:
+        return data, tuple(sizes)
+    return data, _agreed(layout, sizes[0])
+
+
+def _agreed(layout: Layout, count: int) -> tuple[int, ...]:
+    """The shape that the schema tells, if it has as many pixels as are stored."""
+    return layout.shape if layout.shape is not None and layout.pixels == count else (count,)
+
+
+def _unnest(array: pa.Array) -> tuple[pa.Array, int]:
+    """The values of a list array whose lists are all of one length, and that length."""
+    if pa.types.is_fixed_size_list(array.type):
+        size = array.type.list_size
+        return array.values.slice(array.offset * size, len(array) * size), size
+    offsets = array.offsets.to_numpy()
+    lengths = np.diff(offsets)
+    if len(lengths) == 0:
+        raise _Ragged
+    if (lengths != lengths[0]).any():
+        raise _Ragged
+    return array.values.slice(int(offsets[0]), int(offsets[-1] - offsets[0])), int(lengths[0])
+
+
+def _planar(images: npt.NDArray[np.uint8], layout: Layout, contract: ImageContract) -> npt.NDArray[np.uint8]:
+    """As [n, C, H, W]; flat images take the model's shape."""
+    if images.ndim > 2:
+        return _to_planar(images, layout)
+    if images.shape[1] != contract.nbytes:
+        raise BadImage(
+            f"the image has {images.shape[1]:,} bytes and the model takes {contract.nbytes:,}; add the schema "
+            "metadata vae.shape = [C, H, W] and use --resize"
+        )
+    return images.reshape(len(images), *contract.shape)
+
+
+def _to_planar(images: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.uint8]:
+    if images.ndim == 3:
+        return images[:, None]
+    axes = layout.axes
+    if not axes:
+        # [C, H, W] as everywhere in this system, unless only the last dimension can be the channels.
+        axes = "HWC" if images.shape[3] <= 4 < images.shape[1] else "CHW"
+    planar = images.transpose(0, 3, 1, 2) if axes == "HWC" else images
+    if planar.shape[1] > 4:
+        raise BadImage(f"the image has {planar.shape[1]} channels; 1 to 4 are possible")
+    return planar
+
+
+def _one_by_one(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
+    """Lists of differing shapes: each row by itself."""
+    images: list[npt.NDArray[np.uint8]] = []
+    reasons: dict[int, str] = {}
+    for row, valid in enumerate(_valid(stored).tolist()):
+        try:
+            if not valid:
+                raise BadImage("the image is null")
+            rows, shape = _uniform(stored.slice(row, 1), layout)
+            image = _planar(rows.reshape(1, *shape), layout, contract)[0]
+            images.append(fit(image.transpose(1, 2, 0), contract))
+        except _Ragged:
+            reasons[row] = "the image's rows differ in length, or hold nulls"
+        except BadImage as error:
+            reasons[row] = str(error)
+    return Decoded(np.stack(images) if images else _empty(contract), reasons)

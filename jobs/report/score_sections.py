@@ -1,0 +1,241 @@
+"""Sections about a scored data set: how its scores lie, which images are the most outlying, what failed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jobs.report.blocks import Block, Card, Cards, Charts, Figure, Figures, Head, Note, Section, Table
+from jobs.report.charts import Bars, Threshold, histogram_chart
+from jobs.report.digest import Histogram, Reason, empty_histogram
+from jobs.report.pictures import Pixels, common_top, error_maps, heat, heat_scale, picture
+from jobs.report.wording import count, counted, number, p_value, rate, share
+
+Values = NDArray[np.float64]
+
+BARS = 80  # about so many bars in a histogram
+REASONS = 20  # so many reasons in the table of errors
+
+
+@dataclass(frozen=True)
+class ScoreFacts:
+    """The figures of a scoring job that its page tells."""
+
+    images: str  # what was scored, for the kicker
+    rows: int
+    scored: int
+    errors: int
+    outliers: int
+    discoveries: int
+    fpr: float
+    fdr: float
+    threshold: float  # the outlier_score from which p ≤ fpr
+    discovery_threshold: float | None  # the least outlier_score among the discoveries; None without any
+    rows_per_second: float
+    engine: str
+    provider: str
+    bundle: str
+    bundle_hash: str
+    calibration_size: int
+
+
+def score_head(facts: ScoreFacts) -> Head:
+    """The finding in a sentence, and the figures behind it."""
+    found = facts.discoveries
+    title = (
+        f"{count(found)} of {counted(facts.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
+        if found
+        else f"None of {counted(facts.rows, 'image')} stands out for certain"
+    )
+    expected = facts.fpr * facts.scored
+    lead = (
+        f"Taken one by one, {counted(facts.outliers, 'image')} ({share(_part(facts.outliers, facts.scored))}) "
+        f"{'lies' if facts.outliers == 1 else 'lie'} beyond the {share(facts.fpr)} threshold, where about "
+        f"{count(round(expected))} would if all were like the calibration images."
+    )
+    figures = [
+        Figure("Rows", count(facts.rows), "Read from the input. Each is either scored or among the errors."),
+        Figure("Scored", count(facts.scored), "Have an outlier score and a p-value."),
+        Figure("Errors", count(facts.errors), "Could not be read, or do not fit the model; reasons below."),
+        Figure(
+            f"Outliers at {share(facts.fpr)}",
+            count(facts.outliers),
+            f"Have p ≤ {facts.fpr:g}: {_one_in(facts.fpr)} ordinary images lands here by chance.",
+        ),
+        Figure(
+            f"Discoveries at {share(facts.fdr)}",
+            count(found),
+            f"Stand out even after testing every row: at most about {_one_in(facts.fdr)} of these is "
+            "expected to be ordinary.",
+            "alert" if found else "",
+        ),
+        Figure("Rows per second", rate(facts.rows_per_second), "Read, decoded, scored and written."),
+        Figure(
+            "Engine",
+            f"{facts.engine}, {facts.provider.removesuffix('ExecutionProvider')}",
+            "What ran the job, and what computed it.",
+            "quiet",
+        ),
+        Figure(
+            "Bundle",
+            facts.bundle_hash.removeprefix("sha256:")[:12],
+            f"The model, and the scores of {counted(facts.calibration_size, 'held-out image')} as a yardstick.",
+            "quiet",
+        ),
+    ]
+    return Head(f"Outlier report · {facts.images}", title, lead, Figures(figures))
+
+
+def score_edges(calibration: Values, threshold: float) -> Values:
+    """Fine histogram edges around the calibration scores [n], one of them exactly at the threshold.
+
+    They reach far above: what is shown of them is chosen once the scores are counted (`histogram_section`).
+    """
+    low, middle, high = np.quantile(calibration, [0.001, 0.5, 0.999])
+    width = max(float(high - low), 1e-6 * max(1.0, abs(float(middle)))) / 200
+    first = int(np.floor((low - threshold) / width)) - 20
+    return threshold + width * np.arange(first, first + 220 + 200 * 10, dtype=np.float64)
+
+
+def histogram_section(counted_scores: Histogram, calibration: Values, facts: ScoreFacts) -> Section:
+    """Scores of this data set over those of the calibration images, with both thresholds."""
+    known = empty_histogram(counted_scores.edges).add(calibration.astype(np.float32))
+    edges, (theirs, ours), overflow = _shown(counted_scores.edges, [known, counted_scores], facts.threshold)
+    beyond = edges[:-1] >= facts.threshold - 1e-9 * abs(facts.threshold)
+    thresholds = [Threshold(f"p = {facts.fpr:g}", "alert", facts.threshold)]
+    if facts.discovery_threshold is not None:
+        thresholds.append(Threshold(f"discoveries at {share(facts.fdr)}", "second", facts.discovery_threshold))
+    chart = histogram_chart(
+        "Share of images by outlier score",
+        [
+            Bars("calibration images", "known", edges, theirs),
+            Bars("this data set", "data", edges, np.where(beyond, 0, ours)),
+            Bars("this data set, beyond the threshold", "beyond", edges, np.where(beyond, ours, 0)),
+        ],
+        thresholds,
+        "outlier score, higher is more outlying",
+        f"≥ {number(float(edges[-2]), 3)}" if overflow else "",
+    )
+    return Section(
+        "scores",
+        "How the scores lie",
+        f"Grey are {counted(facts.calibration_size, 'held-out image')} like those that the model was trained on. "
+        "If this data set were like them, its outline would follow the grey; what sticks out to the right is new "
+        "to the model. Heights are drawn as square roots of the shares, so that rare scores can be seen.",
+        [Charts([chart])],
+    )
+
+
+def outlier_section(
+    rows: Sequence[dict[str, object]], originals: Pixels, reconstructions: Pixels, facts: ScoreFacts
+) -> Section:
+    """The gallery of the most outlying images, aligned with `rows` of the scores, the most outlying first."""
+    if not rows:
+        return Section("outliers", "The most outlying images", "No image was scored.", [])
+    errors = error_maps(originals, reconstructions)
+    top = common_top(errors)
+    maps = heat(errors, top)
+    cards = []
+    for rank, row in enumerate(rows, start=1):
+        i = rank - 1
+        score, p = float(str(row["outlier_score"])), float(str(row["p_value"]))
+        found = facts.discovery_threshold is not None and score >= facts.discovery_threshold
+        cards.append(
+            Card(
+                [
+                    picture(originals[i], f"image {rank}"),
+                    picture(reconstructions[i], f"reconstruction of image {rank}"),
+                    picture(maps[i], f"error of image {rank}"),
+                ],
+                f"score {number(score)}",
+                f"p = {p_value(p)}",
+                _source(row),
+                "discovery" if found else "",
+            )
+        )
+    blocks: list[Block] = [
+        heat_scale("Error of a pixel", top, "grey levels"),
+        Cards(cards, ["the image", "its reconstruction", "where they differ"]),
+    ]
+    return Section(
+        "outliers",
+        "The most outlying images",
+        f"The {count(len(rows))} highest scores. The model can only draw what it has learnt, so an image that is "
+        "new to it comes back changed. No p-value can be smaller than "
+        f"{p_value(1 / (facts.calibration_size + 1))}, one in the number of calibration images and one.",
+        blocks,
+    )
+
+
+def error_section(reasons: Sequence[Reason]) -> Section:
+    """Why rows could not be scored, with an example of each reason."""
+    if not reasons:
+        return Section("errors", "What could not be scored", "Nothing: every row has a score.", [])
+    total = sum(reason.rows for reason in reasons)
+    table = Table(
+        ["Rows", "Reason", "For example"],
+        [
+            [count(each.rows), each.reason, f"{'' if each.row is None else f'row {each.row} · '}{each.file}"]
+            for each in reasons[:REASONS]
+        ],
+        ["Rows"],
+    )
+    blocks: list[Block] = [table]
+    if len(reasons) > REASONS:
+        left = sum(each.rows for each in reasons[REASONS:])
+        blocks.append(Note(f"And {counted(len(reasons) - REASONS, 'other reason')}, {counted(left, 'row')}."))
+    return Section(
+        "errors",
+        "What could not be scored",
+        f"{counted(total, 'entry', 'entries')} in errors/, beside the scores; the rows around them were scored as "
+        "if these were not there.",
+        blocks,
+    )
+
+
+def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> tuple[Values, list[Values], bool]:
+    """The stretch of the fine edges worth showing, in about `BARS` bars, and each histogram's shares in them.
+
+    It ends where only a two-hundredth of the scores lie further out; these are gathered in the last bar, as those
+    below the first are in the first. The threshold stays an edge.
+    """
+    everything = np.stack([each.counts / max(1, each.total) for each in histograms])
+    used = np.flatnonzero(everything.any(axis=0))
+    first, last = (int(used[0]), int(used[-1]) + 1) if used.size else (0, len(edges) - 1)
+    outside = max(each.above / max(1, each.total) for each in histograms)
+    reached = np.cumsum(everything[:, ::-1], axis=1)[:, ::-1].max(axis=0) + outside
+    last = max(min(last, int(np.flatnonzero(reached > 0.005)[-1]) + 1 if (reached > 0.005).any() else last), first + 1)
+    here = int(np.argmin(np.abs(edges - threshold)))
+    last = min(max(last, here + 10), len(edges) - 1)
+    step = max(1, -(-(last - first) // BARS))
+    # Whole steps away from the threshold on both sides, so that it stays between two bars.
+    first = max(here % step, here - -(-(here - first) // step) * step)
+    bars = -(-(last - first) // step)
+    if first + bars * step > len(edges) - 1:
+        bars -= 1
+    starts = first + step * np.arange(bars)
+    shares = []
+    for each in histograms:
+        counts = np.add.reduceat(each.counts[: first + bars * step], starts).astype(np.float64)
+        counts[0] += each.below + each.counts[:first].sum()
+        counts[-1] += each.above + each.counts[first + bars * step :].sum()
+        shares.append(counts / max(1, each.total))
+    overflow = any(each.above or each.counts[first + bars * step :].any() for each in histograms)
+    return edges[first : first + bars * step + 1 : step], shares, bool(overflow)
+
+
+def _source(row: dict[str, object]) -> str:
+    """Where a row comes from: its file and row, or the key that was asked for instead."""
+    if "file" in row:
+        return f"row {row.get('row')} · {row['file']}"
+    name = next(iter(row))
+    return f"{name} {row[name]}"
+
+
+def _part(some: int, of: int) -> float:
+    return some / of if of else 0.0
+
+
+def _one_in(fraction: float) -> str:
+    return f"one in {count(round(1 / fraction))}" if 0 < fraction <= 0.5 else f"{share(fraction)}"

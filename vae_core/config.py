@@ -1,0 +1,186 @@
+"""Configuration: frozen dataclasses that validate themselves and travel as JSON.
+
+The docstring under each field is the command line's help. A value comes from a recipe (TOML tables `[model]`
+and `[train]`) or a flag; an unknown key or an impossible value is an error that names the field.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+from vae_core.errors import UserError
+
+LikelihoodName = Literal["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
+Precision = Literal["auto", "fp32", "bf16"]
+
+T = TypeVar("T")
+
+
+def _require(condition: bool, field: str, value: object, expected: str) -> None:
+    if not condition:
+        raise UserError(f"{field} = {value!r} is not possible: it must be {expected}")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The network and its likelihood."""
+
+    image_shape: tuple[int, int, int] = (1, 28, 28)
+    """Channels, height and width of the images; taken from the training images unless given."""
+    latent_dim: int = 32
+    """Number of latent variables D."""
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels after each convolution of stride 2 in the encoder; the decoder mirrors them."""
+    hidden: int = 256
+    """Units of the fully connected layer between the convolutions and the latent variables; 0 leaves it out."""
+    likelihood: LikelihoodName = "discretised-logistic"
+    """p(x|z): discretised-logistic is an exact likelihood of 8-bit images, continuous-bernoulli and gaussian are
+    densities of pixels in [0, 1], bernoulli is a likelihood of binary pixels only."""
+
+    def __post_init__(self) -> None:
+        channels, height, width = self.image_shape
+        _require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
+        sides_fit = 8 <= height <= 256 and 8 <= width <= 256
+        _require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
+        _require(1 <= self.latent_dim <= 4096, "latent_dim", self.latent_dim, "from 1 to 4096")
+        _require(1 <= len(self.widths) <= 6, "widths", self.widths, "one to six numbers")
+        _require(all(1 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers from 1 to 4096")
+        _require(0 <= self.hidden <= 65536, "hidden", self.hidden, "from 0 to 65536")
+        known = typing.get_args(LikelihoodName)
+        _require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
+
+    @property
+    def dimensions(self) -> int:
+        """C·H·W, the number of values in an image."""
+        channels, height, width = self.image_shape
+        return channels * height * width
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """The optimisation of the ELBO."""
+
+    epochs: int = 20
+    """Passes over the training images."""
+    batch_size: int = 128
+    """Images per optimisation step, over all workers together."""
+    learning_rate: float = 1e-3
+    """AdamW's step size at its peak."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate rises linearly from zero; it then falls to zero along a cosine."""
+    weight_decay: float = 1e-4
+    """AdamW's decoupled weight decay."""
+    kl_warmup_epochs: float = 2.0
+    """Epochs over which the weight of the KL term rises linearly from zero to one."""
+    free_bits: float = 0.0
+    """Nats of KL that each latent variable of each image has for nothing (Kingma et al. 2016, per image)."""
+    gradient_clip: float = 1.0
+    """Largest norm of the gradient of −ELBO/(C·H·W)."""
+    ema_decay: float = 0.999
+    """Decay per step of the averaged weights, which are the ones validated and exported."""
+    precision: Precision = "auto"
+    """fp32, bf16 (autocast of the networks; the likelihood stays in fp32), or auto: bf16 on a GPU that has it."""
+    seed: int = 0
+    """Seed of the initial weights, the splits, the order of the images and the noise."""
+    validation_images: int = 6000
+    """Images held out to choose the best epoch and to fit the outlier score; at most a tenth of the data."""
+    calibration_images: int = 6000
+    """Images held out for calibration alone; at most a tenth of the data."""
+    importance_samples: int = 16
+    """Samples of the importance-weighted bound reported each epoch."""
+    checkpoint_minutes: float = 10.0
+    """Minutes after which a checkpoint is written inside an epoch; one is always written at its end."""
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "importance_samples", "validation_images", "calibration_images"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+        for name in ("warmup_steps", "weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
+            _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
+        for name in ("learning_rate", "gradient_clip", "checkpoint_minutes"):
+            _require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
+        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
+        _require(self.seed < 2**63, "seed", self.seed, "below 2^63")
+        known = typing.get_args(Precision)
+        _require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A model and how it is trained."""
+
+    model: ModelConfig
+    train: TrainConfig
+
+
+def to_json(config: object) -> dict[str, Any]:
+    """A configuration as JSON values; tuples become lists. `from_json` is its inverse."""
+    assert dataclasses.is_dataclass(config)
+    assert not isinstance(config, type)
+    return {f.name: _plain(getattr(config, f.name)) for f in dataclasses.fields(config)}
+
+
+def from_json(kind: type[T], values: Mapping[str, Any], where: str) -> T:
+    """A configuration of type `kind` from JSON or TOML values; keys left out take their defaults.
+
+    Args:
+        kind: the dataclass to make.
+        values: its fields.
+        where: what the values were read from, named in errors.
+
+    Raises:
+        UserError: a key is unknown, a value has the wrong type, or a value is impossible.
+    """
+    hints = typing.get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        known = ", ".join(hints)
+        raise UserError(f"{where}: unknown key '{unknown[0]}'; the keys of {kind.__name__} are {known}")
+    try:
+        return kind(**{name: _convert(value, hints[name], name) for name, value in values.items()})
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+
+
+def recipe_from_toml(text: str, where: str) -> Recipe:
+    """A recipe from the TOML text of a file; `where` names it in errors.
+
+    Raises:
+        UserError: it is no TOML, has an unknown table or key, or an impossible value.
+    """
+    try:
+        tables = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{where} is not valid TOML: {error}") from error
+    for name, table in tables.items():
+        if name not in ("model", "train") or not isinstance(table, dict):
+            raise UserError(f"{where}: unknown key '{name}'; a recipe has the tables [model] and [train]")
+    model = from_json(ModelConfig, tables.get("model", {}), f"{where} [model]")
+    return Recipe(model, from_json(TrainConfig, tables.get("train", {}), f"{where} [train]"))
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _convert(value: Any, hint: Any, name: str) -> Any:
+    """`value` as the type `hint` says; only what cannot be misread is converted (1 → 1.0, list → tuple)."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        _require(isinstance(value, list | tuple), name, value, "a list")
+        if arguments[-1] is not Ellipsis:
+            _require(len(value) == len(arguments), name, value, f"a list of {len(arguments)} values")
+        return tuple(_convert(item, arguments[0], name) for item in value)
+    if origin is Literal:
+        return value  # the dataclass checks it and names the choices
+    if origin in (types.UnionType, typing.Union):
+        return None if value is None else _convert(value, arguments[0], name)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        article = {"int": "an integer", "float": "a number", "str": "a text", "bool": "true or false"}
+        raise UserError(f"{name} = {value!r} is not possible: it must be {article.get(hint.__name__, hint.__name__)}")
+    return value

@@ -1,0 +1,51 @@
+"""The evidence lower bound: ELBO(x) = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) ≤ log p(x), in nats per image."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+from vae_core.gaussian import DiagonalGaussian
+
+
+class LatentVariableModel(Protocol):
+    """What the bounds and estimators need of a model with prior N(0, I)."""
+
+    def posterior(self, image: Tensor) -> DiagonalGaussian:
+        """q(z|x)."""
+        ...
+
+    def log_px_z(self, image: Tensor, z: Tensor) -> Tensor:
+        """Log p(x|z), (N,)."""
+        ...
+
+
+class ElboTerms(NamedTuple):
+    """The ELBO and what it is made of, per image."""
+
+    reconstruction: Tensor  # log p(x|z) at one z ~ q(z|x), (N,)
+    kl_per_dimension: Tensor  # (N, D)
+
+    @property
+    def kl(self) -> Tensor:
+        """KL(q(z|x) ‖ p(z)), (N,)."""
+        return self.kl_per_dimension.sum(-1)
+
+    @property
+    def elbo(self) -> Tensor:
+        """An unbiased estimate of the ELBO, (N,)."""
+        return self.reconstruction - self.kl
+
+
+def elbo_terms(model: LatentVariableModel, image: Tensor, noise: Tensor) -> ElboTerms:
+    """The terms with z = μ + σ ⊙ ε; image (N, C, H, W), noise ε (N, D)."""
+    posterior = model.posterior(image)
+    return ElboTerms(model.log_px_z(image, posterior.draw(noise)), posterior.kl_per_dimension())
+
+
+def objective(terms: ElboTerms, beta: float, free_bits: float) -> Tensor:
+    """What training maximises, per image: log p(x|z) − β Σ_d max(λ, KL_d), (N,).
+
+    With β = 1 and λ = 0 it is the ELBO. The free bits λ are granted to each image by itself, where Kingma et al.
+    2016 average over the batch first: an image's gradient must not depend on its neighbours.
+    """
+    return terms.reconstruction - beta * terms.kl_per_dimension.clamp(min=free_bits).sum(-1)
