@@ -4,8 +4,8 @@ import io
 import json
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -44,12 +44,11 @@ class Held:
     """They took part in nothing; they make the p-values."""
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """What `bundle.write_bundle` writes."""
 
     manifest: dict[str, Any]
-    files: dict[str, bytes] = field(repr=False)
+    files: dict[str, bytes]
 
 
 def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> Contents:

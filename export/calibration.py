@@ -22,7 +22,7 @@ Scores = npt.NDArray[np.float32]
 
 def p_values(calibration: Scores, scores: Scores) -> npt.NDArray[np.float64]:
     """Conformal p-values of `scores` [N] given sorted `calibration` scores [n]."""
-    below = np.searchsorted(calibration, scores, side="left")
+    below = np.searchsorted(calibration, scores, side="left").astype(np.float64)
     p: npt.NDArray[np.float64] = (1.0 + len(calibration) - below) / (len(calibration) + 1.0)
     return p
 

@@ -77,7 +77,8 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
 
 def _row(direction: str, value: Mapping[str, Any]) -> str:
     shape = ", ".join(str(d) for d in value["shape"])
-    return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {value['meaning']} | {value['unit']} |"
+    meaning = value["meaning"].replace("|", "\\|")  # a bar would end the cell
+    return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {meaning} | {value['unit']} |"
 
 
 def _quality(history: Sequence[Mapping[str, Any]]) -> list[str]:

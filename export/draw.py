@@ -39,7 +39,7 @@ def draw_levels(
 
 def _bernoulli(u: Array, parameters: Mapping[str, Array]) -> Array:
     # x = 1 where u > 1 − σ(y), that is where logit(u) > −y
-    levels: Array = 255.0 * (_logit(u) > -parameters["logits"])
+    levels: Array = np.where(_logit(u) > -parameters["logits"], 255.0, 0.0)
     return levels
 
 

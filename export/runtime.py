@@ -24,7 +24,7 @@ _CUDA_OPTIONS = {
 
 @cache
 def has_cuda() -> bool:
-    """Whether ONNX Runtime sees a CUDA device. (Its list of available providers names CUDA without one, too.)"""
+    """Whether ONNX Runtime sees a CUDA device. Its list of available providers names it without one."""
     if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         return False
     gpu = onnxruntime.OrtHardwareDeviceType.GPU

@@ -29,8 +29,8 @@ def _require(condition: bool, field: str, value: object, expected: str) -> None:
 class ModelConfig:
     """The network and its likelihood."""
 
-    image_shape: tuple[int, int, int] = (1, 28, 28)
-    """Channels, height and width of the images; taken from the training images unless given."""
+    image_shape: tuple[int, int, int] = (0, 0, 0)
+    """Channels, height and width of the images; 0 0 0: those of the first training image."""
     latent_dim: int = 32
     """Number of latent variables D."""
     widths: tuple[int, ...] = (32, 64, 128)
@@ -43,9 +43,10 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         channels, height, width = self.image_shape
-        _require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
-        sides_fit = 8 <= height <= 256 and 8 <= width <= 256
-        _require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
+        if self.image_shape != (0, 0, 0):
+            _require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
+            sides_fit = 8 <= height <= 256 and 8 <= width <= 256
+            _require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
         _require(1 <= self.latent_dim <= 4096, "latent_dim", self.latent_dim, "from 1 to 4096")
         _require(1 <= len(self.widths) <= 6, "widths", self.widths, "one to six numbers")
         _require(all(1 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers from 1 to 4096")

@@ -15,6 +15,7 @@ class VAE(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        assert config.image_shape != (0, 0, 0), "the images' shape must be known before there is a network for it"
         self.config = config
         self.likelihood = likelihood(config.likelihood)
         self.encoder = Encoder(config)

@@ -93,7 +93,8 @@ class Decoder(nn.Module):
         x = last(x).float()
         _, _, height, width = self.output
         x = x[:, :, self.top : self.top + height, self.left : self.left + width]
-        return x.reshape(-1, *self.output)
+        parameters: Tensor = x.reshape(-1, *self.output)
+        return parameters
 
 
 def _initialise(network: nn.Module, last: nn.Module) -> None:

@@ -56,7 +56,7 @@ def uniform(seed: int, purpose: Purpose, rows: npt.ArrayLike, size: int, epoch: 
     counter = np.broadcast_arrays(block, stream, row & _MASK, row >> 32)
     words = philox((counter[0], counter[1], counter[2], counter[3]), (seed & _MASK, seed >> 32))
     flat = np.stack(words, axis=-1).reshape(len(row), -1)[:, :size]  # (N, size)
-    numbers: npt.NDArray[np.float64] = (flat + 0.5) * 2.0**-32
+    numbers: npt.NDArray[np.float64] = (flat.astype(np.float64) + 0.5) * 2.0**-32
     return numbers
 
 

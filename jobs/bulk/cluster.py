@@ -5,14 +5,18 @@ Ray is imported here only, when a job asks for it.
 
 import logging
 import os
+import re
+import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from vae_core.errors import UserError
 
 # Receipts are all that travels through the object store of a cluster started here; Ray would take 30% of memory.
 _OBJECT_STORE_BYTES = 256 << 20
+_KNOCK_SECONDS = 10.0
 
 
 class Cluster(NamedTuple):
@@ -34,28 +38,31 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
     Raises:
         UserError: no cluster answers at the address.
     """
-    # Before Ray is imported. Its core prints an error line for every actor pool (ray-project/ray#53727) that only
-    # matters to pools whose arguments are lost, which ours hand out again.
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    address = address or os.environ.get("RAY_ADDRESS")
+    if address:
+        _knock(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray's core prints an error for every actor pool (ray-project/ray#53727): a restart may fail where the pool's
+    # arguments were lost. Ray Data replaces such an actor by itself.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
     if ray.is_initialized():
         yield _describe(is_shared=True)
         return
-    address = address or os.environ.get("RAY_ADDRESS")
-    quiet = {"logging_level": logging.ERROR, "log_to_driver": False}
+    quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        if address and address != "local":
-            ray.init(address=address, **quiet)
-        else:
-            ray.init(
-                address="local",
-                num_cpus=max(cpus, _machine_cpus()) if cpus else None,
-                include_dashboard=False,
-                object_store_memory=_OBJECT_STORE_BYTES,
-                **quiet,
-            )
+        with _hushed():
+            if address and address != "local":
+                ray.init(address=address, **quiet)
+            else:
+                ray.init(
+                    address="local",
+                    num_cpus=max(cpus, _machine_cpus()) if cpus else None,
+                    include_dashboard=False,
+                    object_store_memory=_OBJECT_STORE_BYTES,
+                    **quiet,
+                )
     except (ConnectionError, ValueError, RuntimeError) as error:
         where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
         reason = str(error).strip().split("\n")[0]
@@ -66,6 +73,31 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         ray.shutdown()
 
 
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keep what Ray's core prints while it starts from the terminal; what fails is raised all the same."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+def _knock(address: str) -> None:
+    """See that somebody listens at host:port, which takes Ray itself minutes to find out."""
+    match = re.fullmatch(r"(?:ray://)?(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)", address)
+    if match is None:
+        return  # "auto" and the like: names that Ray resolves
+    try:
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_KNOCK_SECONDS).close()
+    except OSError as error:
+        raise UserError(f"no Ray cluster answers at {address} ({error}); check --address and RAY_ADDRESS") from error
+
+
 def _machine_cpus() -> int:
     return os.cpu_count() or 1
 
@@ -73,7 +105,7 @@ def _machine_cpus() -> int:
 def _describe(is_shared: bool) -> Cluster:
     import ray
 
-    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]  # type: ignore[no-untyped-call]
     return Cluster(
         cpus=sum(int(resources.get("CPU", 0)) for resources in nodes),
         gpus=sum(int(resources.get("GPU", 0)) for resources in nodes),

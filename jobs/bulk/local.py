@@ -7,7 +7,7 @@ and need no start-up.
 import os
 import queue
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 
 from export.storage import Folder
 from jobs.bulk.contract import Task, U
@@ -19,7 +19,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -> Iterator[Receipt]:
+def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -> Generator[Receipt, None, None]:
     """Do `units` on `workers` threads, which share the cores; yields receipts as units end.
 
     Closing the iterator, or an exception in its consumer, starts no further unit and waits for none: the

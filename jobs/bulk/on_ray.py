@@ -7,7 +7,7 @@ for an autoscaler, and spreads the work.
 
 import logging
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ def default_workers(cluster: Cluster) -> int:
 
 def run_on_ray(
     task: Task[U], units: Sequence[U], output: Folder, workers: int, cluster: Cluster
-) -> Iterator[Receipt]:
+) -> Generator[Receipt, None, None]:
     """Do `units` on `workers` actors of the connected cluster; yields receipts as units end.
 
     Raises:

@@ -75,9 +75,7 @@ def check_output(output: Folder, plan: Plan) -> bool:
         stored = json.loads(output.read_text(PLAN))
         kind, identity, units_hash = stored["kind"], dict(stored["identity"]), stored["units_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(
-            f"{output.url}/{PLAN} is not the plan of a job ({error}); choose another --output"
-        ) from error
+        raise UserError(f"{output.url}/{PLAN} is not the plan of a job ({error}); choose another --output") from error
     advice = "choose another --output, or delete this one to start anew"
     if kind != plan.kind:
         raise UserError(f"{output.url} holds a {kind} job, not a {plan.kind} job; {advice}")

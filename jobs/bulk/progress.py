@@ -52,9 +52,9 @@ class Progress:
         else:
             print(message, file=self._stream, flush=True)
 
-    def restart_clock(self) -> None:
-        """Let the rate count from now: what came before was start-up."""
-        self._began = time.monotonic()
+    def start_clock(self, seconds_ago: float) -> None:
+        """Let the rate count from the moment when work began: what came before was start-up."""
+        self._began = time.monotonic() - seconds_ago
         if self._bar is not None:
             self._bar.unpause()
 

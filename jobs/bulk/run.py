@@ -118,16 +118,12 @@ def _engine(
         with connect(options.address, options.workers) as cluster:
             require_shared(output, reads)
             workers = min(options.workers or default_workers(cluster), len(todo))
-            with closing(_generator(run_on_ray(task, todo, output, workers, cluster))) as receipts:
+            with closing(run_on_ray(task, todo, output, workers, cluster)) as receipts:
                 yield workers, receipts
     else:
         workers = min(options.workers or cores(), len(todo))
-        with closing(_generator(run_local(task, todo, output, workers))) as receipts:
+        with closing(run_local(task, todo, output, workers)) as receipts:
             yield workers, receipts
-
-
-def _generator(receipts: Iterator[Receipt]) -> Any:
-    return receipts  # both engines are generators, which `closing` ends at once when the job is interrupted
 
 
 def _collect(receipts: Iterator[Receipt], progress: Progress, began: float) -> Totals:
@@ -139,7 +135,7 @@ def _collect(receipts: Iterator[Receipt], progress: Progress, began: float) -> T
         if units == 0:
             # Taken on the driver's clock alone: those of other nodes may differ.
             startup = max(0.0, time.monotonic() - began - receipt.seconds)
-            progress.restart_clock()
+            progress.start_clock(receipt.seconds)
         units += 1
         rows += receipt.rows
         results += receipt.results

@@ -32,7 +32,7 @@ def require_shared(output: Folder, files: Sequence[str]) -> None:
     here = ray.get_runtime_context().get_node_id()
     nodes = {
         node["NodeID"]: node["NodeManagerHostname"]
-        for node in ray.nodes()
+        for node in ray.nodes()  # type: ignore[no-untyped-call]
         if node["Alive"] and node["Resources"].get("CPU", 0) > 0 and node["NodeID"] != here
     }
     if not nodes:

@@ -27,7 +27,7 @@ class Receipt(NamedTuple):
     is_user_error: bool = False  # whether the failure is the user's to mend
 
     def check(self) -> "Receipt":
-        """This receipt; raises the failure it reports, UserError or JobFailed."""
+        """Raise the failure that the receipt reports, as UserError or JobFailed; else the receipt itself."""
         if self.failure:
             raise UserError(self.failure) if self.is_user_error else JobFailed(self.failure)
         return self
@@ -51,9 +51,11 @@ class Worker(Generic[U]):
             return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - began, **failure)
 
         try:
-            part = self._map(unit)
-            commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
-            self._attempts.end(unit.number)
+            try:
+                part = self._map(unit)
+                commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+            finally:
+                self._attempts.end(unit.number)
         except (UserError, JobFailed) as error:
             return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
         except Exception as error:

@@ -5,8 +5,7 @@ to turn the picture is not followed. A batch is decoded into one array; images w
 plain PNG of the model's shape, told apart for the whole batch at once, need nothing but the decoder.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import cache
 from typing import NamedTuple
 
 import cv2
@@ -36,25 +35,25 @@ def decode_batch(encoded: pa.Array, contract: ImageContract) -> Decoded:
     present = encoded.is_valid().to_pylist() if encoded.null_count else [True] * count
     size = (contract.height, contract.width)
     done = 0
-    with _quiet():
-        for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
-            one = data[start:stop]
-            try:
-                if not present[row]:
-                    raise BadImage("the image is null")
-                if not plain[row]:
-                    images[done] = decode_one(one, contract)
-                elif contract.channels == 1:
-                    pixels = cv2.imdecode(one, cv2.IMREAD_UNCHANGED)
-                    if pixels is None or pixels.shape != size:
-                        raise BadImage("damaged PNG")
-                    images[done, 0] = pixels
-                else:
-                    images[done] = fit(_decode(one, _PLAIN[contract.channels]), contract)
-            except (BadImage, cv2.error) as error:
-                reasons[row] = _reason(error)
+    _set_up_opencv()
+    for row, (start, stop) in enumerate(zip(starts.tolist(), stops.tolist(), strict=True)):
+        one = data[start:stop]
+        try:
+            if not present[row]:
+                raise BadImage("the image is null")
+            if not plain[row]:
+                images[done] = decode_one(one, contract)
+            elif contract.channels == 1:
+                pixels = cv2.imdecode(one, cv2.IMREAD_UNCHANGED)
+                if pixels is None or pixels.shape != size:
+                    raise BadImage("damaged PNG")
+                images[done, 0] = pixels
             else:
-                done += 1
+                images[done] = fit(_decode(one, _PLAIN[contract.channels]), contract)
+        except (BadImage, cv2.error) as error:
+            reasons[row] = _reason(error)
+        else:
+            done += 1
     return Decoded(images[:done], reasons)
 
 
@@ -64,18 +63,18 @@ def decode_one(encoded: npt.NDArray[np.uint8], contract: ImageContract) -> Image
     Raises:
         BadImage: they cannot be decoded, or differ from a contract that does not resize.
     """
-    header = read_header(memoryview(encoded))
+    header = read_header(encoded.data)
     check_size(header.width, header.height, contract)
     return fit(_decode(encoded, header), contract)
 
 
 def decode_freely(encoded: npt.NDArray[np.uint8]) -> Pixels:
     """One image of any size as [height, width, channels]; raises BadImage."""
-    with _quiet():
-        try:
-            return _decode(encoded, read_header(memoryview(encoded)))
-        except cv2.error as error:
-            raise BadImage(_reason(error)) from error
+    _set_up_opencv()
+    try:
+        return _decode(encoded, read_header(encoded.data))
+    except cv2.error as error:
+        raise BadImage(_reason(error)) from error
 
 
 def byte_spans(
@@ -123,11 +122,12 @@ def _decode(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
     if pixels.ndim == 2:
         return pixels[..., None]  # type: ignore[return-value]
     if header.colour_type == PNG_GREY_ALPHA and pixels.shape[2] == 4:
-        return pixels[..., [0, 3]]  # OpenCV widens grey and alpha to four channels
+        # OpenCV widens grey and alpha to four channels.
+        return np.take(pixels, (0, 3), axis=2)  # type: ignore[return-value]
     if pixels.shape[2] == 3:
         return pixels[..., ::-1]  # type: ignore[return-value]
     if pixels.shape[2] == 4:
-        return pixels[..., [2, 1, 0, 3]]
+        return np.take(pixels, (2, 1, 0, 3), axis=2)  # type: ignore[return-value]
     return pixels  # type: ignore[return-value]
 
 
@@ -138,13 +138,8 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep OpenCV from writing about every damaged image, which the errors table does, and from making threads."""
-    level = cv2.utils.logging.getLogLevel()
+@cache
+def _set_up_opencv() -> None:
+    """Once in a process: no lines about damaged images, which the errors table names, and no threads of its own."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)  # one worker runs on every core already
-    try:
-        yield
-    finally:
-        cv2.utils.logging.setLogLevel(level)
+    cv2.setNumThreads(1)  # the engine runs one of us on every core

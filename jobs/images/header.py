@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from jobs.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
 
@@ -89,7 +89,7 @@ def _other(data: bytes | memoryview) -> Header:
             return Header(*image.size)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"decompression bomb: {error}") from error
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise BadImage("not an image that can be read (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM …)") from error
     except Exception as error:  # damaged headers surface as whatever the plugin stumbles over
         raise BadImage(f"damaged image header: {error}") from error

@@ -10,6 +10,7 @@ Where a packed image does not tell its shape, it is the model's: pixels in [C, H
 """
 
 import json
+import math
 from typing import Literal, NamedTuple
 
 import pyarrow as pa
@@ -40,12 +41,7 @@ class Layout(NamedTuple):
     @property
     def pixels(self) -> int | None:
         """Bytes of one decoded image, where the schema tells them."""
-        if self.shape is None:
-            return None
-        count = 1
-        for size in self.shape:
-            count *= size
-        return count
+        return None if self.shape is None else math.prod(self.shape)
 
 
 def find_layout(schema: pa.Schema) -> Layout:
@@ -97,9 +93,14 @@ def _declared_shape(schema: pa.Schema) -> tuple[int, ...] | None:
     return tuple(shape)
 
 
+def _check_count(column: str, declared: tuple[int, ...] | None, stored: int) -> None:
+    if declared is not None and math.prod(declared) != stored:
+        raise LayoutError(f"the schema metadata vae.shape says {list(declared)}, but {column} has {stored} bytes a row")
+
+
 def _is_bytes(data_type: pa.DataType) -> bool:
     types = pa.types
-    return types.is_binary(data_type) or types.is_large_binary(data_type) or types.is_binary_view(data_type)
+    return any(test(data_type) for test in (types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
 def _layout_of(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | None:
@@ -113,6 +114,7 @@ def _layout_of(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | No
             return Layout(field.name, "encoded", field="bytes")
         return None
     if pa.types.is_fixed_size_binary(data_type):
+        _check_count(field.name, declared, data_type.byte_width)
         return Layout(field.name, "packed", shape=declared, axes="CHW" if declared else "")
     return _list_layout(field, declared)
 
@@ -143,6 +145,8 @@ def _list_layout(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | 
     if shape is None and depth > 1 and len(fixed) == depth:
         shape = tuple(fixed)
     if shape is None and depth == 1 and declared is not None:
+        if fixed:
+            _check_count(field.name, declared, fixed[0])
         shape, axes = declared, "CHW"
     if shape is not None and len(shape) not in (2, 3):
         shape, axes = None, ""
@@ -152,4 +156,4 @@ def _list_layout(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | 
 
 def _is_list(data_type: pa.DataType) -> bool:
     types = pa.types
-    return types.is_list(data_type) or types.is_large_list(data_type) or types.is_fixed_size_list(data_type)
+    return any(test(data_type) for test in (types.is_list, types.is_large_list, types.is_fixed_size_list))

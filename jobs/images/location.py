@@ -67,6 +67,7 @@ class Found(NamedTuple):
     """A file that an argument named, or that lies below a folder that it named."""
 
     url: str  # an absolute path, or a URL
+    name: str  # the same without the storage's options
     size: int  # bytes
     named: bool  # the argument was this very file, not a folder or a pattern
 
@@ -82,15 +83,13 @@ def search(argument: str) -> list[Found]:
     """
     address = Address.parse(argument)
     filesystem, path = address.open()
-    if not is_url(argument) and Path(path).exists():
-        wild = False  # a file whose name holds brackets
-    else:
-        wild = _WILD.search(address.path) is not None
+    literal = not address.root and Path(path).exists()  # a file whose name holds brackets
+    wild = not literal and _WILD.search(address.path) is not None
     folder = _fixed_part(path) if wild else path
     try:
         info = filesystem.get_file_info(folder)
         if info.type == pafs.FileType.File and not wild:
-            return [Found(str(address), info.size or 0, True)]
+            return [_found(address, info, named=True)]
         infos = filesystem.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
     except OSError as error:
         raise UserError(f"cannot list {argument}: {error}; check the address and the credentials") from error
@@ -103,12 +102,16 @@ def search(argument: str) -> list[Found]:
         if _is_hidden(info.path.removeprefix(folder)):
             continue
         below = "/" + info.path.removeprefix(head).lstrip("/")
-        found.append(Found(str(address._replace(path=below)), info.size or 0, False))
+        found.append(_found(address._replace(path=below), info, named=False))
     if not found:
         there = filesystem.get_file_info(folder).type != pafs.FileType.NotFound
         why = ("no file matches the pattern" if wild else "the folder is empty") if there else "there is no such path"
         raise UserError(f"no images at {argument}: {why}; give files, folders, patterns or URLs that exist")
     return sorted(found)
+
+
+def _found(address: Address, info: pafs.FileInfo, named: bool) -> Found:
+    return Found(str(address), address.root + address.path, info.size or 0, named)
 
 
 def _fixed_part(path: str) -> str:

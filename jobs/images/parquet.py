@@ -5,6 +5,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -37,7 +38,7 @@ class Footer(NamedTuple):
     def encoded_bytes(self) -> int:
         """Bytes of one stored image, on average."""
         chunks = (self.chunk(group) for group in range(self.metadata.num_row_groups))
-        return int(sum(chunk.total_uncompressed_size for chunk in chunks)) // max(1, self.metadata.num_rows)
+        return sum(int(chunk.total_uncompressed_size) for chunk in chunks) // max(1, int(self.metadata.num_rows))
 
     def chunk(self, row_group: int) -> pq.ColumnChunkMetaData:
         """Where the images of a row group lie."""
@@ -66,7 +67,7 @@ def open_footer(url: str) -> Footer:
 
 
 @lru_cache(maxsize=128)
-def _read_footer(url: str, size: int, changed: int | None) -> Footer:
+def _read_footer(url: str, *_version: object) -> Footer:
     """Cached under the file's size and time of change, so that a file written anew is read anew."""
     filesystem, path = locate(url)
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
@@ -148,10 +149,10 @@ def one_line(error: BaseException) -> str:
 
 def _row_bytes(footer: Footer, row_group: int) -> int:
     group = footer.metadata.row_group(row_group)
-    return int(footer.chunk(row_group).total_uncompressed_size) // max(1, group.num_rows)
+    return int(footer.chunk(row_group).total_uncompressed_size) // max(1, int(group.num_rows))
 
 
 def _image_array(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
     """The stored images; of a struct the bytes, null where the struct is."""
     array = batch.column(layout.column)
-    return pa.compute.struct_field(array, layout.field) if layout.field else array
+    return pc.struct_field(array, layout.field) if layout.field else array

@@ -21,8 +21,9 @@ from vae_core.errors import UserError
 
 __all__ = ["RESERVED", "ImageFile", "ImageSet", "Piece", "Unit", "find_images", "plan_units"]
 
-IMAGE_SUFFIXES = frozenset(
-    ".png .jpg .jpeg .jpe .webp .gif .bmp .dib .tif .tiff .ppm .pgm .pbm .pnm .avif .jp2".split()
+IMAGE_SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".webp", ".gif", ".bmp", ".dib"),
+    *(".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm", ".avif", ".jp2"),
 )
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 
@@ -43,7 +44,7 @@ class ImageFile(NamedTuple):
     row_groups: tuple[int, ...]  # rows of each; empty for an image file
     image_bytes: int  # about how many bytes an image takes when decoded
     layout: Layout | None  # None for an image file
-    columns: pa.Schema | None  # besides the images
+    columns: pa.Schema  # besides the images; an image file has none
 
     @property
     def rows(self) -> int:
@@ -82,8 +83,6 @@ class ImageSet:
     @cached_property
     def columns(self) -> pa.Schema:
         """The columns that can be kept: those that every file has, in types that agree."""
-        if any(file.columns is None for file in self.files):
-            return pa.schema([])
         distinct = list(dict.fromkeys(file.columns for file in self.files))
         common = [
             name
@@ -141,7 +140,10 @@ def find_images(paths: Sequence[str]) -> ImageSet:
     files: list[ImageFile] = []
     bad: list[tuple[str, str]] = []
     with ThreadPoolExecutor(_THREADS) as pool:
-        for item, result in zip(ordered, pool.map(_inspect, ordered), strict=True):
+        parquet = [item for item in ordered if _is_parquet(item)]
+        inspected = dict(zip(parquet, pool.map(_parquet_file, parquet), strict=True))
+        for item in ordered:
+            result = inspected[item] if item in inspected else _image_file(item)
             if isinstance(result, ImageFile):
                 files.append(result)
             else:
@@ -178,44 +180,46 @@ def plan_units(images: ImageSet, unit_rows: int | None = None) -> list[Unit]:
 
 def _images_among(found: list[Found]) -> list[Found]:
     """Leave out what is no image by its name, unless it was named itself."""
-    jobs = {item.url.removesuffix("/plan.json") for item in found if item.url.endswith("/plan.json")}
+    names = {item.name for item in found}
+    jobs = {name.removesuffix("/plan.json") for name in names if name.endswith("/plan.json")}
     kept = []
     for item in found:
-        name = item.url.split("?")[0].lower()
-        if item.named or name.endswith(tuple(IMAGE_SUFFIXES)):
+        if item.named or item.name.lower().endswith(IMAGE_SUFFIXES):
             kept.append(item)
-        elif name.endswith(PARQUET_SUFFIXES):
-            folder, _, file = item.url.rpartition("/")
-            # Spark and Delta keep books under names with an underscore; a job of ours keeps its errors apart.
-            if not file.startswith("_") and "/_" not in folder and folder.removesuffix("/errors") not in jobs:
-                kept.append(item)
+        elif item.name.lower().endswith(PARQUET_SUFFIXES):
+            folder, _, file = item.name.rpartition("/")
+            job, _, kind = folder.rpartition("/")
+            # Spark and Delta keep books under names with an underscore; our own jobs keep their errors apart.
+            if file.startswith("_") or "/_" in folder or (kind == "errors" and job in jobs):
+                continue
+            if job in jobs and f"{job}/summary.json" not in names:
+                raise UserError(f"{job} holds a job that has not ended; run the command that made it again")
+            kept.append(item)
     return kept
 
 
-def _inspect(item: Found) -> ImageFile | str:
-    """What a file holds, or why it cannot be read."""
-    if not item.url.split("?")[0].lower().endswith(PARQUET_SUFFIXES) and not (item.named and _is_parquet(item)):
-        if item.size > MAX_ENCODED_BYTES:
-            return f"the file has {item.size:,} bytes, more than any image may"
-        return ImageFile(item.url, item.size, (), item.size * _COMPRESSION, None, None)
+def _image_file(item: Found) -> ImageFile | str:
+    """One image; whether it can be decoded shows when it is read."""
+    if item.size > MAX_ENCODED_BYTES:
+        return f"the file has {item.size:,} bytes, more than any image may"
+    return ImageFile(item.url, item.size, (), item.size * _COMPRESSION, None, pa.schema([]))
+
+
+def _parquet_file(item: Found) -> ImageFile | str:
+    """What a Parquet file holds, or why it cannot be read."""
     try:
         footer = open_footer(item.url)
     except BadFile as error:
         return str(error)
-    return ImageFile(
-        item.url,
-        item.size,
-        footer.row_groups,
-        footer.layout.pixels or _COMPRESSION * footer.encoded_bytes,
-        footer.layout,
-        footer.columns,
-    )
+    image_bytes = footer.layout.pixels or _COMPRESSION * footer.encoded_bytes
+    return ImageFile(item.url, item.size, footer.row_groups, image_bytes, footer.layout, footer.columns)
 
 
 def _is_parquet(item: Found) -> bool:
-    """Whether a file of any name begins as Parquet does."""
-    if item.url.lower().endswith(tuple(IMAGE_SUFFIXES)):
-        return False
+    """By the name's end, or for a file that was named itself, by how it begins."""
+    name = item.name.lower()
+    if not item.named or name.endswith((*IMAGE_SUFFIXES, *PARQUET_SUFFIXES)):
+        return name.endswith(PARQUET_SUFFIXES)
     filesystem, path = locate(item.url)
     try:
         with filesystem.open_input_file(path) as stream:

@@ -119,6 +119,7 @@ class Cards:
     kind: ClassVar[str] = "cards"
     items: Sequence[Card]
     reading: Sequence[str] = ()  # what the pictures of each card are, in order
+    caption: str = ""
 
 
 class Row(NamedTuple):
@@ -174,10 +175,9 @@ Block = Figures | Chart | Charts | Scale | Cards | Matrix | Wall | Table | Note
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page. `name` is its address within the page and with spaces for hyphens, its entry in
-    the table of contents."""
+    """A part of the page."""
 
-    name: str
+    name: str  # a short word: its address within the page, and its entry in the table of contents
     title: str
     lead: str
     blocks: Sequence[Block]

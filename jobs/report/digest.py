@@ -59,7 +59,7 @@ class Place(NamedTuple):
 
     minus_score: float
     part: str
-    index: int
+    offset: int
 
 
 class Digest(NamedTuple):
@@ -93,7 +93,7 @@ def read_rows(scores: Folder, places: list[Place]) -> list[dict[str, object]]:
     rows: dict[Place, dict[str, object]] = {}
     for part in sorted({place.part for place in places}):
         here = [place for place in places if place.part == part]
-        taken = scores.read_table(part).take([place.index for place in here])
+        taken = scores.read_table(part).take([place.offset for place in here])
         rows.update(zip(here, taken.to_pylist(), strict=True))
     return [rows[place] for place in places]
 

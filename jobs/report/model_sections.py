@@ -3,8 +3,7 @@
 They need only two functions, so that a bundle, or anything else that encodes and decodes, can be shown.
 """
 
-from collections.abc import Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +18,9 @@ Latents = NDArray[np.float32]
 SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 
 
-class Encode(Protocol):
-    """μ(x) and log σ²(x), each [N, D], of uint8 images [N, C, H, W]."""
-
-    def __call__(self, images: Pixels, /) -> tuple[Latents, Latents]: ...
-
-
-class Decode(Protocol):
-    """The mean of p(x|z) as uint8 images [N, C, H, W], of latent vectors [N, D]."""
-
-    def __call__(self, z: Latents, /) -> Pixels: ...
+# μ(x) and log σ²(x), each [N, D], of images [N, C, H, W]; and the mean of p(x|z) as images, of codes [N, D].
+Encode = Callable[[Pixels], tuple[Latents, Latents]]
+Decode = Callable[[Latents], Pixels]
 
 
 def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode, seed: int = 0) -> Section:
@@ -75,8 +67,8 @@ def slerp(start: Latents, end: Latents, steps: int) -> Latents:
     """
     t = np.linspace(0, 1, steps, dtype=np.float64)[:, None]
     a, b = start.astype(np.float64), end.astype(np.float64)
-    cosine = a @ b / max(float(np.linalg.norm(a) * np.linalg.norm(b)), 1e-12)
-    omega = np.arccos(np.clip(cosine, -1, 1))
+    lengths = float(np.linalg.norm(a) * np.linalg.norm(b))
+    omega = np.arccos(np.clip(a @ b / lengths, -1, 1)) if lengths > 1e-12 else 0.0
     if np.sin(omega) < 1e-6:
         return np.asarray((1 - t) * a + t * b, dtype=np.float32)
     path = (np.sin((1 - t) * omega) * a + np.sin(t * omega) * b) / np.sin(omega)

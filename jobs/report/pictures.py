@@ -28,10 +28,11 @@ def picture(image: Pixels, alt: str, side: int = SIDE, marked: bool = False) -> 
     """
     height, width = image.shape[1:]
     longest = max(height, width)
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))  # (H, W, C)
+    pixels: Pixels = np.ascontiguousarray(image.transpose(1, 2, 0))  # (H, W, C)
     if longest > LARGEST:
         shrunk = (max(1, width * LARGEST // longest), max(1, height * LARGEST // longest))
-        pixels = cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA).reshape(shrunk[1], shrunk[0], -1)
+        reduced = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+        pixels = reduced.reshape(shrunk[1], shrunk[0], -1)  # OpenCV drops the axis of a single channel
     factor = side / longest
     if factor >= 2:
         factor = int(factor)

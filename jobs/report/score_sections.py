@@ -30,12 +30,11 @@ class ScoreFacts:
     discoveries: int
     fpr: float
     fdr: float
-    threshold: float  # the outlier_score from which p ≤ fpr
-    discovery_threshold: float | None  # the least outlier_score among the discoveries; None without any
+    threshold: float  # p ≤ fpr for scores above it
+    discovery_threshold: float | None  # discoveries are the scores above it; None without any
     rows_per_second: float
     engine: str
     provider: str
-    bundle: str
     bundle_hash: str
     calibration_size: int
 
@@ -46,7 +45,7 @@ def score_head(facts: ScoreFacts) -> Head:
     title = (
         f"{count(found)} of {counted(facts.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
         if found
-        else f"None of {counted(facts.rows, 'image')} stands out for certain"
+        else f"No discoveries among {counted(facts.rows, 'image')}"
     )
     expected = facts.fpr * facts.scored
     lead = (
@@ -73,7 +72,7 @@ def score_head(facts: ScoreFacts) -> Head:
         Figure("Rows per second", rate(facts.rows_per_second), "Read, decoded, scored and written."),
         Figure(
             "Engine",
-            f"{facts.engine}, {facts.provider.removesuffix('ExecutionProvider')}",
+            f"{facts.engine}, {facts.provider.removesuffix('ExecutionProvider').upper()}",
             "What ran the job, and what computed it.",
             "quiet",
         ),
@@ -136,11 +135,12 @@ def outlier_section(
     errors = error_maps(originals, reconstructions)
     top = common_top(errors)
     maps = heat(errors, top)
+    folder = _common_folder([str(row.get("file", "")) for row in rows])
+    scores = [float(str(row["outlier_score"])) for row in rows]
+    found = [facts.discovery_threshold is not None and score > facts.discovery_threshold for score in scores]
     cards = []
-    for rank, row in enumerate(rows, start=1):
-        i = rank - 1
-        score, p = float(str(row["outlier_score"])), float(str(row["p_value"]))
-        found = facts.discovery_threshold is not None and score >= facts.discovery_threshold
+    for i, row in enumerate(rows):
+        rank = i + 1
         cards.append(
             Card(
                 [
@@ -148,22 +148,28 @@ def outlier_section(
                     picture(reconstructions[i], f"reconstruction of image {rank}"),
                     picture(maps[i], f"error of image {rank}"),
                 ],
-                f"score {number(score)}",
-                f"p = {p_value(p)}",
-                _source(row),
-                "discovery" if found else "",
+                f"score {number(scores[i])}",
+                f"p = {p_value(float(str(row['p_value'])))}",
+                _source(row, folder),
+                "discovery" if found[i] and not all(found) else "",
             )
         )
+    verdict = ", all of them discoveries" if all(found) else ""
+    finest = p_value(1 / (facts.calibration_size + 1))
     blocks: list[Block] = [
         heat_scale("Error of a pixel", top, "grey levels"),
-        Cards(cards, ["the image", "its reconstruction", "where they differ"]),
+        Cards(
+            cards,
+            ["the image", "its reconstruction", "where they differ"],
+            f"Files are named as they lie below {folder}" if folder else "",
+        ),
     ]
     return Section(
         "outliers",
         "The most outlying images",
-        f"The {count(len(rows))} highest scores. The model can only draw what it has learnt, so an image that is "
-        "new to it comes back changed. No p-value can be smaller than "
-        f"{p_value(1 / (facts.calibration_size + 1))}, one in the number of calibration images and one.",
+        f"The {count(len(rows))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
+        "that is new to it comes back changed. "
+        f"With {counted(facts.calibration_size, 'calibration image')}, no p-value can be below {finest}.",
         blocks,
     )
 
@@ -173,10 +179,15 @@ def error_section(reasons: Sequence[Reason]) -> Section:
     if not reasons:
         return Section("errors", "What could not be scored", "Nothing: every row has a score.", [])
     total = sum(reason.rows for reason in reasons)
+    folder = _common_folder([each.file for each in reasons])
     table = Table(
         ["Rows", "Reason", "For example"],
         [
-            [count(each.rows), each.reason, f"{'' if each.row is None else f'row {each.row} · '}{each.file}"]
+            [
+                count(each.rows),
+                each.reason,
+                f"{'' if each.row is None else f'row {each.row} · '}{each.file.removeprefix(folder)}",
+            ]
             for each in reasons[:REASONS]
         ],
         ["Rows"],
@@ -189,7 +200,7 @@ def error_section(reasons: Sequence[Reason]) -> Section:
         "errors",
         "What could not be scored",
         f"{counted(total, 'entry', 'entries')} in errors/, beside the scores; the rows around them were scored as "
-        "if these were not there.",
+        f"if these were not there.{f' Files are named as they lie below {folder}' if folder else ''}",
         blocks,
     )
 
@@ -197,7 +208,7 @@ def error_section(reasons: Sequence[Reason]) -> Section:
 def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> tuple[Values, list[Values], bool]:
     """The stretch of the fine edges worth showing, in about `BARS` bars, and each histogram's shares in them.
 
-    It ends where only a two-hundredth of the scores lie further out; these are gathered in the last bar, as those
+    It ends where only a thousandth of the scores lie further out; these are gathered in the last bar, as those
     below the first are in the first. The threshold stays an edge.
     """
     everything = np.stack([each.counts / max(1, each.total) for each in histograms])
@@ -205,7 +216,7 @@ def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> 
     first, last = (int(used[0]), int(used[-1]) + 1) if used.size else (0, len(edges) - 1)
     outside = max(each.above / max(1, each.total) for each in histograms)
     reached = np.cumsum(everything[:, ::-1], axis=1)[:, ::-1].max(axis=0) + outside
-    last = max(min(last, int(np.flatnonzero(reached > 0.005)[-1]) + 1 if (reached > 0.005).any() else last), first + 1)
+    last = max(min(last, int(np.flatnonzero(reached > 0.001)[-1]) + 1 if (reached > 0.001).any() else last), first + 1)
     here = int(np.argmin(np.abs(edges - threshold)))
     last = min(max(last, here + 10), len(edges) - 1)
     step = max(1, -(-(last - first) // BARS))
@@ -225,10 +236,19 @@ def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> 
     return edges[first : first + bars * step + 1 : step], shares, bool(overflow)
 
 
-def _source(row: dict[str, object]) -> str:
-    """Where a row comes from: its file and row, or the key that was asked for instead."""
+def _common_folder(files: Sequence[str]) -> str:
+    """The folder that all files lie in, with its final slash; empty if they share none."""
+    parts = [file.split("/")[:-1] for file in files]
+    shared = 0
+    while parts and all(len(each) > shared and each[shared] == parts[0][shared] for each in parts):
+        shared += 1
+    return "".join(f"{part}/" for part in parts[0][:shared]) if parts else ""
+
+
+def _source(row: dict[str, object], folder: str) -> str:
+    """Where a row comes from: its file below `folder` and its row, or the key that was asked for instead."""
     if "file" in row:
-        return f"row {row.get('row')} · {row['file']}"
+        return f"row {row.get('row')} · {str(row['file']).removeprefix(folder)}"
     name = next(iter(row))
     return f"{name} {row[name]}"
 

@@ -1,0 +1,65 @@
+"""The program `vae`: one word says which job, the job's module reads the rest.
+
+Each job is a module with `main(argv)`, so that `python -m jobs.score …` is the same as `vae score …`, and only what a
+job needs is imported.
+"""
+
+import importlib
+import sys
+from collections.abc import Callable, Sequence
+
+from vae_core.errors import UserError
+
+# name → (module, what it does)
+_COMMANDS = {
+    "prepare": ("jobs.prepare", "turn images in any layout into the packed layout, which reads fastest"),
+    "train": ("jobs.train", "train a variational autoencoder on images"),
+    "export": ("jobs.export", "make a bundle of verified ONNX graphs from a training run"),
+    "score": ("jobs.score", "score images for outliers"),
+    "sample": ("jobs.sample", "generate a corpus of images"),
+    "demo": ("jobs.demo", "the whole road on a small data set that ships with the package"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the job that the first argument names."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())
+        sys.exit(0 if arguments else 2)
+    name, *rest = arguments
+    if name not in _COMMANDS:
+        print(f"vae: there is no command '{name}'; the commands are {', '.join(_COMMANDS)}", file=sys.stderr)
+        sys.exit(2)
+    module = _COMMANDS[name][0]
+    try:
+        job = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
+            raise
+        extra = "pip install 'vae-core[train]'"
+        print(f"vae: `vae {name}` needs {error.name}, which is not installed; {extra} brings it", file=sys.stderr)
+        sys.exit(2)
+    job.main(rest)
+
+
+def run_main(name: str, job: Callable[[], None]) -> None:
+    """Run a job as a program: a user's mistake is one sentence and exit code 2, Ctrl-C is 130."""
+    try:
+        job()
+    except UserError as error:
+        print(f"vae {name}: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print(f"vae {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+def _overview() -> str:
+    lines = ["usage: vae COMMAND [OPTIONS]", "", "Variational autoencoders at scale.", ""]
+    lines += [f"  {name:<9} {what}" for name, (_, what) in _COMMANDS.items()]
+    return "\n".join([*lines, "", "`vae COMMAND --help` lists a command's options."])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""Batches of images with the keys of their rows, and the rows that have no image."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.images.units import Piece
+
+# Columns that go with the rows: their names, or a schema, which also says what type each is given.
+Columns: TypeAlias = pa.Schema | Sequence[str]
+
+
+class ImageBatch(NamedTuple):
+    """Some rows of the input, in its order."""
+
+    images: npt.NDArray[np.uint8]  # [n, C, H, W], C-contiguous, perhaps read-only
+    keys: pa.Table  # n rows: file, row, then the columns asked for
+    errors: pa.Table  # the rows between these that have no image: as keys, and `reason`
+
+
+def column_names(columns: Columns) -> list[str]:
+    """The names of some columns."""
+    return list(columns.names if isinstance(columns, pa.Schema) else columns)
+
+
+def error_schema(columns: pa.Schema) -> pa.Schema:
+    """The schema of the errors of rows with these columns."""
+    return pa.schema([("file", pa.string()), ("row", pa.int64()), *columns, ("reason", pa.string())])
+
+
+def keys_table(
+    files: Sequence[str], rows: Iterable[int | None], kept: pa.RecordBatch | None, columns: Columns
+) -> pa.Table:
+    """The keys of some rows: file, row, and the columns as they were read, or nulls if they were not."""
+    table = {"file": pa.array(files, pa.string()), "row": pa.array(rows, pa.int64())}
+    for name in column_names(columns):
+        wanted = columns.field(name).type if isinstance(columns, pa.Schema) else None
+        if kept is None:
+            table[name] = pa.nulls(len(files), wanted or pa.null())
+            continue
+        column = kept.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.dictionary_decode()
+        table[name] = column if wanted is None else column.cast(wanted)
+    return pa.table(table)
+
+
+def split_batch(images: npt.NDArray[np.uint8], reasons: Mapping[int, str], keys: pa.Table) -> ImageBatch:
+    """A batch of the images there are; each key goes with its image, or with the reason why there is none.
+
+    Args:
+        images: [n, C, H, W], of the rows that have one, in order.
+        reasons: by its place among the keys, why a row has none.
+        keys: of all rows, n + len(reasons) of them.
+    """
+    assert len(images) + len(reasons) == len(keys)
+    if not reasons:
+        return ImageBatch(images, keys, with_reasons(keys.slice(0, 0), ()))
+    bad = sorted(reasons)
+    good = np.delete(np.arange(len(keys)), bad)
+    return ImageBatch(images, keys.take(good), with_reasons(keys.take(bad), [reasons[row] for row in bad]))
+
+
+def with_reasons(keys: pa.Table, reasons: Sequence[str]) -> pa.Table:
+    """The errors table of some rows."""
+    return keys.append_column("reason", pa.array(reasons, pa.string()))
+
+
+def error_row(piece: Piece, columns: Columns, reason: str) -> pa.Table:
+    """The error of a piece's first row, where the row itself was not read: its columns are null."""
+    return with_reasons(keys_table([piece.file], [piece.first_row], None, columns), [reason])
+
+
+def bad_file_errors(bad_files: Sequence[tuple[str, str]], columns: Columns) -> pa.Table:
+    """The errors of files that could not be read at all: their rows are unknown, so `row` is null."""
+    files, reasons = [file for file, _ in bad_files], [reason for _, reason in bad_files]
+    return with_reasons(keys_table(files, [None] * len(files), None, columns), reasons)
+
+
+def join_batches(batches: Iterable[ImageBatch], rows: int) -> Iterator[ImageBatch]:
+    """Join small batches, of small row groups or files, up to `rows`; large ones pass without a copy."""
+    waiting: list[ImageBatch] = []
+    count = 0
+    for batch in batches:
+        size = len(batch.keys) + len(batch.errors)
+        if waiting and count + size > rows:
+            yield _joined(waiting)
+            waiting, count = [], 0
+        waiting.append(batch)
+        count += size
+        if 2 * count > rows:
+            yield _joined(waiting)
+            waiting, count = [], 0
+    if waiting:
+        yield _joined(waiting)
+
+
+def _joined(batches: list[ImageBatch]) -> ImageBatch:
+    if len(batches) == 1:
+        return batches[0]
+    images, keys, errors = zip(*batches, strict=True)
+    return ImageBatch(
+        np.concatenate(images),
+        pa.concat_tables(keys, promote_options="permissive"),
+        pa.concat_tables(errors, promote_options="permissive"),
+    )

@@ -1,0 +1,153 @@
+"""The data sets that torchvision downloads, as a source of images.
+
+torchvision, and with it torch, is imported only when such a set is asked for.
+"""
+
+import inspect
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from jobs.images.batches import ImageBatch, keys_table, split_batch
+from jobs.images.contract import BadImage, ImageContract
+from jobs.images.convert import Pixels, fit
+from jobs.images.units import Piece, Unit, gather
+from vae_core.errors import UserError
+
+PREFIX = "torchvision:"
+_BATCH = 1024
+_UNIT_ROWS = 4096
+
+
+class VisionSet(NamedTuple):
+    """One split of a torchvision data set."""
+
+    name: str  # as torchvision spells the class: FashionMNIST
+    split: str  # train, test, or what the set calls its parts
+    root: str  # the folder where torchvision keeps the files
+
+    @property
+    def address(self) -> str:
+        """What the `file` column says."""
+        return f"{PREFIX}{self.name}/{self.split}"
+
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of the first image; raises UserError where the set cannot be opened."""
+        try:
+            height, width, channels = _pixels(_open(self)[0][0]).shape
+        except BadImage as error:
+            raise UserError(f"the first image of {self.address} cannot be used: {error}; take another set") from error
+        return channels, height, width
+
+    def columns(self) -> pa.Schema:
+        """`label`, where the set's targets are numbers."""
+        labelled = _label(_open(self)[0]) is not None
+        return pa.schema([("label", pa.int64())] if labelled else [])
+
+    def units(self) -> list[Unit]:
+        """The set cut into units of work."""
+        rows = len(_open(self))
+        return gather(Piece(self.address, 0, 0, rows, 0).cut(_UNIT_ROWS), _UNIT_ROWS)
+
+    def read(self, pieces: Iterable[Piece], contract: ImageContract, columns: pa.Schema) -> Iterator[ImageBatch]:
+        """The rows of some pieces; see `jobs.images.reader.read_images`."""
+        for piece in pieces:
+            for part in piece.cut(_BATCH):
+                yield self._batch(part, contract, columns)
+
+    def _batch(self, piece: Piece, contract: ImageContract, columns: pa.Schema) -> ImageBatch:
+        dataset = _open(self)
+        images = np.empty((piece.rows, *contract.shape), np.uint8)
+        labels: list[int | None] = []
+        reasons: dict[int, str] = {}
+        for place, row in enumerate(range(piece.start, piece.stop)):
+            item = dataset[row]
+            labels.append(_label(item))
+            try:
+                images[place - len(reasons)] = fit(_pixels(item[0]), contract)
+            except BadImage as error:
+                reasons[place] = str(error)
+        kept = pa.record_batch([pa.array(labels, pa.int64())], names=["label"])
+        files, rows = [self.address] * piece.rows, range(piece.start, piece.stop)
+        return split_batch(images[: piece.rows - len(reasons)], reasons, keys_table(files, rows, kept, columns))
+
+
+def downloadable() -> list[str]:
+    """The names of torchvision's data sets that it can download.
+
+    Raises:
+        UserError: torchvision is not installed.
+    """
+    datasets = _torchvision_datasets()
+    return [name for name in datasets.__all__ if "download" in _parameters(getattr(datasets, name))]
+
+
+def _torchvision_datasets() -> Any:
+    try:
+        from torchvision import datasets
+    except ImportError as error:
+        raise UserError(
+            f"a {PREFIX} source needs torchvision, which is not installed; pip install 'vae-core[train]'"
+        ) from error
+    return datasets
+
+
+def _parameters(dataset: Any) -> Iterable[str]:
+    return inspect.signature(dataset).parameters
+
+
+@lru_cache(maxsize=2)
+def _open(source: VisionSet) -> Any:
+    """The torchvision data set; its files are downloaded if they are not there."""
+    known = downloadable()
+    if source.name not in known:
+        raise UserError(f"torchvision downloads no data set {source.name}; it has {', '.join(known)}")
+    dataset = getattr(_torchvision_datasets(), source.name)
+    options = _split_options(source, _parameters(dataset))
+    try:
+        return dataset(source.root, download=False, **options)
+    except ValueError as error:
+        raise UserError(f"{source.address} cannot be opened: {error}") from error
+    except (RuntimeError, OSError):
+        pass  # torchvision's way to say that the files are not there
+    try:
+        return dataset(source.root, download=True, **options)
+    except (RuntimeError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{source.name} is not in {source.root} and cannot be downloaded, perhaps for want of a network "
+            f"({reason}); put its files where torchvision looks for them, or name another --root"
+        ) from error
+
+
+def _split_options(source: VisionSet, parameters: Iterable[str]) -> dict[str, object]:
+    if "train" in parameters:
+        if source.split not in ("train", "test"):
+            raise UserError(f"{source.name} has the splits train and test, not {source.split}")
+        return {"train": source.split == "train"}
+    if "split" in parameters:
+        return {"split": source.split}
+    if source.split != "train":
+        raise UserError(f"{source.name} has no splits; leave --split out")
+    return {}
+
+
+def _pixels(image: Any) -> Pixels:
+    """A picture as torchvision gives it, as [height, width, channels]."""
+    if not isinstance(image, Image.Image):
+        raise BadImage(f"it is a {type(image).__name__}, not a picture")
+    if image.mode in ("1", "P", "CMYK", "YCbCr", "HSV"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
+    pixels = np.asarray(image)
+    if pixels.dtype not in (np.uint8, np.uint16):
+        raise BadImage(f"its pixels are {pixels.dtype}")
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _label(item: Any) -> int | None:
+    target = item[1] if isinstance(item, tuple) and len(item) > 1 else None
+    return int(target) if isinstance(target, (int, np.integer)) else None

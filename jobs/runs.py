@@ -1,0 +1,139 @@
+"""The run directory: everything that one training run is, readable by people.
+
+run.json                 configuration, data, versions: the identity of the run
+splits/*.parquet         the held-out images, packed, with their rows in the training data
+checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json say which is which
+metrics.jsonl            one line per epoch
+tensorboard/             the same for TensorBoard
+errors/*.parquet         training images that could not be read
+progress.json            how far a run in progress is
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.storage import Folder
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_images
+from jobs.images.source import find_images
+from vae_core.config import ModelConfig, TrainConfig, from_json
+from vae_core.errors import UserError
+
+FORMAT = 1
+CHECKPOINT_FILES = ("checkpoint.json", "model.safetensors", "optimiser.safetensors")
+
+Split = Literal["validation", "calibration"]
+Which = Literal["last", "best"]
+SPLITS: tuple[Split, ...] = ("validation", "calibration")
+
+
+class SplitImages(NamedTuple):
+    """The images of a split."""
+
+    images: npt.NDArray[np.uint8]  # [N,C,H,W]
+    rows: npt.NDArray[np.int64]  # [N], over all training images, in the order of their files
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory."""
+
+    folder: Folder
+
+    @classmethod
+    def open(cls, url: str) -> "Run":
+        """The run at a path or URL.
+
+        Raises:
+            UserError: there is none.
+        """
+        run = cls(Folder.at(url))
+        if not run.exists():
+            raise UserError(f"{url} is no run: it has no run.json; give the --run directory of `vae train`")
+        return run
+
+    def exists(self) -> bool:
+        """Whether the run was started."""
+        return self.folder.has("run.json")
+
+    def read_head(self) -> dict[str, Any]:
+        """run.json."""
+        head: dict[str, Any] = json.loads(self.folder.read("run.json"))
+        if head.get("format") != FORMAT:
+            raise UserError(f"{self.folder.url}/run.json has format {head.get('format')}, this version reads {FORMAT}")
+        return head
+
+    def write_head(self, head: Mapping[str, Any]) -> None:
+        """Write run.json."""
+        self.folder.write_text("run.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
+
+    def history(self) -> list[dict[str, Any]]:
+        """The metrics of each epoch that is done."""
+        if not self.folder.has("metrics.jsonl"):
+            return []
+        return [json.loads(line) for line in self.folder.read_text("metrics.jsonl").splitlines()]
+
+    def configuration(self) -> tuple[ModelConfig, TrainConfig]:
+        """What is trained, and how."""
+        head = self.read_head()
+        return from_json(ModelConfig, head["model"], "run.json"), from_json(TrainConfig, head["train"], "run.json")
+
+    def write_split(self, split: Split, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
+        """Keep the images [N,C,H,W] of a split and their rows [N], in the packed layout."""
+        size = images[0].size
+        packed = pa.FixedSizeBinaryArray.from_buffers(
+            pa.binary(size), len(images), [None, pa.py_buffer(np.ascontiguousarray(images))]
+        )
+        table = pa.table({"image": packed, "training_row": rows})
+        shape = json.dumps(list(images.shape[1:]))
+        self.folder.child("splits").write_table(
+            f"{split}.parquet", table.replace_schema_metadata({"vae.shape": shape}), row_group_size=4096
+        )
+
+    def read_split(self, split: Split, shape: tuple[int, int, int]) -> SplitImages:
+        """The images of a split, all of them.
+
+        Raises:
+            UserError: the split is missing or damaged.
+        """
+        path = f"{self.folder.url}/splits/{split}.parquet"
+        batches = list(read_images(find_images([path]).pieces, ImageContract(*shape), ["training_row"]))
+        if any(len(batch.errors) for batch in batches):
+            raise UserError(f"{path} is damaged: {batches[0].errors['reason'][0]}; train again in another directory")
+        rows = np.concatenate([batch.keys["training_row"].to_numpy() for batch in batches])
+        return SplitImages(np.concatenate([batch.images for batch in batches]), rows)
+
+    def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:
+        """Write a checkpoint under `name`, call it the last (and the best), and drop those that are neither."""
+        checkpoints = self.folder.child("checkpoints")
+        folder = checkpoints.child(name)
+        for file, content in files.items():
+            folder.write(file, content)
+        # The pointers are replaced atomically and after the files: what they name is always whole.
+        for which in ("last", "best") if best else ("last",):
+            checkpoints.write_text(f"{which}.json", json.dumps({"checkpoint": name}))
+        kept = {self._pointer("last"), self._pointer("best")}
+        for other in checkpoints.subfolders():
+            if other not in kept:
+                checkpoints.child(other).delete_all()
+
+    def read_checkpoint(self, which: Which) -> dict[str, bytes] | None:
+        """The files of the last or the best checkpoint; None if there is none yet."""
+        name = self._pointer(which)
+        if name is None:
+            return None
+        folder = self.folder.child("checkpoints").child(name)
+        return {file: folder.read(file) for file in CHECKPOINT_FILES}
+
+    def _pointer(self, which: Which) -> str | None:
+        checkpoints = self.folder.child("checkpoints")
+        if not checkpoints.has(f"{which}.json"):
+            return None
+        name: str = json.loads(checkpoints.read(f"{which}.json"))["checkpoint"]
+        return name

@@ -1,0 +1,64 @@
+"""What tests share: the Ray cluster, and the toy job that the bulk machinery is tested with."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# Before anything imports Ray: quick starts, and workers that can import what lies beside the tests.
+TESTS = Path(__file__).parent
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
+)
+os.environ.pop("RAY_ADDRESS", None)
+os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+sys.path[:0] = [path for path in (str(TESTS.parent), str(TESTS)) if path not in sys.path]
+
+import pytest  # noqa: E402
+
+SHARED_DATA = TESTS.parents[1] / "shared" / "data"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # Ray Data warns of its own options whenever it makes its context.
+    config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:ray.data.context")
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data sets; the test is skipped where it is absent."""
+    if not SHARED_DATA.is_dir():
+        pytest.skip("the real data sets (../shared/data) are not here")
+    return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def _ray_session() -> Iterator[None]:
+    import ray
+
+    ray.init(
+        address="local",
+        num_cpus=4,
+        include_dashboard=False,
+        object_store_memory=500_000_000,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def ray_cluster(_ray_session: None) -> Iterator[None]:
+    """One local cluster of 4 CPUs for the whole session; a test's changes to the DataContext do not outlive it."""
+    from ray.data import DataContext
+
+    context = DataContext.get_current()
+    before: dict[str, Any] = dict(vars(context))
+    yield
+    vars(context).clear()
+    vars(context).update(before)

@@ -1,0 +1,120 @@
+"""Small pictures in every layout that the reader knows."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from jobs.images.batches import ImageBatch
+
+Pixels = np.ndarray  # uint8 [n, C, H, W]
+
+
+def pictures(count: int, shape: tuple[int, int, int] = (1, 6, 5), seed: int = 0) -> Pixels:
+    return np.random.default_rng(seed).integers(0, 256, (count, *shape), dtype=np.uint8)
+
+
+def encode(image: np.ndarray, form: str = "PNG", **options: object) -> bytes:
+    """An image [C, H, W] (or [H, W], or one of Pillow's) in a file format."""
+    if isinstance(image, np.ndarray):
+        array = image.transpose(1, 2, 0) if image.ndim == 3 else image
+        image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
+    stream = io.BytesIO()
+    image.save(stream, form, **options)
+    return stream.getvalue()
+
+
+def pngs(images: Pixels) -> list[bytes]:
+    return [encode(image) for image in images]
+
+
+def flat(images: Pixels) -> pa.Array:
+    return pa.array(images.reshape(-1), pa.uint8())
+
+
+def packed(images: Pixels) -> pa.Array:
+    return pa.array([image.tobytes() for image in images], pa.binary(images[0].size))
+
+
+def nested(images: Pixels) -> pa.Array:
+    """Lists of lists, each of a length of its own as far as Arrow knows."""
+    value: pa.DataType = pa.uint8()
+    for _ in images.shape[1:]:
+        value = pa.list_(value)
+    return pa.array(images.tolist(), value)
+
+
+def nested_fixed(images: Pixels) -> pa.Array:
+    array = flat(images)
+    for size in reversed(images.shape[1:]):
+        array = pa.FixedSizeListArray.from_arrays(array, size)
+    return array
+
+
+def tensor(images: np.ndarray, names: list[str] | None = None) -> pa.Array:
+    kind = pa.fixed_shape_tensor(pa.uint8(), images.shape[1:], dim_names=names)
+    storage = pa.FixedSizeListArray.from_arrays(flat(images), images[0].size)
+    return pa.ExtensionArray.from_storage(kind, storage)
+
+
+def huggingface(images: Pixels) -> pa.Array:
+    return pa.array([{"bytes": png, "path": None} for png in pngs(images)])
+
+
+def _shaped(images: Pixels) -> dict[str, str]:
+    return {"vae.shape": json.dumps(list(images.shape[1:]))}
+
+
+# Each takes images and gives the column and the schema's metadata.
+LAYOUTS: dict[str, Callable[[Pixels], tuple[pa.Array, dict[str, str]]]] = {
+    "huggingface": lambda images: (huggingface(images), {}),
+    "encoded": lambda images: (pa.array(pngs(images), pa.binary()), {}),
+    "encoded, large": lambda images: (pa.array(pngs(images), pa.large_binary()), {}),
+    "packed": lambda images: (packed(images), _shaped(images)),
+    "packed, shape untold": lambda images: (packed(images), {}),
+    "tensor CHW": lambda images: (tensor(images), {}),
+    "tensor HWC": lambda images: (
+        tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1)), ["H", "W", "C"]),
+        {},
+    ),
+    "tensor HWC, untold": lambda images: (tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1))), {}),
+    "lists": lambda images: (nested(images), {}),
+    "lists, fixed": lambda images: (nested_fixed(images), {}),
+    "flat list": lambda images: (
+        pa.FixedSizeListArray.from_arrays(flat(images), images[0].size),
+        _shaped(images),
+    ),
+    "flat list, shape untold": lambda images: (
+        pa.array(images.reshape(len(images), -1).tolist(), pa.list_(pa.uint8())),
+        {},
+    ),
+}
+
+
+def write_parquet(
+    path: Path,
+    column: pa.Array,
+    metadata: dict[str, str] | None = None,
+    row_group_size: int = 1 << 20,
+    name: str = "image",
+    **columns: object,
+) -> str:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = pa.table({name: column, **columns})
+    pq.write_table(table.replace_schema_metadata(metadata or {}), path, row_group_size=row_group_size)
+    return str(path)
+
+
+def join(batches: list[ImageBatch]) -> ImageBatch:
+    """Batches as one."""
+    images, keys, errors = zip(*batches, strict=True)
+    return ImageBatch(
+        np.concatenate(images),
+        pa.concat_tables(keys, promote_options="default"),
+        pa.concat_tables(errors, promote_options="default"),
+    )

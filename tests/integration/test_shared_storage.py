@@ -1,0 +1,77 @@
+"""A cluster of two nodes, the second of which has a disk of its own where the first has the output.
+
+The second node is a second Ray process on this machine, in a mount namespace with an empty disk over one folder.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from bulk_toys import outcome
+
+from export.storage import Folder
+
+pytestmark = pytest.mark.ray
+
+PROGRAM = """
+import os, signal, subprocess, sys, time
+import ray
+from ray.cluster_utils import Cluster
+from bulk_toys import Squares, ranges
+from export.storage import Folder
+from jobs.bulk import run
+from vae_core.errors import UserError
+
+private, shared = sys.argv[1:]
+head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+ray_program = os.path.join(os.path.dirname(sys.executable), "ray")
+node = subprocess.Popen(
+    ["unshare", "-m", "sh", "-c", 'mount -t tmpfs none "$0" && exec "$@"', private]
+    + [ray_program, "start", "--block", "--num-cpus=1", "--address=" + head.address],
+    stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+)
+try:
+    ray.init(address=head.address, logging_level="ERROR", log_to_driver=False)
+    patience = time.monotonic() + 60
+    while ray.cluster_resources().get("CPU", 0) < 2:
+        assert node.poll() is None and time.monotonic() < patience, "the second node does not come"
+        time.sleep(0.1)
+    for output, reads in [(private + "/out", []), (shared + "/out", [private + "/input"])]:
+        try:
+            run(Squares(), ranges(20, 5), Folder.at(output), engine="ray", reads=reads)
+        except UserError as error:
+            print(error)
+    totals = run(Squares(), ranges(20, 5), Folder.at(shared + "/out"), engine="ray", reads=[shared + "/input"])
+    print(totals.workers)
+finally:
+    ray.shutdown()
+    os.killpg(node.pid, signal.SIGTERM)
+    node.wait()
+    head.shutdown()
+"""
+
+
+def may_unshare() -> bool:
+    try:
+        return subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not may_unshare(), reason="mount namespaces are not permitted here")
+def test_storage_that_nodes_do_not_share_is_refused(tmp_path: Path) -> None:
+    private, shared = tmp_path / "private", tmp_path / "shared"
+    for folder in (private, shared):
+        folder.mkdir()
+        (folder / "input").write_text("12345")
+    command = [sys.executable, "-c", PROGRAM, str(private), str(shared)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    refusals = done.stdout.splitlines()
+    assert f"cannot see {private}/out;" in refusals[0]
+    assert f"cannot see {private}/input;" in refusals[1]
+    assert refusals[2:] == ["2"]
+    # Refused means untouched.
+    assert [path.name for path in private.iterdir()] == ["input"]
+    assert outcome(Folder.at(shared / "out")) == (list(range(20)), {})

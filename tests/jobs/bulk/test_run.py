@@ -1,0 +1,136 @@
+"""Bulk jobs on the local engine: every row once, whatever happened before."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from bulk_toys import RangeUnit, Squares, outcome, ranges
+
+from export.storage import Folder
+from jobs.bulk import JobFailed, finish, run
+from jobs.bulk.attempts import Attempts
+from vae_core.errors import UserError
+
+
+def snapshot(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("unit_rows", [1, 7, 1000])
+@pytest.mark.parametrize("workers", [1, 3])
+def test_every_row_ends_in_exactly_one_table(tmp_path: Path, unit_rows: int, workers: int) -> None:
+    output = Folder.at(tmp_path / "out")
+    task = Squares(bad=frozenset({3, 40}))
+    totals = run(task, ranges(50, unit_rows), output, engine="local", workers=workers)
+    results, errors = outcome(output)
+    assert results == [row for row in range(50) if row not in (3, 40)]
+    assert errors == {3: "bad", 40: "bad"}
+    assert (totals.rows, totals.results, totals.errors) == (50, 48, 2)
+    assert totals.units == len(ranges(50, unit_rows))
+
+
+def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    log.mkdir()
+    output = Folder.at(out)
+    run(Squares(bad=frozenset({12})), ranges(50, 10), output, engine="local")
+    complete = snapshot(out)
+    (out / "squares/part-000001.parquet").unlink()
+    totals = run(Squares(bad=frozenset({12}), log=str(log)), ranges(50, 10), output, engine="local")
+    assert totals.rows == 10
+    assert {path.name.rsplit("-", 1)[0] for path in log.iterdir()} == {"1-10-20"}
+    assert snapshot(out) == complete
+
+
+def test_errors_of_a_dead_attempt_do_not_outlive_a_retry(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    run(Squares(bad=frozenset({12})), ranges(50, 10), output, engine="local")
+    (tmp_path / "squares/part-000001.parquet").unlink()  # as if killed between errors and results
+    run(Squares(), ranges(50, 10), output, engine="local")
+    assert outcome(output) == (list(range(50)), {})
+
+
+def test_a_finished_job_is_left_alone_and_hands_back_its_summary(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    run(Squares(), ranges(20, 10), output, engine="local")
+    finish(output, {"rows": 20})
+    before = snapshot(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "squares", "summary.json"]
+    assert run(Squares(), ranges(20, 10), output, engine="local").summary == {"rows": 20}
+    assert snapshot(tmp_path) == before
+
+
+@pytest.mark.parametrize(
+    ("task", "units", "words"),
+    [
+        (Squares(title="cubes"), ranges(20, 10), 'another title ("squares", now "cubes")'),
+        (Squares(), ranges(20, 5), "another input"),
+        (Squares(), ranges(21, 10), "another input"),
+    ],
+)
+def test_another_job_in_the_same_directory_is_refused(
+    tmp_path: Path, task: Squares, units: list[RangeUnit], words: str
+) -> None:
+    output = Folder.at(tmp_path)
+    run(Squares(), ranges(20, 10), output, engine="local")
+    before = snapshot(tmp_path)
+    with pytest.raises(UserError) as raised:
+        run(task, units, output, engine="local")
+    assert words in str(raised.value)
+    assert snapshot(tmp_path) == before
+
+
+def test_files_of_others_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("my only copy")
+    with pytest.raises(UserError, match=r"already holds thesis\.tex"):
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path), engine="local")
+    assert snapshot(tmp_path) == {"thesis.tex": b"my only copy"}
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"kind": "squares"}', "not json"])
+def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "plan.json").write_text(text)
+    with pytest.raises(UserError, match="not the plan"):
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path), engine="local")
+
+
+def test_a_row_that_raises_does_not_fail_its_neighbours(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    run(Squares(raising=frozenset({13, 77})), ranges(100, 50), output, engine="local")
+    results, errors = outcome(output)
+    assert results == [row for row in range(100) if row not in (13, 77)]
+    assert errors == {row: f"ArithmeticError: cannot square rows {row} to {row + 1}" for row in (13, 77)}
+
+
+def test_a_row_that_kills_twice_is_found_in_a_child_process(tmp_path: Path) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    log.mkdir()
+    output = Folder.at(out)
+    run(Squares(), ranges(20, 10), output, engine="local")
+    (out / "squares/part-000001.parquet").unlink()
+    for _ in range(2):
+        Attempts(output).begin(1)  # two processes died over unit 1
+    run(Squares(killing=frozenset({17}), log=str(log)), ranges(20, 10), output, engine="local")
+    results, errors = outcome(output)
+    assert results == [row for row in range(20) if row != 17]
+    assert errors == {17: "Died: it ended the process that worked on it (SIGKILL)"}
+    assert list((out / "attempts").iterdir()) == []
+
+
+def test_a_job_in_which_every_row_raises_ends(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    with pytest.raises(JobFailed, match="row by row"):
+        run(Squares(raising=frozenset(range(1000))), ranges(1000, 100), output, engine="local")
+    # What went wrong was the machine; mended, the same job goes on.
+    run(Squares(), ranges(1000, 100), output, engine="local")
+    assert outcome(output) == (list(range(1000)), {})
+
+
+def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    for workers, threads in [(1, "8"), (3, "2"), (16, "1")]:
+        log = tmp_path / f"log{workers}"
+        log.mkdir()
+        task = replace(Squares(), log=str(log))
+        run(task, ranges(20, 1), Folder.at(tmp_path / f"out{workers}"), engine="local", workers=workers)
+        assert {path.read_text().split()[0] for path in log.iterdir()} == {threads}

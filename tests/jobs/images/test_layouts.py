@@ -1,0 +1,194 @@
+"""Whatever the layout, the same images come out, whichever rows are asked for."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, pngs, tensor, write_parquet
+
+from jobs.images.contract import ImageContract
+from jobs.images.layout import LayoutError, find_layout
+from jobs.images.pixels import view_batch
+from jobs.images.reader import first_image_shape, read_images
+from jobs.images.source import find_images
+from jobs.images.units import Piece
+from vae_core.errors import UserError
+
+SHAPES = [(1, 6, 5), (3, 8, 7), (4, 5, 6)]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_every_layout_gives_the_same_images(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
+    images = pictures(25, shape)
+    column, metadata = LAYOUTS[layout](images)
+    path = write_parquet(tmp_path / "a.parquet", column, metadata, row_group_size=10, label=list(range(25)))
+    found = find_images([path])
+    batch = join(list(read_images(found.pieces, ImageContract(*shape), ["label"], batch_rows=4)))
+    np.testing.assert_array_equal(batch.images, images)
+    assert batch.images.flags.c_contiguous
+    assert batch.images.dtype == np.uint8
+    assert batch.keys.to_pydict() == {
+        "file": [path] * 25,
+        "row": list(range(25)),
+        "label": list(range(25)),
+    }
+    assert len(batch.errors) == 0
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_piece_may_begin_and_end_inside_a_row_group(tmp_path: Path, layout: str) -> None:
+    images = pictures(30)
+    column, metadata = LAYOUTS[layout](images)
+    path = write_parquet(tmp_path / "a.parquet", column, metadata, row_group_size=15)
+    for start, stop in [(0, 1), (3, 11), (14, 15), (7, 15)]:
+        piece = Piece(path, 1, start, stop, 15 + start)
+        batch = join(list(read_images([piece], ImageContract(1, 6, 5), batch_rows=4)))
+        np.testing.assert_array_equal(batch.images, images[15 + start : 15 + stop])
+        assert batch.keys["row"].to_pylist() == list(range(15 + start, 15 + stop))
+
+
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "untold" not in name or "HWC" in name])
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_first_image_tells_the_shape(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
+    column, metadata = LAYOUTS[layout](pictures(3, shape))
+    path = write_parquet(tmp_path / "a.parquet", column, metadata)
+    assert first_image_shape(find_images([path])) == shape
+
+
+def test_a_shape_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", packed(pictures(3)))
+    with pytest.raises(UserError, match=r"vae\.shape"):
+        first_image_shape(find_images([path]))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_null_images_are_errors_and_their_neighbours_are_not(tmp_path: Path, layout: str) -> None:
+    images = pictures(12)
+    column, metadata = LAYOUTS[layout](images)
+    null = [3, 4, 9]
+    kept = [row for row in range(12) if row not in null]
+    choice = pa.array([None if row in null else row for row in range(12)], pa.int64())
+    path = write_parquet(tmp_path / "a.parquet", column.take(choice), metadata)
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5), batch_rows=5)))
+    np.testing.assert_array_equal(batch.images, images[kept])
+    assert batch.keys["row"].to_pylist() == kept
+    assert batch.errors["row"].to_pylist() == null
+    assert set(batch.errors["reason"].to_pylist()) == {"the image is null"}
+
+
+def test_grey_tensors_need_no_channel_axis(tmp_path: Path) -> None:
+    images = pictures(4)
+    path = write_parquet(tmp_path / "a.parquet", tensor(images[:, 0]))
+    assert first_image_shape(find_images([path])) == (1, 6, 5)
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5))))
+    np.testing.assert_array_equal(batch.images, images)
+
+
+def test_lists_may_differ_in_shape_from_row_to_row(tmp_path: Path) -> None:
+    small, large = pictures(2, (1, 4, 4)), pictures(2, (1, 8, 8))
+    column = nested(small).to_pylist() + nested(large).to_pylist() + [[[[1, 2], [3]]], [[[None] * 4] * 4]]
+    path = write_parquet(tmp_path / "a.parquet", pa.array(column, nested(small).type))
+    pieces = find_images([path]).pieces
+    exact = join(list(read_images(pieces, ImageContract(1, 4, 4))))
+    np.testing.assert_array_equal(exact.images, small)
+    assert exact.errors["row"].to_pylist() == [2, 3, 4, 5]
+    assert "8×8" in exact.errors["reason"][0].as_py()
+    resized = join(list(read_images(pieces, ImageContract(1, 4, 4, resize=True))))
+    assert resized.keys["row"].to_pylist() == [0, 1, 2, 3]
+    np.testing.assert_array_equal(resized.images[:2], small)
+
+
+@pytest.mark.parametrize("layout", ["packed", "tensor CHW", "lists", "flat list"])
+def test_another_stored_shape_is_refused_or_resized(tmp_path: Path, layout: str) -> None:
+    column, metadata = LAYOUTS[layout](pictures(3, (3, 8, 8)))
+    path = write_parquet(tmp_path / "a.parquet", column, metadata)
+    pieces = find_images([path]).pieces
+    refused = join(list(read_images(pieces, ImageContract(1, 4, 4))))
+    assert len(refused.images) == 0
+    assert refused.errors["reason"][0].as_py() == (
+        "the image is 8×8 RGB and the model takes 4×4 grey; --resize converts it"
+    )
+    resized = join(list(read_images(pieces, ImageContract(1, 4, 4, resize=True))))
+    assert resized.images.shape == (3, 1, 4, 4)
+
+
+def test_packed_images_are_views_of_the_arrow_buffer() -> None:
+    images = pictures(10)
+    array = packed(images).slice(3, 5)
+    layout = find_layout(pa.schema({"image": array.type}, metadata={"vae.shape": "[1, 6, 5]"}))
+    decoded = view_batch(array, layout, ImageContract(1, 6, 5))
+    np.testing.assert_array_equal(decoded.images, images[3:8])
+    assert decoded.images.ctypes.data == array.buffers()[1].address + 3 * 30
+
+
+def test_the_column_called_image_comes_first() -> None:
+    two = pa.schema({"thumbnail": pa.binary(), "image": pa.binary()})
+    assert find_layout(two).column == "image"
+
+
+def test_the_only_image_like_column_is_taken() -> None:
+    schema = pa.schema({"id": pa.string(), "sha": pa.binary(16), "img": pa.struct({"bytes": pa.binary()})})
+    assert find_layout(schema).leaf == "img.bytes"
+
+
+@pytest.mark.parametrize(
+    ("schema", "reason"),
+    [
+        (pa.schema({"a": pa.binary(), "b": pa.binary()}), r"several columns may hold images \(a, b\)"),
+        (pa.schema({"a": pa.int64(), "b": pa.string()}), "no column holds images .*a int64, b string"),
+        (pa.schema({"image": pa.string()}), "the column image holds string"),
+        (pa.schema({"image": pa.list_(pa.float32())}), "the column image holds list<.*float>"),
+        (pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2"}), r"vae\.shape is .*not \["),
+        (
+            pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2, 3]"}),
+            r"\[1, 2, 3\], but image has 9 bytes",
+        ),
+    ],
+)
+def test_schemas_without_one_image_column_are_explained(schema: pa.Schema, reason: str) -> None:
+    with pytest.raises(LayoutError, match=reason):
+        find_layout(schema)
+
+
+def test_rays_own_tensors_are_read_with_and_without_ray(tmp_path: Path) -> None:
+    images = pictures(4, (3, 6, 5))
+    field = pa.field(
+        "image",
+        pa.list_(pa.uint8()),
+        metadata={"ARROW:extension:name": "ray.data.arrow_tensor", "ARROW:extension:metadata": "[3, 6, 5]"},
+    )
+    assert find_layout(pa.schema([field])).shape == (3, 6, 5)
+    column = pa.array(images.reshape(4, -1).tolist(), pa.list_(pa.uint8()))
+    decoded = view_batch(column, find_layout(pa.schema([field])), ImageContract(3, 6, 5))
+    np.testing.assert_array_equal(decoded.images, images)
+
+
+def test_encoded_images_of_many_formats_share_a_column(tmp_path: Path) -> None:
+    image = pictures(1, (3, 6, 5))[0]
+    forms = ["PNG", "BMP", "TIFF", "PPM"]
+    path = write_parquet(tmp_path / "a.parquet", pa.array([encode(image, form) for form in forms]))
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(3, 6, 5))))
+    for decoded in batch.images:
+        np.testing.assert_array_equal(decoded, image)
+
+
+def test_views_and_slices_of_binary_columns_decode_alike() -> None:
+    from jobs.images.decode import decode_batch
+
+    images = pictures(8)
+    array = pa.array(pngs(images))
+    for stored in (
+        array.slice(2, 5),
+        array.cast(pa.large_binary()).slice(2, 5),
+        array.cast(pa.binary_view()).slice(2, 5),
+    ):
+        np.testing.assert_array_equal(decode_batch(stored, ImageContract(1, 6, 5)).images, images[2:7])
+
+
+def test_sliced_lists_respect_their_offset() -> None:
+    images = pictures(8)
+    array = pa.FixedSizeListArray.from_arrays(flat(images), 30).slice(2, 5)
+    layout = find_layout(pa.schema({"image": array.type}))
+    np.testing.assert_array_equal(view_batch(array, layout, ImageContract(1, 6, 5)).images, images[2:7])

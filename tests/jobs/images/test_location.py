@@ -1,0 +1,139 @@
+"""Arguments name files: themselves, folders, patterns and URLs."""
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from jobs.images.location import Address, locate, search
+from vae_core.errors import UserError
+
+NAMES = [
+    "a.png",
+    "b.jpg",
+    "notes.txt",
+    "deep/a.png",
+    "deep/er/c.png",
+    "with space/[x] 50%.png",
+    ".hidden/d.png",
+    "deep/.e.png",
+]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for name in NAMES:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+@pytest.fixture
+def memory() -> Iterator[str]:
+    """The same files in fsspec's memory, which stands for every storage that pyarrow does not know."""
+    import fsspec
+
+    filesystem = fsspec.filesystem("memory")
+    root = f"/{uuid.uuid4().hex}"
+    for name in NAMES:
+        filesystem.pipe(f"{root}/data/{name}", name.encode())
+    yield f"memory:/{root}/data"
+    filesystem.rm(root, recursive=True)
+
+
+def named(base: str, argument: str) -> list[str]:
+    """What is found, relative to the base, having read each file at its address."""
+    found = [item.url for item in search(argument)]
+    assert found == sorted(found)
+    for url in found:
+        filesystem, path = locate(url)
+        with filesystem.open_input_file(path) as stream:
+            assert stream.read().decode() == url.removeprefix(f"{base}/")
+    return [url.removeprefix(f"{base}/") for url in found]
+
+
+CASES = [
+    ("", ["a.png", "b.jpg", "deep/a.png", "deep/er/c.png", "notes.txt", "with space/[x] 50%.png"]),
+    ("deep", ["deep/a.png", "deep/er/c.png"]),
+    ("deep/", ["deep/a.png", "deep/er/c.png"]),
+    ("a.png", ["a.png"]),
+    ("*.png", ["a.png"]),
+    ("*/*.png", ["deep/a.png", "with space/[x] 50%.png"]),
+    ("**/*.png", ["a.png", "deep/a.png", "deep/er/c.png", "with space/[x] 50%.png"]),
+    ("[ab].*", ["a.png", "b.jpg"]),
+    ("[!a].*", ["b.jpg"]),
+    ("?.jpg", ["b.jpg"]),
+    ("deep/**", ["deep/a.png", "deep/er/c.png"]),
+]
+
+
+@pytest.mark.parametrize(("argument", "expected"), CASES)
+def test_local_paths(folder: Path, argument: str, expected: list[str]) -> None:
+    assert named(str(folder), f"{folder}/{argument}" if argument else str(folder)) == expected
+
+
+@pytest.mark.parametrize(("argument", "expected"), CASES)
+def test_file_urls(folder: Path, argument: str, expected: list[str]) -> None:
+    base = f"file://{folder}"
+    assert named(base, f"{base}/{argument}" if argument else base) == expected
+
+
+@pytest.mark.parametrize(("argument", "expected"), CASES)
+def test_urls_that_fsspec_serves(memory: str, argument: str, expected: list[str]) -> None:
+    assert named(memory, f"{memory}/{argument}" if argument else memory) == expected
+
+
+def test_relative_paths_are_made_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder / "deep")
+    assert [item.url for item in search("a.png")] == [str(folder / "deep/a.png")]
+    assert [item.url for item in search("*/c.png")] == [str(folder / "deep/er/c.png")]
+
+
+def test_a_file_whose_name_looks_like_a_pattern_is_itself(folder: Path) -> None:
+    path = str(folder / "with space/[x] 50%.png")
+    assert [item.url for item in search(path)] == [path]
+
+
+@pytest.mark.parametrize("argument", ["nothing", "*.gif", "deep/nothing/*.png"])
+def test_what_matches_nothing_is_an_error(folder: Path, argument: str) -> None:
+    with pytest.raises(UserError, match=f"no images at .*{argument.split('/')[-1].replace('*', '.')}"):
+        search(f"{folder}/{argument}")
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="the folder is empty"):
+        search(str(tmp_path))
+
+
+def test_an_unknown_scheme_is_an_error() -> None:
+    with pytest.raises(UserError, match="cannot open nosuch://"):
+        search("nosuch://host/path")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/a/b c.png",
+        "s3://bucket/key with 100%.png",
+        "s3://bucket/a/*.png?endpoint_override=localhost:9000&region=x",
+        "s3://bucket/a?.png",
+        "s3://bucket",
+        "file:///a/b",
+        "gs://user@bucket/x?retry_limit_seconds=3",
+    ],
+)
+def test_addresses_are_put_together_as_they_were(text: str) -> None:
+    assert str(Address.parse(text)) == text
+
+
+def test_the_options_of_a_storage_are_no_pattern() -> None:
+    address = Address.parse("s3://bucket/a?b*.png?region=x")
+    assert (address.root, address.path, address.query) == ("s3://bucket", "/a?b*.png", "?region=x")
+
+
+def test_keys_of_a_bucket_are_taken_literally() -> None:
+    filesystem, path = locate("s3://bucket/a b/50%25.png?region=eu-west-1")
+    assert path == "bucket/a b/50%25.png"
+    again, _ = locate("s3://bucket/other.png?region=eu-west-1")
+    assert again is filesystem

@@ -1,0 +1,185 @@
+"""Every row comes out once, as an image or as an error, whatever its file or its neighbours are like."""
+
+import uuid
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
+
+from jobs.images.contract import ImageContract
+from jobs.images.reader import first_image_shape, read_images, read_unit
+from jobs.images.source import find_images, plan_units
+from jobs.images.units import Piece
+from vae_core.errors import UserError
+
+GREY = ImageContract(1, 6, 5)
+SHAPE = {"vae.shape": "[1, 6, 5]"}
+
+
+def mixed_input(folder: Path) -> np.ndarray:
+    """Images in several layouts and files, in the order of the files' names, with one bad row in each."""
+    images = pictures(60)
+    broken = [*pngs(images[20:30]), b"broken", *pngs(images[30:40])]
+    write_parquet(folder / "a.parquet", packed(images[:20]), SHAPE, row_group_size=3)
+    write_parquet(folder / "b.parquet", pa.array(broken), row_group_size=8)
+    for number, png in enumerate(pngs(images[40:])):
+        (folder / f"c{number:02}.png").write_bytes(png)
+    (folder / "c05-text.png").write_text("no image at all")
+    return images
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 7, 1000])
+@pytest.mark.parametrize("unit_rows", [1, 5, 16, None])
+def test_neither_batches_nor_units_change_what_is_read(tmp_path: Path, batch_rows: int, unit_rows: int | None) -> None:
+    images = mixed_input(tmp_path)
+    units = plan_units(find_images([str(tmp_path)]), unit_rows)
+    batches = [batch for unit in units for batch in read_unit(unit, GREY, batch_rows=batch_rows)]
+    assert max(len(batch.keys) + len(batch.errors) for batch in batches) <= batch_rows
+    batch = join(batches)
+    np.testing.assert_array_equal(batch.images, images)
+    errors = [(Path(row["file"]).name, row["row"]) for row in batch.errors.to_pylist()]
+    assert errors == [("b.parquet", 10), ("c05-text.png", 0)]
+    files = [Path(file).name for file in batch.keys["file"].to_pylist()]
+    assert files == ["a.parquet"] * 20 + ["b.parquet"] * 20 + [f"c{number:02}.png" for number in range(20)]
+    assert batch.keys["row"].to_pylist() == [*range(20), *range(10), *range(11, 21), *[0] * 20]
+
+
+def test_small_files_share_batches(tmp_path: Path) -> None:
+    mixed_input(tmp_path)
+    pieces = find_images([str(tmp_path)]).pieces
+    assert len(list(read_images(pieces, GREY, batch_rows=1000))) == 1
+
+
+def test_errors_carry_the_columns_of_their_rows(tmp_path: Path) -> None:
+    column = pa.array([*pngs(pictures(2)), b"broken", None])
+    path = write_parquet(tmp_path / "a.parquet", column, id=["p", "q", "r", "s"])
+    found = find_images([path])
+    batch = join(list(read_images(found.pieces, GREY, found.keep(["id"]))))
+    assert batch.keys["id"].to_pylist() == ["p", "q"]
+    assert [(row["row"], row["id"]) for row in batch.errors.to_pylist()] == [(2, "r"), (3, "s")]
+    assert batch.errors.schema == pa.schema(
+        {"file": pa.string(), "row": pa.int64(), "id": pa.string(), "reason": pa.string()}
+    )
+
+
+def test_a_schema_of_columns_gives_every_file_the_same_types(tmp_path: Path) -> None:
+    for name, kind in (("a", pa.int32()), ("b", pa.int64()), ("c", pa.dictionary(pa.int8(), pa.int64()))):
+        write_parquet(tmp_path / f"{name}.parquet", packed(pictures(2)), SHAPE, label=pa.array([1, 2], kind))
+    found = find_images([str(tmp_path)])
+    for piece in found.pieces:
+        for batch in read_images([piece], GREY, found.keep(["label"])):
+            assert batch.keys.schema.field("label").type == pa.int64()
+            assert batch.keys["label"].to_pylist() == [1, 2]
+
+
+def test_bad_files_come_first_with_a_null_row(tmp_path: Path) -> None:
+    write_parquet(tmp_path / "b.parquet", packed(pictures(2)), SHAPE, label=[1, 2])
+    (tmp_path / "a.parquet").write_text("text")
+    found = find_images([str(tmp_path)])
+    first, *rest = read_unit(plan_units(found)[0], GREY, found.keep(["label"]))
+    assert len(first.images) == len(first.keys) == 0
+    assert [(row["file"], row["row"], row["label"]) for row in first.errors.to_pylist()] == [
+        (str(tmp_path / "a.parquet"), None, None)
+    ]
+    assert first.errors.schema == rest[0].errors.schema
+    assert first.keys.schema == rest[0].keys.schema
+
+
+def test_a_damaged_page_costs_only_the_rows_behind_it(tmp_path: Path) -> None:
+    images = pictures(40, seed=1)
+    path = write_parquet(tmp_path / "a.parquet", packed(images), SHAPE, row_group_size=10)
+    chunk = pq.read_metadata(path).row_group(1).column(0)
+    data = bytearray(Path(path).read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    Path(path).write_bytes(data)
+    batch = join(list(read_images(find_images([path]).pieces, GREY)))
+    np.testing.assert_array_equal(batch.images, np.concatenate([images[:10], images[20:]]))
+    assert batch.errors["row"].to_pylist() == list(range(10, 20))
+    assert "cannot be read from its file" in batch.errors["reason"][0].as_py()
+
+
+def test_files_that_vanish_or_shrink_after_the_plan_become_errors(tmp_path: Path) -> None:
+    for name in ("a", "b", "c"):
+        write_parquet(tmp_path / f"{name}.parquet", packed(pictures(6)), SHAPE, row_group_size=3)
+    (tmp_path / "d.png").write_bytes(encode(pictures(1)[0]))
+    pieces = find_images([str(tmp_path)]).pieces
+    (tmp_path / "a.parquet").unlink()
+    write_parquet(tmp_path / "b.parquet", packed(pictures(4)), SHAPE, row_group_size=4)
+    (tmp_path / "d.png").unlink()
+    batch = join(list(read_images(pieces, GREY)))
+    good = [(Path(row["file"]).name, row["row"]) for row in batch.keys.to_pylist()]
+    bad = [(Path(row["file"]).name, row["row"]) for row in batch.errors.to_pylist()]
+    assert sorted(good + bad) == sorted(
+        [(f"{name}.parquet", row) for name in "abc" for row in range(6)] + [("d.png", 0)]
+    )
+    assert {file for file, _ in bad} == {"a.parquet", "b.parquet", "d.png"}
+    assert {file for file, _ in good} == {"b.parquet", "c.parquet"}
+
+
+def test_urls_are_read_as_files_are(tmp_path: Path) -> None:
+    import fsspec
+
+    images = mixed_input(tmp_path)
+    memory = fsspec.filesystem("memory")
+    root = f"/{uuid.uuid4().hex}"
+    for path in tmp_path.iterdir():
+        memory.pipe(f"{root}/{path.name}", path.read_bytes())
+    for url in (f"memory:/{root}", f"file://{tmp_path}"):
+        batch = join(list(read_images(find_images([url]).pieces, GREY)))
+        np.testing.assert_array_equal(batch.images, images)
+        assert all(file.startswith(url) for file in batch.keys["file"].to_pylist())
+    memory.rm(root, recursive=True)
+
+
+def test_batches_of_large_images_are_small(tmp_path: Path) -> None:
+    side = 6000  # 34 MiB each
+    path = write_parquet(tmp_path / "a.parquet", pa.array([encode(np.zeros((1, side, side), np.uint8))] * 2))
+    batches = read_images(find_images([path]).pieces, ImageContract(1, side, side))
+    assert [len(batch.images) for batch in batches] == [1, 1]
+
+
+def test_the_first_readable_image_tells_the_shape(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("text")
+    write_parquet(tmp_path / "b.parquet", pa.array([None, b"broken", encode(pictures(1, (3, 7, 9))[0])]))
+    (tmp_path / "c.png").write_bytes(encode(pictures(1)[0]))
+    assert first_image_shape(find_images([str(tmp_path)])) == (3, 7, 9)
+
+
+def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_text("text")
+    with pytest.raises(UserError, match=r"no image can be read \(.*a\.png: not an image"):
+        first_image_shape(find_images([str(tmp_path)]))
+
+
+def test_a_struct_without_its_bytes_is_a_null_image(tmp_path: Path) -> None:
+    column = pa.array([*huggingface(pictures(1)).to_pylist(), {"bytes": None, "path": "elsewhere.png"}, None])
+    path = write_parquet(tmp_path / "a.parquet", column)
+    batch = join(list(read_images(find_images([path]).pieces, GREY)))
+    assert batch.errors["row"].to_pylist() == [1, 2]
+    assert batch.errors["reason"].to_pylist() == ["the image is null"] * 2
+
+
+@pytest.mark.parametrize("resize", [False, True])
+def test_images_of_other_shapes(tmp_path: Path, resize: bool) -> None:
+    shapes = [(1, 6, 5), (3, 6, 5), (1, 12, 10), (4, 3, 3)]
+    path = write_parquet(tmp_path / "a.parquet", pa.array([encode(pictures(1, shape)[0]) for shape in shapes]))
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5, resize))))
+    assert len(batch.images) == (4 if resize else 1)
+    assert all("--resize" in reason for reason in batch.errors["reason"].to_pylist())
+
+
+def test_the_real_data_sets(shared_data: Path) -> None:
+    for name, shape, rows in (("fashion_mnist_test", (1, 28, 28), 10_000), ("emoji_rgb64", (3, 64, 64), 3_916)):
+        found = find_images([str(shared_data / f"{name}.parquet")])
+        assert found.rows == rows
+        assert first_image_shape(found) == shape
+        piece = found.pieces[-1]
+        batch = join(list(read_images([piece], ImageContract(*shape), found.columns.names)))
+        assert len(batch.images) == piece.rows
+        last = Piece(piece.file, piece.row_group, piece.stop - 1, piece.stop, piece.first_row + piece.rows - 1)
+        (single,) = read_images([last], ImageContract(*shape))
+        np.testing.assert_array_equal(single.images[0], batch.images[-1])

@@ -1,0 +1,138 @@
+"""What the score report says is what the scores are."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from export.calibration import p_values, threshold
+from jobs.report.blocks import Cards, Chart, Charts, Table
+from jobs.report.digest import Reason, empty_histogram
+from jobs.report.page import render_page
+from jobs.report.score_sections import (
+    ScoreFacts,
+    error_section,
+    histogram_section,
+    outlier_section,
+    score_edges,
+    score_head,
+)
+
+RANDOM = np.random.default_rng(0)
+FACTS = ScoreFacts(
+    images="photos",
+    rows=1000,
+    scored=990,
+    errors=10,
+    outliers=30,
+    discoveries=12,
+    fpr=0.01,
+    fdr=0.1,
+    threshold=2.5,
+    discovery_threshold=3.5,
+    rows_per_second=1234.4,
+    engine="local",
+    provider="cpu",
+    bundle_hash="abcdef0123456789",
+    calibration_size=500,
+)
+
+
+def drawn(calibration: np.ndarray, scores: np.ndarray, level: float = 0.01) -> Chart:
+    facts = replace(FACTS, threshold=threshold(calibration, level), calibration_size=len(calibration))
+    edges = score_edges(calibration.astype(np.float64), facts.threshold)
+    histogram = empty_histogram(edges).add(scores.astype(np.float32))
+    (charts,) = histogram_section(histogram, calibration.astype(np.float64), facts).blocks
+    assert isinstance(charts, Charts)
+    return charts.items[0]
+
+
+@given(st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 3.0, 300.0]), st.sampled_from([1e-4, 1.0, 1e5]))
+def test_the_threshold_is_in_sight_whatever_the_scores(seed: int, shift: float, scale: float) -> None:
+    random = np.random.default_rng(seed)
+    calibration = np.sort(random.gamma(2, scale, 300)).astype(np.float32)
+    scores = random.gamma(2, scale, 200) + shift * scale
+    chart = drawn(calibration, scores)
+    assert len(chart.marks) >= 1
+    assert all(0 <= mark.at <= 100 for mark in chart.marks)
+    assert len(chart.x_ticks) >= 2
+
+
+def test_bars_beyond_the_threshold_hold_exactly_the_outliers() -> None:
+    calibration = np.sort(RANDOM.normal(size=999)).astype(np.float32)
+    scores = RANDOM.normal(0.5, 1.2, 5000).astype(np.float32)
+    facts = replace(FACTS, threshold=threshold(calibration, 0.01))
+    edges = score_edges(calibration.astype(np.float64), facts.threshold)
+    histogram = empty_histogram(edges).add(scores)
+    beyond = histogram.counts[edges[:-1] >= facts.threshold].sum() + histogram.above
+    assert beyond == (p_values(calibration, scores) <= 0.01).sum()
+
+
+@pytest.mark.parametrize("scores", [np.zeros(0), np.full(10, 1.0), np.full(3, 1e9), np.full(3, -1e9)])
+def test_degenerate_scores_still_draw(scores: np.ndarray) -> None:
+    calibration = np.sort(RANDOM.normal(size=200)).astype(np.float32)
+    assert drawn(calibration, scores).marks
+    assert drawn(np.full(200, 1.0, dtype=np.float32), scores).x_ticks
+
+
+def test_the_head_tells_the_finding() -> None:
+    head = score_head(FACTS)
+    assert head.title == "12 of 1,000 images stand out"
+    assert [figure.value for figure in head.figures.items][:6] == ["1,000", "990", "10", "30", "12", "1,234"]
+    assert score_head(replace(FACTS, discoveries=1)).title == "1 of 1,000 images stands out"
+    nothing = score_head(replace(FACTS, discoveries=0, scored=0, errors=1000, outliers=0))
+    assert nothing.title == "No discoveries among 1,000 images"
+
+
+def rows(count: int, file: str = "data/a.parquet") -> list[dict[str, object]]:
+    return [{"file": file, "row": row, "outlier_score": 9.0 - row, "p_value": 0.002} for row in range(count)]
+
+
+def test_the_gallery_shows_each_row_with_its_source() -> None:
+    images = RANDOM.integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
+    section = outlier_section(rows(8), images, images, FACTS)
+    cards = section.blocks[1]
+    assert isinstance(cards, Cards)
+    assert [card.headline for card in cards.items][:2] == ["score 9.000", "score 8.000"]
+    assert cards.items[3].source == "row 3 · a.parquet"
+    assert cards.caption.endswith("data/")
+    assert [bool(card.badge) for card in cards.items] == [True] * 6 + [False] * 2  # scores above 3.5
+
+
+def test_badges_are_left_out_where_every_card_would_have_one() -> None:
+    images = RANDOM.integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
+    section = outlier_section(rows(3), images, images, FACTS)
+    assert isinstance(section.blocks[1], Cards)
+    assert not any(card.badge for card in section.blocks[1].items)
+    assert "all of them discoveries" in section.lead
+
+
+def test_a_key_stands_for_the_file() -> None:
+    keyed = [{"id": "<b>7</b>", "outlier_score": 1.0, "p_value": 0.5}]
+    image = np.zeros((1, 3, 64, 64), np.uint8)
+    section = outlier_section(keyed, image, image, FACTS)
+    assert isinstance(section.blocks[1], Cards)
+    assert section.blocks[1].items[0].source == "id <b>7</b>"
+
+
+def test_no_images_no_gallery() -> None:
+    nothing = np.zeros((0, 1, 28, 28), np.uint8)
+    assert outlier_section([], nothing, nothing, FACTS).blocks == []
+
+
+def test_errors_are_listed_and_the_rest_is_counted() -> None:
+    section = error_section([Reason(f"reason {i}", 2, "a", i) for i in range(25)])
+    table, note = section.blocks
+    assert isinstance(table, Table)
+    assert len(table.rows) == 20
+    assert "5 other reasons, 10 rows" in str(note)
+    assert error_section([]).blocks == []
+
+
+@pytest.mark.parametrize(("shape", "limit"), [((1, 28, 28), 1.0), ((3, 64, 64), 4.0), ((3, 256, 256), 12.0)])
+def test_a_full_gallery_of_incompressible_images_is_bounded(shape: tuple[int, int, int], limit: float) -> None:
+    images = RANDOM.integers(0, 256, (48, *shape), dtype=np.uint8)
+    page = render_page(score_head(FACTS), [outlier_section(rows(48), images, images[::-1], FACTS)])
+    assert len(page.encode()) < limit * 1e6
