@@ -80,6 +80,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     probe = parity.probe_images(held.calibration[:_REAL_PROBES])
     with torch.inference_mode():
         z = model.posterior(torch.from_numpy(probe)).mean.numpy()
+    scale = float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
@@ -88,13 +89,13 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
         title = name.removesuffix(".onnx")
         onnx_model = to_onnx(graph, title, input_name, torch.from_numpy(batch[:2]), graph.outputs)
         outputs = parity.expected_outputs(graph, batch, graph.outputs)
-        checks[name] = [d._asdict() for d in parity.check(name, onnx_model, batch, outputs)]
+        checks[name] = [d._asdict() for d in parity.check(name, onnx_model, batch, outputs, scale)]
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
         files[name] = onnx_model
     table = _calibration_table(files[names.SCORER], held.calibration)
     scores = table["outlier_score"].to_numpy()
     files[names.SCORER] = calibration.attach(files[names.SCORER], scores)
-    expected["scorer.p_value"] = calibration.p_values(scores, expected["scorer.outlier_score"]).astype(np.float32)
+    expected["scorer.p_value"] = Session(files[names.SCORER], provider="cpu").run(probe)["p_value"]
     files[names.CALIBRATION] = _parquet(table)
     files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
     files[names.PROBE] = _npz({"image": probe, "z": z, **expected})
@@ -109,7 +110,10 @@ def _fit(model: VAE, images: Images) -> Normal:
             torch.stack(list(statistics(model, torch.from_numpy(images[start : start + _BATCH]))[0]), dim=1)
             for start in range(0, len(images), _BATCH)
         ]
-    return fit_normal(torch.cat(parts))
+    values = torch.cat(parts)
+    if not torch.isfinite(values).all():
+        raise UserError("the model's statistics of the validation images are not all finite: its weights diverged; train again")
+    return fit_normal(values)
 
 
 def _calibration_table(scorer: bytes, images: Images) -> pa.Table:

@@ -73,8 +73,9 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        # Ships as its address: fsspec's file systems hold sockets and locks.
-        return (Folder.at, (self.url,))
+        # Ships as its address: fsspec's file systems hold sockets and locks. A relative path is made absolute, since
+        # the other process may have another working directory.
+        return (Folder.at, (self.url if is_url(self.url) else self.path,))
 
     @property
     def is_local(self) -> bool:

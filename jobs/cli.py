@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from vae_core.errors import UserError
+from vae_core.errors import JobFailed, UserError
 
 # name → (module, what it does)
 _COMMANDS = {
@@ -43,13 +43,16 @@ def main(argv: Sequence[str] | None = None) -> None:
     job.main(rest)
 
 
-def run_main(name: str, job: Callable[[], None]) -> None:
+def run_main(name: str, job: Callable[[], object]) -> None:
     """Run a job as a program: a user's mistake is one sentence and exit code 2, Ctrl-C is 130."""
     try:
         job()
     except UserError as error:
         print(f"vae {name}: {error}", file=sys.stderr)
         sys.exit(2)
+    except JobFailed as error:
+        print(f"vae {name}: {error}; once that is mended, the same command goes on from here", file=sys.stderr)
+        sys.exit(1)
     except KeyboardInterrupt:
         print(f"vae {name}: interrupted; the same command goes on from here", file=sys.stderr)
         sys.exit(130)

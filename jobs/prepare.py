@@ -19,6 +19,7 @@ import tyro
 from export.storage import Folder
 from jobs.bulk import BulkOptions, finish, run
 from jobs.bulk.commit import ERRORS, tally
+from jobs.cli import run_main
 from jobs.images.contract import ImageContract
 from jobs.images.packing import PackTask
 from jobs.images.reader import first_image_shape
@@ -79,7 +80,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         reads=reads,
     )
     if totals.summary is not None:
-        print(f"{output.url} is finished already: {_sentence(totals.summary)}", file=sys.stderr)
+        print(f"{output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary
     prepared, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if prepared.rows == 0:
@@ -98,7 +99,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         "engine": totals.engine,
     }
     finish(output, summary)
-    print(f"{output.url}: {_sentence(summary)}", file=sys.stderr)
+    print(f"{output.url}: {_sentence(summary)}")
     return summary
 
 
@@ -109,7 +110,7 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
         images = find_images(options.source)
         contract = _contract(options, first_image_shape(images))
         reads = [images.files[0].url, images.files[-1].url]
-        return PackTask(contract, _kept(options, images)), plan_units(images), reads
+        return PackTask(contract, _kept(options, images), images.fingerprint), plan_units(images), reads
     if len(options.source) > 1:
         raise UserError(f"{named[0]} cannot be joined with other sources; prepare each by itself")
     root = str(Path(options.root).expanduser().absolute())
@@ -120,7 +121,8 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
             raise UserError(f"{source.address} has no column {name}; it has {', '.join(columns.names) or 'none'}")
     if options.keep is not None:
         columns = pa.schema([columns.field(name) for name in options.keep])
-    return PackTask(_contract(options, source.shape()), columns, source), source.units(), []
+    task = PackTask(_contract(options, source.shape()), columns, source.address, source)
+    return task, source.units(), []
 
 
 def _contract(options: PrepareOptions, first: tuple[int, int, int]) -> ImageContract:
@@ -142,7 +144,8 @@ def _sentence(summary: dict[str, Any]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae prepare`."""
-    prepare(tyro.cli(PrepareOptions, args=argv, prog="vae prepare"))
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    run_main("prepare", lambda: prepare(tyro.cli(PrepareOptions, args=arguments, prog="vae prepare")))
 
 
 if __name__ == "__main__":

@@ -37,6 +37,20 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a small trained model; see `bundles`. Not to be changed."""
+    pytest.importorskip("torch")
+    from bundles import contents
+
+    from export.bundle import write_bundle
+    from export.storage import Folder
+
+    path = tmp_path_factory.mktemp("bundle")
+    write_bundle(Folder.at(path), *contents())
+    return path
+
+
+@pytest.fixture(scope="session")
 def _ray_session() -> Iterator[None]:
     import ray
 

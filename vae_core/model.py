@@ -23,7 +23,7 @@ class VAE(nn.Module):
 
     def posterior(self, image: Tensor) -> DiagonalGaussian:
         """q(z|x): (N, C, H, W) → mean and log-variance, each (N, D)."""
-        posterior: DiagonalGaussian = self.encoder(image.float() * (2.0 / 255.0) - 1.0)
+        posterior: DiagonalGaussian = self.encoder(as_levels(image) * (2.0 / 255.0) - 1.0)
         return posterior
 
     def decode(self, z: Tensor) -> Tensor:
@@ -32,7 +32,7 @@ class VAE(nn.Module):
 
     def log_px_z(self, image: Tensor, z: Tensor) -> Tensor:
         """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
-        return sum_pixels(self.likelihood.log_prob(image.float(), self.decode(z)))
+        return sum_pixels(self.likelihood.log_prob(as_levels(image), self.decode(z)))
 
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (N, D) → (N, C, H, W)."""
@@ -41,6 +41,11 @@ class VAE(nn.Module):
     def forward(self, image: Tensor, noise: Tensor) -> ElboTerms:
         """The terms of the ELBO with one draw of z per image; see `elbo_terms`."""
         return elbo_terms(self, image, noise)
+
+
+def as_levels(image: Tensor) -> Tensor:
+    """Images as floats in grey levels 0…255; floats stay as they are."""
+    return image if image.is_floating_point() else image.float()
 
 
 def sum_pixels(values: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class Encoder(nn.Module):
         if self.hidden is not None:
             x = F.relu(self.hidden(x))
         # The bound below is smooth, so that no gradient vanishes; autocast ends here.
-        mean, raw = self.posterior(x).float().chunk(2, dim=1)
+        mean, raw = full_precision(self.posterior(x)).chunk(2, dim=1)
         return DiagonalGaussian(mean, _LOG_VARIANCE_BOUND * torch.tanh(raw / _LOG_VARIANCE_BOUND))
 
 
@@ -90,11 +90,16 @@ class Decoder(nn.Module):
         *inner, last = self.convolutions
         for convolution in inner:
             x = F.relu(convolution(x))
-        x = last(x).float()
+        x = full_precision(last(x))
         _, _, height, width = self.output
         x = x[:, :, self.top : self.top + height, self.left : self.left + width]
         parameters: Tensor = x.reshape(-1, *self.output)
         return parameters
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """`x` in at least fp32: what autocast computed in bf16 goes on in fp32."""
+    return x if x.dtype == torch.float64 else x.float()
 
 
 def _initialise(network: nn.Module, last: nn.Module) -> None:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from vae_core.gaussian import DiagonalGaussian
-from vae_core.model import VAE, sum_pixels
+from vae_core.model import VAE, as_levels, sum_pixels
 
 
 class Statistics(NamedTuple):
@@ -35,7 +35,7 @@ def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]
     """The statistics of images (N, C, H, W), grey levels 0…255, and their posterior."""
     posterior = model.posterior(image)
     parameters = model.decode(posterior.mean)
-    level = image.float()
+    level = as_levels(image)
     pixels = model.config.dimensions
     error = sum_pixels((level - model.likelihood.mean(parameters)) ** 2) / pixels
     return (
@@ -72,9 +72,10 @@ def fit_normal(values: Tensor) -> Normal:
     mean = values.mean(0)
     centred = values - mean
     covariance = centred.T @ centred / (len(values) - 1)
-    # A statistic without variance (a collapsed posterior's KL) would make S singular; this keeps it invertible.
+    # A thousandth of each variance is added: statistics that nearly repeat each other would otherwise be told apart
+    # by their rounding errors, and one without variance (a collapsed posterior's KL) would make S singular.
     scale = covariance.diagonal().clamp(min=1e-12)
-    covariance = covariance + 1e-6 * torch.diag(scale)
+    covariance = covariance + 1e-3 * torch.diag(scale)
     whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))  # S = L Lᵀ, W = L⁻¹
     return Normal(mean.float(), whitening.float())
 

@@ -5,8 +5,8 @@ this process, or actors of a Ray cluster), and commits each unit's results as fi
 unit whose file exists is done, so a job that was killed goes on with the same command.
 """
 
-from jobs.bulk.contract import JobFailed, Part, Task, Unit
+from jobs.bulk.contract import Part, Task, Unit
 from jobs.bulk.options import BulkOptions
 from jobs.bulk.run import Totals, finish, run
 
-__all__ = ["BulkOptions", "JobFailed", "Part", "Task", "Totals", "Unit", "finish", "run"]
+__all__ = ["BulkOptions", "Part", "Task", "Totals", "Unit", "finish", "run"]

@@ -1,9 +1,9 @@
 """Parts: the files that a finished unit leaves behind, named from its number."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -11,7 +11,8 @@ from export.storage import Folder
 from jobs.bulk.contract import Part
 
 ERRORS = "errors"
-FOOTER_READERS = 16
+_READERS = 16
+Result = TypeVar("Result")
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 
@@ -39,6 +40,14 @@ def finished_units(output: Folder, results: str) -> set[int]:
     return {int(match[1]) for match in matches if match}
 
 
+def over_parts(folder: Folder, read: Callable[[str], Result]) -> Iterator[Result]:
+    """`read` of the name of every part in `folder`, in their order, many at a time; at most a few results wait."""
+    names = [name for name in folder.names() if _PART.fullmatch(name)]
+    with ThreadPoolExecutor(_READERS) as pool:
+        for start in range(0, len(names), 4 * _READERS):
+            yield from pool.map(read, names[start : start + 4 * _READERS])
+
+
 class Tally(NamedTuple):
     """What the parts of one folder hold, from their footers alone."""
 
@@ -49,17 +58,16 @@ class Tally(NamedTuple):
 
 def tally(folder: Folder) -> Tally:
     """Count the rows of all parts in `folder`, which need not exist."""
-    names = [name for name in folder.names() if _PART.fullmatch(name)]
-    rows, metadata = 0, dict[str, set[str]]()
 
     def footer(name: str) -> pq.FileMetaData:
         with folder.filesystem.open_input_file(folder.file(name)) as stream:
             return pq.read_metadata(stream)
 
-    with ThreadPoolExecutor(FOOTER_READERS) as pool:
-        for found in pool.map(footer, names):
-            rows += found.num_rows
-            for key, value in (found.metadata or {}).items():
-                if not key.startswith(b"ARROW:"):
-                    metadata.setdefault(key.decode(), set()).add(value.decode())
-    return Tally(len(names), rows, metadata)
+    parts, rows, metadata = 0, 0, dict[str, set[str]]()
+    for found in over_parts(folder, footer):
+        parts += 1
+        rows += found.num_rows
+        for key, value in (found.metadata or {}).items():
+            if not key.startswith(b"ARROW:"):
+                metadata.setdefault(key.decode(), set()).add(value.decode())
+    return Tally(parts, rows, metadata)

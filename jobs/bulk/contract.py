@@ -6,13 +6,6 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 import pyarrow as pa
 
 
-class JobFailed(RuntimeError):
-    """The job cannot go on, and no single row is to blame: storage that fails, a worker that never starts.
-
-    What is finished stays finished, so the same command resumes the job once the cause is mended.
-    """
-
-
 class Unit(Protocol):
     """A run of rows that one worker does in one go, some seconds of work. Picklable; equal for equal input."""
 

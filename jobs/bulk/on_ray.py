@@ -13,9 +13,10 @@ from typing import Any
 
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster
-from jobs.bulk.contract import JobFailed, Task, U
+from jobs.bulk.contract import Task, U
 from jobs.bulk.salvage import describe
 from jobs.bulk.worker import Receipt, Worker
+from vae_core.errors import JobFailed
 
 # A little less than a CPU for an actor: as many actors as CPUs leave room for what Ray runs beside them, so a
 # cluster of two CPUs does not wait for itself.

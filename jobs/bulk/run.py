@@ -12,7 +12,7 @@ from export.storage import Folder
 from jobs.bulk.attempts import ATTEMPTS
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import finished_units
-from jobs.bulk.contract import JobFailed, Task, U
+from jobs.bulk.contract import Task, U
 from jobs.bulk.local import cores, run_local
 from jobs.bulk.on_ray import default_workers, run_on_ray
 from jobs.bulk.options import BulkOptions, EngineName
@@ -20,6 +20,7 @@ from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
 from jobs.bulk.worker import Receipt
+from vae_core.errors import JobFailed
 
 
 class Totals(NamedTuple):
@@ -39,6 +40,15 @@ class Totals(NamedTuple):
     def rows_per_second(self) -> float:
         """The rate after start-up."""
         return self.rows / self.seconds if self.seconds > 0 else 0.0
+
+    def describe(self) -> dict[str, float]:
+        """For a summary, under the name `last_run`."""
+        return {
+            "rows": self.rows,
+            "workers": self.workers,
+            "seconds": round(self.seconds, 3),
+            "startup_seconds": round(self.startup_seconds, 3),
+        }
 
 
 def run(

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import pyarrow as pa
 
-from jobs.bulk.contract import JobFailed, Part, U
+from jobs.bulk.contract import Part, U
+from vae_core.errors import JobFailed
 
 # So many rows that fail, with not one piece that succeeds: the rows are not to blame, but the bundle, the
 # storage or the machine. Without this limit such a job would spend days on finding every row guilty.

@@ -8,11 +8,11 @@ from typing import Any, Generic, NamedTuple
 from export.storage import Folder
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
 from jobs.bulk.commit import commit
-from jobs.bulk.contract import JobFailed, Part, Task, U
+from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage
-from vae_core.errors import UserError
+from vae_core.errors import JobFailed, UserError
 
 
 class Receipt(NamedTuple):

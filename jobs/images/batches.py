@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.images.units import Piece
+from jobs.images.units import Unit
 
 # Columns that go with the rows: their names, or a schema, which also says what type each is given.
 Columns: TypeAlias = pa.Schema | Sequence[str]
@@ -31,21 +31,26 @@ def error_schema(columns: pa.Schema) -> pa.Schema:
     return pa.schema([("file", pa.string()), ("row", pa.int64()), *columns, ("reason", pa.string())])
 
 
-def keys_table(
-    files: Sequence[str], rows: Iterable[int | None], kept: pa.RecordBatch | None, columns: Columns
-) -> pa.Table:
+def run_keys(file: str, first_row: int, count: int, kept: pa.RecordBatch | None, columns: Columns) -> pa.Table:
+    """The keys of `count` rows that follow one another in a file; see `keys_table`."""
+    rows = pa.array(np.arange(first_row, first_row + count, dtype=np.int64))
+    return keys_table(pa.repeat(file, count), rows, kept, columns)
+
+
+def keys_table(files: pa.Array, rows: pa.Array, kept: pa.RecordBatch | None, columns: Columns) -> pa.Table:
     """The keys of some rows: file, row, and the columns as they were read, or nulls if they were not."""
-    table = {"file": pa.array(files, pa.string()), "row": pa.array(rows, pa.int64())}
-    for name in column_names(columns):
+    names = column_names(columns)
+    arrays = [files, rows]
+    for name in names:
         wanted = columns.field(name).type if isinstance(columns, pa.Schema) else None
         if kept is None:
-            table[name] = pa.nulls(len(files), wanted or pa.null())
+            arrays.append(pa.nulls(len(files), wanted or pa.null()))
             continue
         column = kept.column(name)
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
-        table[name] = column if wanted is None else column.cast(wanted)
-    return pa.table(table)
+        arrays.append(column if wanted is None or wanted == column.type else column.cast(wanted))
+    return pa.Table.from_arrays(arrays, names=["file", "row", *names])
 
 
 def split_batch(images: npt.NDArray[np.uint8], reasons: Mapping[int, str], keys: pa.Table) -> ImageBatch:
@@ -69,15 +74,18 @@ def with_reasons(keys: pa.Table, reasons: Sequence[str]) -> pa.Table:
     return keys.append_column("reason", pa.array(reasons, pa.string()))
 
 
-def error_row(piece: Piece, columns: Columns, reason: str) -> pa.Table:
-    """The error of a piece's first row, where the row itself was not read: its columns are null."""
-    return with_reasons(keys_table([piece.file], [piece.first_row], None, columns), [reason])
-
-
 def bad_file_errors(bad_files: Sequence[tuple[str, str]], columns: Columns) -> pa.Table:
     """The errors of files that could not be read at all: their rows are unknown, so `row` is null."""
-    files, reasons = [file for file, _ in bad_files], [reason for _, reason in bad_files]
-    return with_reasons(keys_table(files, [None] * len(files), None, columns), reasons)
+    files = pa.array([file for file, _ in bad_files], pa.string())
+    keys = keys_table(files, pa.nulls(len(files), pa.int64()), None, columns)
+    return with_reasons(keys, [reason for _, reason in bad_files])
+
+
+def error_row(unit: Unit, columns: Columns, reason: str) -> pa.Table:
+    """The errors of a unit of one row that was not read: its columns are null. Bad files of the unit come first."""
+    assert unit.rows == 1
+    keys = run_keys(unit.pieces[0].file, unit.pieces[0].first_row, 1, None, columns)
+    return pa.concat_tables([bad_file_errors(unit.bad_files, columns), with_reasons(keys, [reason])])
 
 
 def join_batches(batches: Iterable[ImageBatch], rows: int) -> Iterator[ImageBatch]:

@@ -1,11 +1,12 @@
 """Whole image files: their bytes, many at a time where each takes a journey to the storage."""
 
+import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pyarrow.fs as pafs
 
+from export.storage import is_url
 from jobs.images.contract import MAX_ENCODED_BYTES, BadImage
 from jobs.images.location import locate
 from jobs.images.units import Piece
@@ -19,29 +20,37 @@ def read_files(pieces: Sequence[Piece]) -> Iterator[bytes | BadImage]:
     Raises:
         OSError: the storage cannot be reached.
     """
-    if isinstance(locate(pieces[0].file)[0], pafs.LocalFileSystem):
-        yield from map(_read, (piece.file for piece in pieces))
+    urls = [piece.file for piece in pieces]
+    if isinstance(locate(urls[0])[0], pafs.LocalFileSystem):
+        yield from map(_read_local, urls)
         return
     with ThreadPoolExecutor(_THREADS) as pool:
-        yield from pool.map(_read, (piece.file for piece in pieces))
+        yield from pool.map(_read_remote, urls)
 
 
-def _read(url: str) -> bytes | BadImage:
-    filesystem, path = locate(url)
-    local = isinstance(filesystem, pafs.LocalFileSystem)
+def _read_local(url: str) -> bytes | BadImage:
+    path = locate(url)[1] if is_url(url) else url
     try:
-        if local:
-            with Path(path).open("rb") as stream:
-                data = stream.read(MAX_ENCODED_BYTES + 1)
-        else:
-            with filesystem.open_input_stream(path) as stream:
-                data = stream.read(MAX_ENCODED_BYTES + 1)
-    except (FileNotFoundError, PermissionError) as error:
-        return BadImage(f"the file cannot be read: {error.strerror or error}")
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 — Path costs as much as the reading
+            return _too_large() if os.fstat(stream.fileno()).st_size > MAX_ENCODED_BYTES else stream.readall()
     except OSError as error:
-        if not local:
-            raise  # not this file's fault: the job stops, and goes on when the storage answers again
-        return BadImage(f"the file cannot be read: {error.strerror or error}")
-    if len(data) > MAX_ENCODED_BYTES:
-        return BadImage("the file has more bytes than any image may")
-    return data
+        return _unreadable(error)
+
+
+def _read_remote(url: str) -> bytes | BadImage:
+    filesystem, path = locate(url)
+    try:
+        with filesystem.open_input_stream(path) as stream:
+            data: bytes = stream.read(MAX_ENCODED_BYTES + 1)
+            return _too_large() if len(data) > MAX_ENCODED_BYTES else data
+    except (FileNotFoundError, PermissionError) as error:
+        return _unreadable(error)
+    # Any other OSError is not this file's fault: the job stops, and goes on when the storage answers again.
+
+
+def _too_large() -> BadImage:
+    return BadImage(f"the file has more than {MAX_ENCODED_BYTES:,} bytes, more than any image may")
+
+
+def _unreadable(error: OSError) -> BadImage:
+    return BadImage(f"the file cannot be read: {error.strerror or error}")

@@ -43,6 +43,7 @@ class PackTask:
 
     contract: ImageContract
     columns: pa.Schema  # to be kept
+    inputs: str  # a fingerprint: other images make another job
     source: VisionSet | None = None  # instead of files
 
     kind: ClassVar[str] = "prepare"
@@ -55,12 +56,12 @@ class PackTask:
         return {"use_dictionary": [name for name in self._schema.names if name != "image"]}
 
     def identity(self) -> dict[str, Any]:
-        """What changes the result, besides the input's files."""
+        """What changes the result."""
         return {
             "shape": list(self.contract.shape),
             "resize": self.contract.resize,
             "columns": self.columns.names,
-            "source": None if self.source is None else self.source.address,
+            "inputs": self.inputs,
         }
 
     def open(self, threads: int) -> Callable[[Unit], Part]:  # noqa: ARG002
@@ -69,7 +70,7 @@ class PackTask:
 
     def failed(self, unit: Unit, reason: str) -> Part:
         """One row that could not be packed."""
-        return Part(self._schema.empty_table(), error_row(unit.pieces[0], self.columns, reason))
+        return Part(self._schema.empty_table(), error_row(unit, self.columns, reason))
 
     @property
     def _schema(self) -> pa.Schema:
@@ -81,10 +82,11 @@ class PackTask:
 
     def _pack(self, unit: Unit) -> Part:
         schema = self._schema
+        names = {old: new for old, new in ORIGIN.items() if new not in self.columns.names}
         results, errors = [schema.empty_table()], []
         for batch in self._read(unit):
             errors.append(batch.errors)
-            keys = batch.keys.rename_columns([ORIGIN.get(name, name) for name in batch.keys.column_names])
+            keys = batch.keys.rename_columns([names.get(name, name) for name in batch.keys.column_names])
             table = keys.append_column(schema.field("image"), packed_column(batch.images))
             results.append(table.select(schema.names).cast(schema))
         return Part(

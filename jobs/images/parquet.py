@@ -55,14 +55,17 @@ def open_footer(url: str) -> Footer:
 
     Raises:
         BadFile: there is no such file, it is no whole Parquet file, or no column holds images.
+        OSError: the storage cannot be reached.
     """
     filesystem, path = locate(url)
+    info = filesystem.get_file_info(path)
+    if info.type != pafs.FileType.File:
+        raise BadFile("the file is not there")
     try:
-        info = filesystem.get_file_info(path)
-        if info.type != pafs.FileType.File:
-            raise BadFile("the file is not there")
         return _read_footer(url, info.size, info.mtime_ns)
     except (OSError, pa.ArrowException) as error:
+        if isinstance(error, OSError) and not _answers(url, max(0, info.size - _STREAM_BYTES), info.size):
+            raise
         raise BadFile(f"not a whole Parquet file: {one_line(error)}") from error
 
 
@@ -120,22 +123,27 @@ def read_rows(
             raise OSError(f"row group {piece.row_group} ends after {position} rows of {piece.stop}")
 
 
-def storage_answers(piece: Piece, footer: Footer) -> bool:
-    """Whether the bytes of a piece can be fetched: if so, what cannot be read there is damaged.
-
-    Tells a corrupt file, whose rows are errors, from a storage out of reach, where the job must stop.
-    """
-    filesystem, path = locate(piece.file)
-    if isinstance(filesystem, pafs.LocalFileSystem):
-        return True
+def pages_answer(piece: Piece, footer: Footer) -> bool:
+    """Whether the bytes of a piece's row group can be fetched; see `_answers`."""
     chunk = footer.chunk(piece.row_group)
     start = chunk.dictionary_page_offset or chunk.data_page_offset
+    return _answers(piece.file, start, start + chunk.total_compressed_size)
+
+
+def _answers(url: str, start: int, stop: int) -> bool:
+    """Whether the storage hands out these bytes: if so, what cannot be read there is damaged.
+
+    Tells a corrupt file, whose rows are errors, from a storage out of reach, where the job must stop. A local disk
+    always answers: what it cannot read is lost.
+    """
+    filesystem, path = locate(url)
+    if isinstance(filesystem, pafs.LocalFileSystem):
+        return True
     try:
         with filesystem.open_input_file(path) as stream:
-            size = stream.size()
-            for offset in range(start, min(start + chunk.total_compressed_size, size), _STREAM_BYTES):
-                stream.read_at(min(_STREAM_BYTES, size - offset), offset)
-    except FileNotFoundError:
+            for offset in range(start, min(stop, stream.size()), _STREAM_BYTES):
+                stream.read_at(min(_STREAM_BYTES, stop - offset), offset)
+    except (FileNotFoundError, PermissionError):
         return True
     except OSError:
         return False

@@ -19,7 +19,8 @@ def view_batch(stored: pa.Array, layout: Layout, contract: ImageContract) -> Dec
         rows, shape = _uniform(stored, layout)
     except _Ragged:
         return _one_by_one(stored, layout, contract)
-    reasons = dict.fromkeys(np.flatnonzero(~_valid(stored)).tolist(), "the image is null")
+    nulls = np.flatnonzero(~_valid(stored)).tolist() if stored.null_count else ()
+    reasons = dict.fromkeys(nulls, "the image is null")
     try:
         images = _planar(rows.reshape(len(stored), *shape), layout, contract)
     except BadImage as error:

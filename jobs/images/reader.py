@@ -17,13 +17,14 @@ from jobs.images.batches import (
     column_names,
     join_batches,
     keys_table,
+    run_keys,
     split_batch,
     with_reasons,
 )
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.decode import decode_batch, decode_freely
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, Footer, one_line, open_footer, read_rows, storage_answers
+from jobs.images.parquet import BadFile, Footer, one_line, open_footer, pages_answer, read_rows
 from jobs.images.pixels import stored_shape, view_batch
 from jobs.images.source import ImageSet
 from jobs.images.units import Piece, Unit
@@ -123,7 +124,8 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
     unread = {row: str(content) for row, content in enumerate(contents) if isinstance(content, BadImage)}
     encoded = [None if isinstance(content, BadImage) else content for content in contents]
     decoded = decode_batch(pa.array(encoded, pa.large_binary()), contract)
-    keys = keys_table([piece.file for piece in files], [0] * len(files), None, columns)
+    names = pa.array([piece.file for piece in files], pa.string())
+    keys = keys_table(names, pa.array(np.zeros(len(files), np.int64)), None, columns)
     yield split_batch(decoded.images, decoded.reasons | unread, keys)
 
 
@@ -140,14 +142,13 @@ def _piece_batches(piece: Piece, contract: ImageContract, columns: Columns, rows
             decoded = (
                 decode_batch(stored, contract) if form == "encoded" else view_batch(stored, footer.layout, contract)
             )
-            count = len(stored)
-            keys = keys_table([piece.file] * count, range(row, row + count), kept, columns)
+            keys = run_keys(piece.file, row, len(stored), kept, columns)
             yield split_batch(decoded.images, decoded.reasons, keys)
-            row += count
+            row += len(stored)
     except (BadFile, OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and footer and not storage_answers(piece, footer):
-            raise
-        keys = keys_table([piece.file] * (last - row), range(row, last), None, columns)
+        if isinstance(error, OSError) and not (footer and pages_answer(piece, footer)):
+            raise  # the storage is out of reach: nothing is known of these rows
+        keys = run_keys(piece.file, row, last - row, None, columns)
         reason = f"the row cannot be read from its file: {one_line(error)}"
         yield ImageBatch(_none(contract), keys.slice(0, 0), with_reasons(keys, [reason] * len(keys)))
 

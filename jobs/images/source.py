@@ -4,6 +4,7 @@ Only footers of Parquet files are read here, many at a time; image files are not
 whole input is a `UserError`; what is wrong with one file among others makes it a bad file.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import pyarrow as pa
 from jobs.images.contract import MAX_ENCODED_BYTES
 from jobs.images.layout import Layout, plain_type
 from jobs.images.location import Found, locate, search
-from jobs.images.parquet import BadFile, open_footer
+from jobs.images.parquet import BadFile, one_line, open_footer
 from jobs.images.units import Piece, Unit, gather
 from vae_core.errors import UserError
 
@@ -74,6 +75,14 @@ class ImageSet:
     def rows(self) -> int:
         """How many images, bad files not counted."""
         return sum(file.rows for file in self.files)
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of which files there are, their sizes and rows: another one means that the input is another."""
+        digest = hashlib.sha256()
+        for file in self.files:
+            digest.update(f"{file.url}\0{file.size}\0{file.row_groups}\n".encode())
+        return digest.hexdigest()
 
     @property
     def pieces(self) -> list[Piece]:
@@ -211,6 +220,8 @@ def _parquet_file(item: Found) -> ImageFile | str:
         footer = open_footer(item.url)
     except BadFile as error:
         return str(error)
+    except OSError as error:
+        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that its storage can be reached") from error
     image_bytes = footer.layout.pixels or _COMPRESSION * footer.encoded_bytes
     return ImageFile(item.url, item.size, footer.row_groups, image_bytes, footer.layout, footer.columns)
 

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
-from jobs.images.batches import ImageBatch, keys_table, split_batch
+from jobs.images.batches import ImageBatch, run_keys, split_batch
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.convert import Pixels, fit
 from jobs.images.units import Piece, Unit, gather
@@ -72,8 +72,8 @@ class VisionSet(NamedTuple):
             except BadImage as error:
                 reasons[place] = str(error)
         kept = pa.record_batch([pa.array(labels, pa.int64())], names=["label"])
-        files, rows = [self.address] * piece.rows, range(piece.start, piece.stop)
-        return split_batch(images[: piece.rows - len(reasons)], reasons, keys_table(files, rows, kept, columns))
+        keys = run_keys(self.address, piece.start, piece.rows, kept, columns)
+        return split_batch(images[: piece.rows - len(reasons)], reasons, keys)
 
 
 def downloadable() -> list[str]:

@@ -1,8 +1,7 @@
 """The images behind a few rows of a job's scores, read again from the input.
 
-A part is named from its unit's number, and its rows stand in the order of the unit's, so the unit says which file
-and row group to open. Where the scores carry the file and row, that one row is read; where they carry a key of
-the user's instead, its unit is.
+A row of the scores names its file and row; the unit that its part is named from says in which row group that row
+stands, so nothing but the row group is read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,10 +30,8 @@ def recall_images(
     def recall(place: Place, row: Mapping[str, object]) -> Pixels | None:
         unit = by_number[int(place.part.removeprefix("part-").removesuffix(".parquet"))]
         try:
-            if "file" in row and "row" in row:
-                piece = _find(unit, str(row["file"]), int(str(row["row"])))
-                return None if piece is None else _read_one(piece, contract)
-            return _read_by_key(unit, place.offset, row, contract)
+            piece = _find(unit, str(row["file"]), int(str(row["row"])))
+            return None if piece is None else _read_one(piece, contract)
         except (OSError, pa.ArrowException):
             return None  # the input may have moved since; the report shows what is left
 
@@ -58,16 +55,3 @@ def _read_one(piece: Piece, contract: ImageContract) -> Pixels | None:
             image: Pixels = batch.images[0]
             return image
     return None
-
-
-def _read_by_key(unit: Unit, offset: int, row: Mapping[str, object], contract: ImageContract) -> Pixels | None:
-    """The image whose key is that of `row`, looked for where it should be, and then everywhere in its unit."""
-    name = next(iter(row))
-    found: Pixels | None = None
-    passed = 0
-    for batch in read_images(unit.pieces, contract, [name]):
-        for place, key in enumerate(batch.keys[name].to_pylist(), start=passed):
-            if key == row[name] and (found is None or place == offset):
-                found = batch.images[place - passed].copy()
-        passed += len(batch.keys)
-    return found

@@ -131,11 +131,12 @@ def outlier_section(
 ) -> Section:
     """The gallery of the most outlying images, aligned with `rows` of the scores, the most outlying first."""
     if not rows:
-        return Section("outliers", "The most outlying images", "No image was scored.", [])
+        nothing = "Nothing to show: the images can no longer be read where they were scored."
+        return Section("outliers", "The most outlying images", nothing, [])
     errors = error_maps(originals, reconstructions)
     top = common_top(errors)
     maps = heat(errors, top)
-    folder = _common_folder([str(row.get("file", "")) for row in rows])
+    folder = _common_folder([str(row["file"]) for row in rows])
     scores = [float(str(row["outlier_score"])) for row in rows]
     found = [facts.discovery_threshold is not None and score > facts.discovery_threshold for score in scores]
     cards = []
@@ -150,7 +151,7 @@ def outlier_section(
                 ],
                 f"score {number(scores[i])}",
                 f"p = {p_value(float(str(row['p_value'])))}",
-                _source(row, folder),
+                f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
                 "discovery" if found[i] and not all(found) else "",
             )
         )
@@ -243,14 +244,6 @@ def _common_folder(files: Sequence[str]) -> str:
     while parts and all(len(each) > shared and each[shared] == parts[0][shared] for each in parts):
         shared += 1
     return "".join(f"{part}/" for part in parts[0][:shared]) if parts else ""
-
-
-def _source(row: dict[str, object], folder: str) -> str:
-    """Where a row comes from: its file below `folder` and its row, or the key that was asked for instead."""
-    if "file" in row:
-        return f"row {row.get('row')} · {str(row['file']).removeprefix(folder)}"
-    name = next(iter(row))
-    return f"{name} {row[name]}"
 
 
 def _part(some: int, of: int) -> float:

@@ -1,10 +1,8 @@
 """Bulk jobs on real Ray clusters: the same outcome as on the local engine, and what only a cluster can do wrong."""
 
-import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest

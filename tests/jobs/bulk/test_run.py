@@ -7,9 +7,9 @@ import pytest
 from bulk_toys import RangeUnit, Squares, outcome, ranges
 
 from export.storage import Folder
-from jobs.bulk import JobFailed, finish, run
+from jobs.bulk import finish, run
 from jobs.bulk.attempts import Attempts
-from vae_core.errors import UserError
+from vae_core.errors import JobFailed, UserError
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:

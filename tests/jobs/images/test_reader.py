@@ -1,15 +1,19 @@
 """Every row comes out once, as an image or as an error, whatever its file or its neighbours are like."""
 
+import os
 import uuid
 from pathlib import Path
+from typing import ClassVar
 
+import fsspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
 
-from jobs.images.contract import ImageContract
+from jobs.images.contract import MAX_ENCODED_BYTES, ImageContract
 from jobs.images.reader import first_image_shape, read_images, read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.units import Piece
@@ -121,8 +125,6 @@ def test_files_that_vanish_or_shrink_after_the_plan_become_errors(tmp_path: Path
 
 
 def test_urls_are_read_as_files_are(tmp_path: Path) -> None:
-    import fsspec
-
     images = mixed_input(tmp_path)
     memory = fsspec.filesystem("memory")
     root = f"/{uuid.uuid4().hex}"
@@ -133,6 +135,52 @@ def test_urls_are_read_as_files_are(tmp_path: Path) -> None:
         np.testing.assert_array_equal(batch.images, images)
         assert all(file.startswith(url) for file in batch.keys["file"].to_pylist())
     memory.rm(root, recursive=True)
+
+
+class Unsteady(MemoryFileSystem):
+    """A storage that can be out of reach."""
+
+    protocol = "unsteady"
+    store: ClassVar[dict[str, object]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    reachable: ClassVar[bool] = True
+
+    @classmethod
+    def _strip_protocol(cls, path: str) -> str:
+        return super()._strip_protocol(path.removeprefix("unsteady:/"))
+
+    def _open(self, path: str, *arguments: object, **options: object) -> object:
+        if not Unsteady.reachable:
+            raise OSError("503 Service Unavailable")
+        return super()._open(path, *arguments, **options)
+
+
+def test_a_storage_out_of_reach_stops_the_job_and_makes_no_errors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    mixed_input(tmp_path)
+    for path in tmp_path.iterdir():
+        Unsteady().pipe(f"/data/{path.name}", path.read_bytes())
+    pieces = find_images(["unsteady://data"]).pieces
+    monkeypatch.setattr(Unsteady, "reachable", False)
+    for piece in (pieces[0], pieces[-1]):
+        with pytest.raises(OSError, match="503"):
+            list(read_images([piece], GREY))
+    with pytest.raises(UserError, match="503"):
+        find_images(["unsteady://data"])
+    monkeypatch.setattr(Unsteady, "reachable", True)
+    assert len(join(list(read_images(pieces, GREY))).images) == 60
+
+
+def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(encode(pictures(1)[0]))
+    pieces = find_images([str(tmp_path)]).pieces
+    os.truncate(tmp_path / "a.png", MAX_ENCODED_BYTES + 1)  # sparse: it takes no room
+    batch = join(list(read_images(pieces, GREY)))
+    assert "more than any image may" in batch.errors["reason"][0].as_py()
+    (tmp_path / "b.png").write_bytes(encode(pictures(1)[0]))
+    assert len(find_images([str(tmp_path)]).bad_files) == 1
 
 
 def test_batches_of_large_images_are_small(tmp_path: Path) -> None:

@@ -109,14 +109,6 @@ def test_badges_are_left_out_where_every_card_would_have_one() -> None:
     assert "all of them discoveries" in section.lead
 
 
-def test_a_key_stands_for_the_file() -> None:
-    keyed = [{"id": "<b>7</b>", "outlier_score": 1.0, "p_value": 0.5}]
-    image = np.zeros((1, 3, 64, 64), np.uint8)
-    section = outlier_section(keyed, image, image, FACTS)
-    assert isinstance(section.blocks[1], Cards)
-    assert section.blocks[1].items[0].source == "id <b>7</b>"
-
-
 def test_no_images_no_gallery() -> None:
     nothing = np.zeros((0, 1, 28, 28), np.uint8)
     assert outlier_section([], nothing, nothing, FACTS).blocks == []

@@ -1,0 +1,115 @@
+"""The end of a scoring job: from its parts to discoveries, report and summary.
+
+Everything is counted over the parts, never collected, so a job that was interrupted and went on comes to the same.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from export.bundle import Bundle
+from export.calibration import threshold
+from export.storage import Folder
+from jobs.bulk import Totals, finish
+from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.versions import versions
+from jobs.discoveries import benjamini_hochberg, count_ranks, gather_discoveries
+from jobs.images.units import Unit
+from jobs.scoring import PROVIDER, ScoreTask
+from vae_core.errors import UserError
+
+DISCOVERIES = "discoveries.parquet"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A scoring job whose parts are all there."""
+
+    output: Folder
+    bundle: Bundle
+    units: Sequence[Unit]
+    images: Sequence[str]  # as the user named them
+    bundle_name: str  # likewise
+    fpr: float
+    fdr: float
+    resize: bool
+
+
+def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
+    """Count over all parts, write discoveries, report and summary; returns the summary.
+
+    Raises:
+        UserError: not one row was scored.
+    """
+    parts = job.output.child(ScoreTask.results)
+    scores, errors = tally(parts), tally(job.output.child(ERRORS))
+    bad_files = sum(len(unit.bad_files) for unit in job.units)
+    if scores.rows == 0:
+        _refuse_nothing(job.output, errors.rows)
+    calibration = job.bundle.calibration_scores
+    size = len(calibration)
+    counts = count_ranks(parts, size)
+    level = benjamini_hochberg(counts, job.fdr)
+    job.output.write_table(DISCOVERIES, gather_discoveries(parts, size, level))
+    limit = threshold(calibration, job.fpr)
+    flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
+    summary: dict[str, Any] = {
+        "rows": sum(unit.rows for unit in job.units),
+        "scored": scores.rows,
+        "errors": errors.rows - bad_files,
+        "bad_files": bad_files,
+        "outliers": int(counts[: flagged + 1].sum()),
+        "discoveries": level.discoveries,
+        "fpr": job.fpr,
+        "threshold": limit,
+        "fdr": job.fdr,
+        "fdr_threshold": float(calibration[size - level.rank]) if level.rank else None,
+        "fdr_p_value": level.rank / (size + 1) if level.rank else None,
+        "calibration_images": size,
+        "bundle": job.bundle_name,
+        "bundle_hash": job.bundle.hash,
+        "engine": totals.engine,
+        "provider": ", ".join(sorted(scores.metadata.get(PROVIDER.decode(), set()))),
+        # Of the last run, which did all of the job unless it was interrupted.
+        "last_run": totals.describe(),
+        "rows_per_second": round(totals.rows_per_second, 1),
+        "versions": versions(),
+    }
+    _write_report(job, summary)
+    finish(job.output, summary)
+    return summary
+
+
+def _write_report(job: Scored, summary: dict[str, Any]) -> None:
+    from jobs.report.score_sections import ScoreFacts
+    from jobs.report.write import write_score_report
+
+    facts = ScoreFacts(
+        images=", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in job.images),
+        rows=summary["rows"],
+        scored=summary["scored"],
+        errors=summary["errors"],
+        outliers=summary["outliers"],
+        discoveries=summary["discoveries"],
+        fpr=summary["fpr"],
+        fdr=summary["fdr"],
+        threshold=summary["threshold"],
+        discovery_threshold=summary["fdr_threshold"],
+        rows_per_second=summary["rows_per_second"],
+        engine=summary["engine"],
+        provider=summary["provider"],
+        bundle_hash=summary["bundle_hash"],
+        calibration_size=summary["calibration_images"],
+    )
+    write_score_report(job.output, job.bundle, job.units, facts, resize=job.resize)
+
+
+def _refuse_nothing(output: Folder, errors: int) -> None:
+    folder = output.child(ERRORS)
+    first = folder.read_table(folder.names()[0]).slice(0, 1).to_pylist()[0]
+    raise UserError(
+        f"none of the {errors:,} images could be scored, the first ({first['file']}) because: {first['reason']}; "
+        f"the others' reasons are in {folder.url}"
+    )

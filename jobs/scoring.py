@@ -1,0 +1,123 @@
+"""The work of a scoring job: a unit of images in, a table of scores and a table of errors out.
+
+What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from export.bundle import Bundle
+from export.calibration import P_VALUE, threshold
+from export.scorer import Scorer
+from jobs.bulk import Part
+from jobs.images.batches import ImageBatch, error_row, error_schema, with_reasons
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_unit
+from jobs.images.units import Unit
+from vae_core.errors import UserError
+
+SCORE, IS_OUTLIER = "outlier_score", "is_outlier"
+FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
+PROVIDER = b"vae.provider"  # schema metadata of a part: what computed it
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Scores images with a bundle; see `jobs.bulk.Task`."""
+
+    bundle: str  # path or URL
+    bundle_hash: str  # of the bundle that the job was planned with
+    contract: ImageContract
+    columns: pa.Schema  # of the input, kept beside the scores
+    outputs: tuple[str, ...]  # what the bundle computes: `Scorer.output_names`
+    inputs: str  # a hash over the input's files
+    fpr: float
+    fdr: float
+    likelihood: bool = False
+    batch_size: int = 128
+
+    kind: ClassVar[str] = "score"
+    noun: ClassVar[str] = "images"
+    results: ClassVar[str] = "scores"
+
+    def __post_init__(self) -> None:
+        ours = [*self.outputs, IS_OUTLIER]
+        if taken := [name for name in self.columns.names if name in ours]:
+            raise UserError(f"the column {taken[0]} cannot be kept, since scores have one of that name; rename it")
+
+    @property
+    def parquet_options(self) -> Mapping[str, object]:
+        """Scores hardly repeat; p-values, keys and flags do."""
+        plain = {*self.outputs, ROW.name} - {P_VALUE}
+        return {"use_dictionary": [name for name in self.schema.names if name not in plain]}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the scores."""
+        numbers = [pa.field(name, pa.float32()) for name in self.outputs]
+        return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
+
+    def identity(self) -> dict[str, Any]:
+        """What makes another job of it."""
+        return {
+            "bundle": self.bundle_hash,
+            "inputs": self.inputs,
+            "columns": self.columns.names,
+            "likelihood": self.likelihood,
+            "resize": self.contract.resize,
+            "fpr": self.fpr,
+            "fdr": self.fdr,
+        }
+
+    def open(self, threads: int) -> Callable[[Unit], Part]:
+        """Open the bundle, verify it, and return what scores a unit.
+
+        Raises:
+            UserError: the bundle is another one than the job was planned with.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.hash != self.bundle_hash:
+            raise UserError(f"{self.bundle} has changed since the job was planned; score into a new --output")
+        scorer = Scorer(bundle, likelihood=self.likelihood, threads=threads, batch_size=self.batch_size)
+        limit = np.float32(threshold(bundle.calibration_scores, self.fpr))
+        schema = self.schema.with_metadata({PROVIDER: scorer.provider})
+
+        def score(batch: ImageBatch) -> Part:
+            if not len(batch.images):
+                return Part(schema.empty_table(), batch.errors)
+            numbers = scorer.score(batch.images)
+            scores = pa.Table.from_arrays(
+                [
+                    *(batch.keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
+                    *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
+                    pa.array(numbers[SCORE] > limit),
+                ],
+                schema=schema,
+            )
+            # No order among rows without a number, so no p-value either.
+            finite = np.isfinite(numbers[SCORE])
+            if finite.all():
+                return Part(scores, batch.errors)
+            lost = with_reasons(batch.keys.filter(~finite), ["its outlier score is not finite"] * int((~finite).sum()))
+            return Part(scores.filter(finite), pa.concat_tables([batch.errors, lost]))
+
+        def score_unit(unit: Unit) -> Part:
+            parts = [score(batch) for batch in read_unit(unit, self.contract, self.columns)]
+            return Part(
+                pa.concat_tables([schema.empty_table(), *(part.results for part in parts)]).combine_chunks(),
+                pa.concat_tables([self._error_schema.empty_table(), *(part.errors for part in parts)]).combine_chunks(),
+            )
+
+        return score_unit
+
+    def failed(self, unit: Unit, reason: str) -> Part:
+        """One row that could not be scored."""
+        return Part(self.schema.empty_table(), error_row(unit, self.columns, reason))
+
+    @property
+    def _error_schema(self) -> pa.Schema:
+        return error_schema(self.columns)

@@ -1,0 +1,62 @@
+import pickle
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from export.storage import Folder, is_url
+from vae_core.errors import UserError
+
+
+@pytest.fixture(params=["path", "file-url", "memory"])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Folder:
+    kind = request.param
+    url = {"path": str(tmp_path / "a b"), "file-url": f"file://{tmp_path}/ab", "memory": f"memory://{tmp_path.name}/x"}
+    return Folder.at(url[kind])
+
+
+def test_what_is_written_is_read(folder: Folder) -> None:
+    assert folder.names() == []
+    assert not folder.has("a.txt")
+    folder.write_text("a.txt", "één")
+    folder.write("deep/er/b.bin", b"\x00\x01")
+    folder.write_table("t.parquet", pa.table({"x": [1, 2]}))
+    assert folder.read_text("a.txt") == "één"
+    assert folder.child("deep").read("er/b.bin") == b"\x00\x01"
+    assert folder.read_table("t.parquet")["x"].to_pylist() == [1, 2]
+    assert folder.names() == ["a.txt", "t.parquet"]
+    assert folder.names(recursive=True) == ["a.txt", "deep/er/b.bin", "t.parquet"]
+    assert folder.subfolders() == ["deep"]
+    folder.write_text("a.txt", "new")
+    assert folder.read_text("a.txt") == "new"
+    folder.delete("a.txt")
+    folder.delete("a.txt")
+    assert not folder.has("a.txt")
+    folder.delete_all()
+    assert folder.names(recursive=True) == []
+
+
+def test_a_folder_ships_as_its_address(folder: Folder) -> None:
+    folder.write_text("a.txt", "x")
+    assert pickle.loads(pickle.dumps(folder)).read_text("a.txt") == "x"
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    folder = Folder.at(tmp_path)
+    folder.write_text("a.txt", "old")
+    with pytest.raises(TypeError):
+        folder.write("a.txt", object())  # type: ignore[arg-type]
+    assert folder.read_text("a.txt") == "old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_a_missing_file_is_an_error(folder: Folder) -> None:
+    with pytest.raises(FileNotFoundError):
+        folder.read("nothing")
+
+
+def test_an_unknown_scheme_is_named() -> None:
+    assert is_url("s3://bucket")
+    assert not is_url("/tmp/x:y")
+    with pytest.raises(UserError, match="cannot open nosuch://bucket"):
+        Folder.at("nosuch://bucket")

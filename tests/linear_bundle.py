@@ -1,0 +1,117 @@
+"""A bundle whose model is so simple that its graphs are written by hand: no torch, and made in no time."""
+
+import io
+
+import cv2
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper, numpy_helper
+
+from export import bundle as names
+from export.bundle import Bundle, write_bundle
+from export.storage import Folder
+
+SHAPE = (1, 8, 8)
+LATENTS = 4
+
+
+def encode_png(image: np.ndarray) -> dict[str, bytes]:
+    return {"bytes": cv2.imencode(".png", image[0])[1].tobytes()}
+
+
+def graph(nodes: list[onnx.NodeProto], inputs: list, outputs: list, constants: dict[str, np.ndarray]) -> bytes:
+    model = helper.make_model(
+        helper.make_graph(
+            nodes,
+            "linear",
+            inputs,
+            outputs,
+            [numpy_helper.from_array(value, name) for name, value in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 18)],
+        ir_version=9,
+    )
+    onnx.checker.check_model(model, full_check=True)
+    data: bytes = model.SerializeToString()
+    return data
+
+
+def linear_graphs() -> dict[str, bytes]:
+    """Code = projection of the pixels on orthonormal directions; image = the projection back; score = mean level."""
+    directions = np.linalg.qr(np.random.default_rng(1).normal(size=(64, LATENTS)))[0].astype(np.float32)
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *SHAPE])
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", LATENTS])
+
+    def floats(name: str, *shape: int) -> onnx.ValueInfoProto:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+    pixels = [
+        helper.make_node("Cast", ["image"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Reshape", ["float", "flat_shape"], ["flat"]),
+    ]
+    flat_shape = np.array([-1, 64])
+    encoder = graph(
+        [
+            *pixels,
+            helper.make_node("MatMul", ["flat", "encoding"], ["mean"]),
+            helper.make_node("Mul", ["mean", "zero"], ["nothing"]),
+            helper.make_node("Sub", ["nothing", "two"], ["log_variance"]),
+        ],
+        [image],
+        [floats("mean", LATENTS), floats("log_variance", LATENTS)],
+        {
+            "flat_shape": flat_shape,
+            "encoding": directions / 100,
+            "zero": np.float32(0) * np.ones(1, np.float32),
+            "two": np.full(1, 2, np.float32),
+        },
+    )
+    decoder = graph(
+        [
+            helper.make_node("MatMul", ["z", "decoding"], ["level"]),
+            helper.make_node("Clip", ["level", "least", "most"], ["clipped"]),
+            helper.make_node("Cast", ["clipped"], ["bytes"], to=TensorProto.UINT8),
+            helper.make_node("Reshape", ["bytes", "shape"], ["image"]),
+        ],
+        [z],
+        [image],
+        {
+            "decoding": 100 * directions.T,
+            "least": np.float32(0),
+            "most": np.float32(255),
+            "shape": np.array([-1, *SHAPE]),
+        },
+    )
+    scorer = graph(
+        [*pixels, helper.make_node("ReduceMean", ["flat", "axis"], ["outlier_score"], keepdims=0)],
+        [image],
+        [floats("outlier_score")],
+        {"flat_shape": flat_shape, "axis": np.array([1])},
+    )
+    return {names.ENCODER: encoder, names.DECODER: decoder, names.SCORER: scorer}
+
+
+def dark_images(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 100, (count, *SHAPE), dtype=np.uint8)
+
+
+def write_linear_bundle(folder: Folder) -> Bundle:
+    """The bundle of `linear_graphs`, calibrated on 120 dark images, written to `folder`."""
+    images = dark_images(120, seed=2)
+    scores = images.mean(axis=(1, 2, 3)).astype(np.float32)
+    order = np.argsort(scores)
+    calibration, probe = io.BytesIO(), io.BytesIO()
+    pictures = pa.array([encode_png(images[i]) for i in order])
+    pq.write_table(pa.table({"outlier_score": scores[order], "image": pictures}), calibration)
+    np.savez(probe, image=images[:20])
+    manifest = {
+        "model": {"latent_dim": LATENTS},
+        "image": {"shape": list(SHAPE)},
+        "likelihood": {"samples": 2, "kind": "mass"},
+        "probe": {"real_images": 16},
+        "training": {"history": [{"epoch": e, "elbo": -50.0 + e, "kl": float(e)} for e in range(1, 6)]},
+    }
+    others = {names.CALIBRATION: calibration.getvalue(), names.PROBE: probe.getvalue()}
+    return write_bundle(folder, manifest, linear_graphs() | others)

@@ -1,0 +1,40 @@
+"""Reading what scoring wrote, and images to be scored."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+def strangers_and_blobs(count: int) -> np.ndarray:
+    """Images for `bundles.trained`, every fifth of them noise instead of blobs; uint8 [count, 1, 20, 16]."""
+    from bundles import pictures
+
+    images = pictures(count, seed=7)
+    images[::5] = np.random.default_rng(3).integers(0, 256, images[::5].shape, dtype=np.uint8)
+    return images
+
+
+def read_scores(output: Path) -> pa.Table:
+    """All scores, in the order of the input."""
+    return pa.concat_tables(pq.read_table(path) for path in sorted((output / "scores").glob("part-*.parquet")))
+
+
+def read_errors(output: Path) -> list[dict[str, Any]]:
+    """All errors, in the order of the input."""
+    parts = sorted((output / "errors").glob("part-*.parquet"))
+    return [row for path in parts for row in pq.read_table(path).to_pylist()]
+
+
+def assert_same_scores(scores: pa.Table, expected: Mapping[str, np.ndarray]) -> None:
+    """Promise 1: |Δ| ≤ 1e-5·max(1, |v|) for continuous outputs, and p-values as their scores rank."""
+    for name, values in expected.items():
+        found = scores[name].to_numpy()
+        if name == "p_value":
+            # A score within rounding of a calibration score may change its rank by one.
+            np.testing.assert_allclose(found, values, atol=1.01 / 400)
+        else:
+            assert (np.abs(found - values) <= 1e-5 * np.maximum(1, np.abs(values))).all(), name

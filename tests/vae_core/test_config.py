@@ -1,0 +1,60 @@
+import json
+
+import pytest
+
+from jobs import recipes
+from vae_core.config import ModelConfig, TrainConfig, from_json, recipe_from_toml, to_json
+from vae_core.errors import UserError
+
+
+def test_json_round_trip() -> None:
+    model = ModelConfig(image_shape=(3, 64, 48), widths=(8, 16), likelihood="gaussian")
+    assert from_json(ModelConfig, json.loads(json.dumps(to_json(model))), "here") == model
+    train = TrainConfig(epochs=3, learning_rate=0.5)
+    assert from_json(TrainConfig, json.loads(json.dumps(to_json(train))), "here") == train
+
+
+@pytest.mark.parametrize(
+    ("toml", "said"),
+    [
+        ("[train]\nlearning_rat = 1e-3", "unknown key 'learning_rat'"),
+        ("[model]\nlatent_dims = 3", "unknown key 'latent_dims'"),
+        ("[modle]\nlatent_dim = 3", "unknown key 'modle'"),
+        ("epochs = 3", "unknown key 'epochs'"),
+        ("[train]\nepochs = 0", "epochs = 0 is not possible: it must be at least 1"),
+        ("[train]\nepochs = 1.5", "epochs = 1.5 is not possible: it must be an integer"),
+        ("[train]\nepochs = true", "epochs = True is not possible"),
+        ("[train]\nlearning_rate = 'fast'", "learning_rate = 'fast' is not possible: it must be a number"),
+        ("[model]\nlikelihood = 'student'", "one of bernoulli, continuous-bernoulli"),
+        ("[model]\nwidths = [8, 'x']", "widths = 'x' is not possible"),
+        ("[model]\nwidths = []", "widths = () is not possible"),
+        ("[model]\nimage_shape = [5, 28, 28]", "image_shape"),
+        ("[model]\nimage_shape = [1, 4, 28]", "8 to 256 pixels"),
+        ("[train\n", "not valid TOML"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(toml: str, said: str) -> None:
+    with pytest.raises(UserError, match="my.toml") as error:
+        recipe_from_toml(toml, "my.toml")
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_integers_are_numbers_and_defaults_fill_in() -> None:
+    recipe = recipe_from_toml("[train]\nlearning_rate = 1\n", "here")
+    assert recipe.train.learning_rate == 1.0
+    assert recipe.train == TrainConfig(learning_rate=1.0)
+    assert recipe.model == ModelConfig()
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_shipped_recipes_load(name: str) -> None:
+    assert recipes.load(name).train.epochs >= 1
+
+
+def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
+    assert {"demo", "emoji64", "fashion-mnist"} <= set(recipes.names())
+    with pytest.raises(UserError, match="no recipe 'fashion'.*fashion-mnist"):
+        recipes.load("fashion")
+    with pytest.raises(UserError, match=r"cannot read the recipe nowhere\.toml"):
+        recipes.load("nowhere.toml")

@@ -1,0 +1,135 @@
+"""Each likelihood: normalised, exact in the tails, with the mean it says and the gradient derived by hand."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from vae_core.likelihoods import likelihood
+
+LEVELS = torch.arange(256, dtype=torch.float64)
+
+
+def parameters(name: str, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Valid parameters (P, 1, 1, W) over a wide range, from raw outputs of a decoder."""
+    family = likelihood(name)  # type: ignore[arg-type]
+    if len(family.parameter_names) == 1:
+        raw = torch.tensor([-60, -8, -0.3, -0.2, -1e-3, 0, 1e-4, 0.1, 0.24, 0.26, 3, 20, 80], dtype=dtype)[None]
+    else:
+        first = torch.tensor([-3, -1, -0.5, 0, 0.3, 1, 2.5], dtype=dtype)
+        second = torch.tensor([-30, -5, -3, 0, 2], dtype=dtype)
+        raw = torch.cartesian_prod(first, second).T
+    return family.constrain(raw[:, None, None, :])
+
+
+def test_discretised_logistic_sums_to_one() -> None:
+    p = parameters("discretised-logistic")
+    log_prob = torch.stack([likelihood("discretised-logistic").log_prob(k.expand(p.shape[1:]), p) for k in LEVELS])
+    torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_bernoulli_sums_to_one_on_binary_pixels() -> None:
+    p = parameters("bernoulli")
+    total = sum(likelihood("bernoulli").log_prob(torch.full(p.shape[1:], x).double(), p).exp() for x in (0.0, 255.0))
+    torch.testing.assert_close(total, torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["continuous-bernoulli", "gaussian"])
+def test_densities_integrate_to_one(name: str) -> None:
+    p = parameters(name)
+    family = likelihood(name)  # type: ignore[arg-type]
+    nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(64))
+    if name == "gaussian":  # on the whole line; each pixel by panels that follow its scale
+        location, scale = p[0], p[1].exp()
+        edges = torch.linspace(-12, 12, 25, dtype=torch.float64)
+        points = [(location + scale * ((a + b) / 2 + (b - a) / 2 * t), scale * (b - a) / 2 * w)
+                  for a, b in zip(edges, edges[1:], strict=False) for t, w in zip(nodes, weights, strict=True)]
+    else:  # on [0, 1]
+        edges = torch.linspace(0, 1, 33, dtype=torch.float64)
+        points = [(((a + b) / 2 + (b - a) / 2 * t).expand(p.shape[1:]), (b - a) / 2 * w)
+                  for a, b in zip(edges, edges[1:], strict=False) for t, w in zip(nodes, weights, strict=True)]
+    total = sum(w * family.log_prob(255 * x, p).exp() for x, w in points)
+    torch.testing.assert_close(total, torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["discretised-logistic", "continuous-bernoulli", "bernoulli", "gaussian"])
+def test_fp32_agrees_with_fp64_in_the_tails(name: str) -> None:
+    family = likelihood(name)  # type: ignore[arg-type]
+    wide = parameters(name)
+    for level in (0.0, 1.0, 128.0, 254.0, 255.0):
+        exact = family.log_prob(torch.full(wide.shape[1:], level).double(), wide)
+        single = family.log_prob(torch.full(wide.shape[1:], level), wide.float())
+        assert torch.isfinite(single).all()
+        tolerance = 2e-5 if name != "gaussian" else 2e-4  # (x − m)/s with s half a grey level magnifies rounding
+        torch.testing.assert_close(single.double(), exact, rtol=tolerance, atol=2e-4)
+
+
+def test_discretised_logistic_is_the_difference_of_sigmoids_where_that_is_accurate() -> None:
+    p = likelihood("discretised-logistic").constrain(torch.zeros(2, 1, 1, 1, dtype=torch.float64))
+    location, scale = p[0].item(), p[1].exp().item()
+    for k in (1, 100, 127, 200, 254):
+        exact = 1 / (1 + math.exp((location - k - 0.5) / scale)) - 1 / (1 + math.exp((location - k + 0.5) / scale))
+        found = likelihood("discretised-logistic").log_prob(torch.full((1, 1, 1), float(k)).double(), p)
+        assert found.item() == pytest.approx(math.log(exact), rel=1e-9)
+
+
+def test_mean_of_the_discretised_logistic_is_the_expectation_over_levels() -> None:
+    p = parameters("discretised-logistic")
+    family = likelihood("discretised-logistic")
+    exact = sum(k * family.log_prob(k.expand(p.shape[1:]), p).exp() for k in LEVELS)
+    difference = (family.mean(p) - exact).abs()
+    assert difference.max() <= 0.5
+    assert difference[p[1].exp() >= 0.4].max() < 0.01
+
+
+def test_mean_of_the_continuous_bernoulli_is_the_expectation() -> None:
+    p = parameters("continuous-bernoulli")
+    family = likelihood("continuous-bernoulli")
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    x = torch.from_numpy((nodes + 1) / 2)
+    density = torch.stack([family.log_prob(255 * v.expand(p.shape[1:]), p).exp() for v in x])
+    exact = 255 * (density * (x * torch.from_numpy(weights) / 2)[:, None, None, None]).sum(0)
+    torch.testing.assert_close(family.mean(p), exact, rtol=1e-7, atol=1e-5)
+
+
+def test_gradients_are_the_hand_derived_ones() -> None:
+    x = torch.tensor([[[0.0, 51.0, 255.0]]], dtype=torch.float64)
+
+    def gradient(name: str, raw: Tensor) -> tuple[Tensor, Tensor]:
+        p = likelihood(name).constrain(raw).detach().requires_grad_()  # type: ignore[arg-type]
+        likelihood(name).log_prob(x, p).sum().backward()  # type: ignore[arg-type]
+        assert p.grad is not None
+        return p.detach(), p.grad
+
+    # Bernoulli: ∂/∂y = x − σ(y)
+    p, g = gradient("bernoulli", torch.tensor([[[[-1.0, 0.5, 2.0]]]], dtype=torch.float64))
+    torch.testing.assert_close(g[0], x / 255 - torch.sigmoid(p[0]))
+    # Continuous Bernoulli, an exponential family in y: ∂/∂y = x − E[x]
+    p, g = gradient("continuous-bernoulli", torch.tensor([[[[-1.0, 0.05, 2.0]]]], dtype=torch.float64))
+    torch.testing.assert_close(g[0], x / 255 - likelihood("continuous-bernoulli").mean(p) / 255, rtol=1e-6, atol=1e-8)
+    # Gaussian: ∂/∂m = (x − m)/s², ∂/∂log s = (x − m)²/s² − 1
+    raw = torch.tensor([[[[-1.0, 0.5, 2.0]]], [[[0.1, -1.0, 0.4]]]], dtype=torch.float64)
+    p, g = gradient("gaussian", raw)
+    z = (x / 255 - p[0]) / p[1].exp()
+    torch.testing.assert_close(g[0], z / p[1].exp())
+    torch.testing.assert_close(g[1], z**2 - 1)
+    # Discretised logistic inside the range: ∂ log[σ(b) − σ(a)]/∂m = −(σ'(b) − σ'(a))/(s (σ(b) − σ(a)))
+    p, g = gradient("discretised-logistic", raw)
+    b, a = ((x + h - p[0]) / p[1].exp() for h in (0.5, -0.5))
+    slope = torch.sigmoid(b) * torch.sigmoid(-b) - torch.sigmoid(a) * torch.sigmoid(-a)
+    mass = torch.sigmoid(b) - torch.sigmoid(a)
+    torch.testing.assert_close(g[0][..., 1], (-slope / mass / p[1].exp())[..., 1], rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["discretised-logistic", "continuous-bernoulli", "bernoulli", "gaussian"])
+def test_no_gradient_is_lost_or_infinite_at_extreme_outputs(name: str) -> None:
+    family = likelihood(name)  # type: ignore[arg-type]
+    raw = torch.tensor([-1e4, -100, -1.0, 0.0, 1.0, 100, 1e4])
+    raw = raw.expand(len(family.parameter_names), 1, 1, -1).clone().requires_grad_()
+    for level in (0.0, 77.0, 255.0):
+        value = family.log_prob(torch.full((1, 1, 7), level), family.constrain(raw))
+        assert torch.isfinite(value).all()
+        (gradient,) = torch.autograd.grad(value.sum(), raw)
+        assert torch.isfinite(gradient).all()

@@ -1,0 +1,94 @@
+import pytest
+import torch
+from torch import Tensor
+
+from vae_core.config import ModelConfig, TrainConfig
+from vae_core.elbo import ElboTerms, objective
+from vae_core.model import seeded
+from vae_core.optimisation import Optimisation, to_device
+
+MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
+
+
+def optimisation(**options: object) -> Optimisation:
+    config = TrainConfig(**{"epochs": 4, "warmup_steps": 10, "kl_warmup_epochs": 1.0, **options})  # type: ignore[arg-type]
+    return Optimisation(to_device(seeded(MODEL, 0), "cpu"), config, steps_per_epoch=20)
+
+
+def batch(size: int = 16) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    bright = torch.randint(0, 256, (size, 1, 1, 1), generator=generator)
+    image = bright.expand(size, 1, 12, 12).to(torch.uint8).clone()
+    return image, torch.randn(size, 4, generator=generator)
+
+
+def test_steps_raise_the_elbo() -> None:
+    training = optimisation()
+    metrics = [training.step(*batch()) for _ in range(60)]
+    assert metrics[-1].elbo > metrics[0].elbo + 30
+    assert training.steps_skipped == 0
+    with torch.inference_mode():
+        averaged = training.average(*batch()).elbo.mean()
+    assert averaged > metrics[0].elbo + 30
+
+
+def test_a_batchs_gradient_is_the_mean_of_its_halves() -> None:
+    image, noise = batch()
+    gradients = []
+    for part in (slice(0, 16), slice(0, 8), slice(8, 16)):
+        training = optimisation(free_bits=0.3)
+        training.model.double()
+        loss, _ = training.loss(image[part].double(), noise[part].double())
+        loss.backward()  # type: ignore[no-untyped-call]
+        gradients.append([p.grad for p in training.model.parameters()])
+    for whole, first, second in zip(*gradients, strict=True):
+        torch.testing.assert_close(whole, (first + second) / 2, rtol=1e-10, atol=1e-13)
+
+
+def test_a_gradient_that_is_not_finite_skips_the_step() -> None:
+    training = optimisation()
+    image, noise = batch()
+    training.step(image, noise)
+    before = [p.clone() for p in training.model.parameters()]
+    averages = [p.clone() for p in training.average.parameters()]
+    noise[3, 1] = float("nan")
+    metrics = training.step(image, noise)
+    assert metrics.skipped
+    assert training.steps_skipped == 1
+    assert all(torch.equal(a, b) for a, b in zip(before, training.model.parameters(), strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(averages, training.average.parameters(), strict=True))
+    assert not training.step(*batch()).skipped
+
+
+def test_schedules() -> None:
+    training = optimisation(learning_rate=1.0)
+    assert training.learning_rate(0) == pytest.approx(0.1)
+    assert training.learning_rate(9) == training.learning_rate(10) == pytest.approx(1.0)
+    assert training.learning_rate(45) == pytest.approx(0.5)  # half-way down the cosine of 10…80
+    assert training.learning_rate(80) == pytest.approx(0.0)
+    assert training.beta(0) == pytest.approx(1 / 20)
+    assert training.beta(19) == training.beta(500) == 1.0
+    assert optimisation(kl_warmup_epochs=0.0).beta(0) == 1.0
+
+
+def test_free_bits_spare_the_gradient_of_what_is_below_them() -> None:
+    kl = torch.tensor([[0.1, 0.5]], requires_grad=True)
+    value = objective(ElboTerms(torch.zeros(1), kl), beta=0.5, free_bits=0.2)
+    assert value.item() == pytest.approx(-0.5 * (0.2 + 0.5))
+    value.sum().backward()  # type: ignore[no-untyped-call]
+    assert kl.grad is not None
+    assert kl.grad.tolist() == [[0.0, -0.5]]
+
+
+def test_without_warmup_and_free_bits_the_objective_is_the_elbo() -> None:
+    terms = ElboTerms(torch.tensor([-3.0]), torch.tensor([[0.1, 0.5]]))
+    assert torch.equal(objective(terms, 1.0, 0.0), terms.elbo)
+
+
+def test_the_average_follows_quickly_at_first() -> None:
+    training = optimisation(ema_decay=0.9999)
+    for _ in range(5):
+        training.step(*batch())
+    weight, averaged = (next(m.parameters()) for m in (training.model, training.average))
+    start = next(seeded(MODEL, 0).parameters())
+    assert (averaged - weight).norm() < (start - weight).norm()

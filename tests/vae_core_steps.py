@@ -1,0 +1,23 @@
+"""A small training state and its batches, for tests of checkpoints and of data-parallel training."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from vae_core.config import ModelConfig, TrainConfig
+from vae_core.model import seeded
+from vae_core.optimisation import Optimisation, to_device
+
+MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
+
+
+def optimisation(seed: int = 0, latent_dim: int = 4) -> Optimisation:
+    model = to_device(seeded(replace(MODEL, latent_dim=latent_dim), seed), "cpu")
+    return Optimisation(model, TrainConfig(epochs=2, warmup_steps=2), steps_per_epoch=10)
+
+
+def batch(step: int, size: int = 8) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(step)
+    image = torch.randint(0, 256, (size, 1, 12, 12), generator=generator, dtype=torch.uint8)
+    return image, torch.randn(size, 4, generator=generator)
