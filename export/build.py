@@ -112,7 +112,9 @@ def _fit(model: VAE, images: Images) -> Normal:
         ]
     values = torch.cat(parts)
     if not torch.isfinite(values).all():
-        raise UserError("the model's statistics of the validation images are not all finite: its weights diverged; train again")
+        raise UserError(
+            "the model's statistics of the validation images are not all finite: its weights diverged; train again"
+        )
     return fit_normal(values)
 
 

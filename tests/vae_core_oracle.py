@@ -16,7 +16,12 @@ class LinearGaussian:
     """float64 throughout. `mean_error` and `log_scale_error` move q(z|x) away from the true posterior."""
 
     def __init__(
-        self, pixels: int = 6, latents: int = 3, scale: float = 0.5, mean_error: float = 0.0, log_scale_error: float = 0.0
+        self,
+        pixels: int = 6,
+        latents: int = 3,
+        scale: float = 0.5,
+        mean_error: float = 0.0,
+        log_scale_error: float = 0.0,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         basis = torch.linalg.qr(torch.randn(pixels, latents, generator=generator, dtype=torch.float64)).Q

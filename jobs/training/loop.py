@@ -105,11 +105,13 @@ class _Loop:
     def run(self) -> dict[str, Any]:
         total = self.config.epochs * self.steps * self.batch * self.workers
         recorder = Recorder(self.run_directory.folder, total, self.history) if self.rank == 0 else None
-        while self.epoch < self.config.epochs:
-            self._train_epoch(recorder)
-            self._end_epoch(recorder)
-        if recorder is not None:
-            recorder.close()
+        try:
+            while self.epoch < self.config.epochs:
+                self._train_epoch(recorder)
+                self._end_epoch(recorder)
+        finally:
+            if recorder is not None:
+                recorder.close()
         return self.history[-1]
 
     def _train_epoch(self, recorder: Recorder | None) -> None:

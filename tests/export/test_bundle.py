@@ -129,7 +129,9 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
 def test_a_graph_that_differs_is_refused(bundle: Bundle) -> None:
     probe = bundle.probe
     expected = {"mean": probe["encoder.mean"], "log_variance": probe["encoder.log_variance"] + 1e-3}
-    with pytest.raises(UserError, match=r"encoder\.onnx: output log_variance differs from PyTorch.*no bundle was written"):
+    with pytest.raises(
+        UserError, match=r"encoder\.onnx: output log_variance differs from PyTorch.*no bundle was written"
+    ):
         parity.check("encoder.onnx", bundle.read("encoder.onnx"), probe["image"], expected)
 
 

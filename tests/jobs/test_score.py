@@ -194,9 +194,7 @@ def test_if_every_row_fails_the_exit_code_is_2_and_the_reasons_stay(
     assert not (tmp_path / "out/summary.json").exists()
 
 
-def test_a_finished_job_says_so(
-    tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
     first = run_score(bundle, source, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     capsys.readouterr()

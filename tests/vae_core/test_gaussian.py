@@ -32,7 +32,9 @@ def test_kl_of_the_prior_to_itself_is_zero() -> None:
 def test_kl_is_never_negative_and_equals_torchs(values: list[tuple[float, float]]) -> None:
     g = gaussian([m for m, _ in values], [v for _, v in values])
     prior = torch.distributions.Normal(torch.zeros(()).double(), torch.ones(()).double())
-    reference = torch.distributions.kl_divergence(torch.distributions.Normal(g.mean, (0.5 * g.log_variance).exp()), prior)
+    reference = torch.distributions.kl_divergence(
+        torch.distributions.Normal(g.mean, (0.5 * g.log_variance).exp()), prior
+    )
     assert g.kl() >= 0
     torch.testing.assert_close(g.kl_per_dimension(), reference, rtol=1e-9, atol=1e-12)
 

@@ -44,12 +44,18 @@ def test_densities_integrate_to_one(name: str) -> None:
     if name == "gaussian":  # on the whole line; each pixel by panels that follow its scale
         location, scale = p[0], p[1].exp()
         edges = torch.linspace(-12, 12, 25, dtype=torch.float64)
-        points = [(location + scale * ((a + b) / 2 + (b - a) / 2 * t), scale * (b - a) / 2 * w)
-                  for a, b in zip(edges, edges[1:], strict=False) for t, w in zip(nodes, weights, strict=True)]
+        points = [
+            (location + scale * ((a + b) / 2 + (b - a) / 2 * t), scale * (b - a) / 2 * w)
+            for a, b in zip(edges, edges[1:], strict=False)
+            for t, w in zip(nodes, weights, strict=True)
+        ]
     else:  # on [0, 1]
         edges = torch.linspace(0, 1, 33, dtype=torch.float64)
-        points = [(((a + b) / 2 + (b - a) / 2 * t).expand(p.shape[1:]), (b - a) / 2 * w)
-                  for a, b in zip(edges, edges[1:], strict=False) for t, w in zip(nodes, weights, strict=True)]
+        points = [
+            (((a + b) / 2 + (b - a) / 2 * t).expand(p.shape[1:]), (b - a) / 2 * w)
+            for a, b in zip(edges, edges[1:], strict=False)
+            for t, w in zip(nodes, weights, strict=True)
+        ]
     total = sum(w * family.log_prob(255 * x, p).exp() for x, w in points)
     torch.testing.assert_close(total, torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-9)
 

@@ -163,12 +163,13 @@ def test_a_storage_out_of_reach_stops_the_job_and_makes_no_errors(
     for path in tmp_path.iterdir():
         Unsteady().pipe(f"/data/{path.name}", path.read_bytes())
     pieces = find_images(["unsteady://data"]).pieces
+    Unsteady().pipe("/more/a.parquet", (tmp_path / "a.parquet").read_bytes())
     monkeypatch.setattr(Unsteady, "reachable", False)
     for piece in (pieces[0], pieces[-1]):
         with pytest.raises(OSError, match="503"):
             list(read_images([piece], GREY))
     with pytest.raises(UserError, match="503"):
-        find_images(["unsteady://data"])
+        find_images(["unsteady://more"])
     monkeypatch.setattr(Unsteady, "reachable", True)
     assert len(join(list(read_images(pieces, GREY))).images) == 60
 

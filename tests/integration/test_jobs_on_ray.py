@@ -1,0 +1,61 @@
+"""Scoring and sampling on a real Ray cluster come to what the local engine comes to."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_files import LAYOUTS, write_parquet
+from scored import assert_same_scores, read_scores, strangers_and_blobs
+
+from export.scorer import Scorer
+from jobs.sample import SampleOptions, sample
+from jobs.score import ScoreOptions, score
+
+pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+@pytest.mark.parametrize("layout", ["packed", "huggingface"])
+def test_scores_equal_those_of_the_scorer(tmp_path: Path, bundle: Path, workers: int, layout: str) -> None:
+    images = strangers_and_blobs(230)
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS[layout](images), row_group_size=64, label=np.arange(230))
+    options = {"bundle": str(bundle), "images": (source,), "keep": ("label",), "unit_rows": 30}
+    summary = score(ScoreOptions(**options, output=str(tmp_path / "ray"), engine="ray", workers=workers))
+    scores = read_scores(tmp_path / "ray")
+    assert scores["row"].to_pylist() == scores["label"].to_pylist() == list(range(230))
+    assert_same_scores(scores, Scorer(str(bundle)).score(images))
+    assert (summary["engine"], summary["last_run"]["workers"]) == ("ray", workers)
+    local = score(ScoreOptions(**options, output=str(tmp_path / "local"), engine="local"))
+    for name in ("rows", "scored", "errors", "outliers", "discoveries", "threshold", "provider", "bundle_hash"):
+        assert summary[name] == local[name]
+
+
+def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> None:
+    tables = {}
+    for engine, unit_rows in [("ray", 40), ("local", 33)]:
+        sample(
+            SampleOptions(
+                bundle=str(bundle),
+                count=150,
+                output=str(tmp_path / engine),
+                draw=True,
+                unit_rows=unit_rows,
+                engine=engine,  # type: ignore[arg-type]
+            )
+        )
+        parts = sorted((tmp_path / engine / "images").glob("part-*"))
+        tables[engine] = pa.concat_tables(pq.read_table(path) for path in parts).to_pylist()
+    assert tables["ray"] == tables["local"]
+    assert [row["index"] for row in tables["ray"]] == list(range(150))
+
+
+def test_bundle_and_images_at_relative_paths_are_found_by_actors(
+    tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where no actor of the session's cluster is
+    Path("bundle").symlink_to(bundle)
+    write_parquet(Path("in.parquet"), *LAYOUTS["packed"](strangers_and_blobs(30)))
+    summary = score(ScoreOptions(bundle="bundle", images=("in.parquet",), output="out", engine="ray", workers=1))
+    assert summary["scored"] == 30

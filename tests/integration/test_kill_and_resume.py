@@ -1,0 +1,94 @@
+"""Promise 3: a score or sample process that was killed, and run again, leaves every row exactly once."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from image_files import LAYOUTS, write_parquet
+from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
+
+from export.scorer import Scorer
+
+PATIENCE = 180  # seconds
+
+
+def interrupt(arguments: list[str], parts: Path, signal_number: int, after: int = 3) -> int:
+    """Start a job, send it a signal when it has left so many parts; returns its exit code."""
+    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + PATIENCE
+    while sum(1 for _ in parts.glob("part-*")) < after:
+        assert process.poll() is None, process.communicate()[1].decode()
+        assert time.monotonic() < deadline, "no parts appeared"
+        time.sleep(0.005)
+    os.kill(process.pid, signal_number)
+    process.communicate(timeout=PATIENCE)
+    return process.returncode
+
+
+def resume(arguments: list[str]) -> str:
+    """Run a job to its end; returns what it said on the way."""
+    command = [sys.executable, "-m", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "signal_number"),
+    [
+        pytest.param("local", signal.SIGKILL),
+        pytest.param("local", signal.SIGINT),
+        pytest.param("ray", signal.SIGKILL, marks=pytest.mark.ray),
+    ],
+)
+def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signal_number: int) -> None:
+    images = strangers_and_blobs(900)
+    rows = LAYOUTS["huggingface"](images)[0].to_pylist()
+    rows[250] = {"bytes": b"no image", "path": None}
+    source = write_parquet(tmp_path / "in.parquet", pa.array(rows), row_group_size=100)
+    output = tmp_path / "out"
+    arguments = ["jobs.score", "--bundle", str(bundle), "--images", source, "--output", str(output)]
+    arguments += ["--likelihood", "--unit-rows", "10", "--workers", "2", "--engine", engine]
+
+    code = interrupt(arguments, output / "scores", signal_number)
+    assert code == (130 if signal_number == signal.SIGINT else -signal_number)
+    done = {path: path.stat().st_mtime_ns for path in (output / "scores").glob("part-*")}
+    assert 3 <= len(done) < 90
+    assert not (output / "summary.json").exists()
+    said = resume(arguments)
+    assert f"{len(done)} of 90 units are done already" in said
+    assert {path: path.stat().st_mtime_ns for path in done} == done  # what was there is not done again
+
+    scores, errors = read_scores(output), read_errors(output)
+    assert [error["row"] for error in errors] == [250]
+    good = [row for row in range(900) if row != 250]
+    assert scores["row"].to_pylist() == good
+    assert_same_scores(scores, {k: v[good] for k, v in Scorer(str(bundle), likelihood=True).score(images).items()})
+    summary = json.loads((output / "summary.json").read_text())
+    assert (summary["rows"], summary["scored"], summary["errors"]) == (900, 899, 1)
+    assert summary["outliers"] == np.sum(scores["is_outlier"].to_numpy(zero_copy_only=False))
+    assert not (output / "attempts").exists()
+
+
+@pytest.mark.parametrize("form", ["parquet", "png"])
+def test_a_killed_sample_goes_on(tmp_path: Path, bundle: Path, form: str) -> None:
+    output = tmp_path / "out"
+    arguments = ["jobs.sample", "--bundle", str(bundle), "--count", "6000", "--output", str(output)]
+    arguments += ["--draw", "--unit-rows", "60", "--workers", "2", "--format", form]
+    parts = output / ("images" if form == "parquet" else "index")
+    assert interrupt(arguments, parts, signal.SIGKILL) == -signal.SIGKILL
+    assert not (output / "summary.json").exists()
+    resume(arguments)
+
+    table = pa.concat_tables(pq.read_table(path) for path in parts.glob("part-*"))
+    assert Counter(table["index"].to_pylist()) == Counter(range(6000))
+    assert json.loads((output / "summary.json").read_text())["samples"] == 6000
+    if form == "png":
+        assert sum(1 for _ in (output / "images").iterdir()) == 6000

@@ -1,0 +1,55 @@
+"""Small training runs, without Ray, for the tests of splits and of the loop."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from bundles import pictures
+
+from export.storage import Folder
+from jobs.images.contract import ImageContract
+from jobs.images.source import ImageSet, find_images
+from jobs.runs import Run
+from jobs.training.loop import Work
+from jobs.training.splits import make_splits
+from vae_core import checkpoint
+from vae_core.config import ModelConfig, TrainConfig, to_json
+
+SHAPE = (1, 12, 10)
+MODEL = ModelConfig(image_shape=SHAPE, latent_dim=3, widths=(4, 8), hidden=8)
+
+
+def write_images(path: Path, count: int = 300, row_group_size: int = 64) -> Path:
+    """Blobs in the packed layout."""
+    images = pictures(count, SHAPE)
+    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(120), count, [None, pa.py_buffer(images)])
+    table = pa.table({"image": array}).replace_schema_metadata({"vae.shape": "[1, 12, 10]"})
+    pq.write_table(table, path, row_group_size=row_group_size)
+    return path
+
+
+def config(**options: Any) -> TrainConfig:
+    """A schedule of three epochs of seven steps on 300 images."""
+    return TrainConfig(**{"epochs": 3, "batch_size": 32, "warmup_steps": 5, "importance_samples": 4, **options})
+
+
+def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
+    """A run directory as the launch makes it, and the work of its workers."""
+    run = Run(Folder.at(folder))
+    make_splits(run, images, ImageContract(*SHAPE), train)
+    run.write_head({"model": to_json(MODEL), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
+    return Work(str(folder), MODEL, train, images.pieces, False, 10**9, checkpoint_steps=3)
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The averaged weights of the run's last checkpoint."""
+    files = Run.open(str(folder)).read_checkpoint("last")
+    assert files is not None
+    return dict(checkpoint.load_model(files).named_parameters())
+
+
+def found(path: Path) -> ImageSet:
+    """The images at a path."""
+    return find_images([str(path)])
