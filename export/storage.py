@@ -6,6 +6,7 @@ local disk by writing beside it and renaming, on object stores because an upload
 
 import os
 import posixpath
+import re
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,8 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from vae_core.errors import UserError
+
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
 def is_url(path: str) -> bool:
@@ -139,7 +142,8 @@ class Folder:
                 stream.write(data)
             return
         Path(parent).mkdir(parents=True, exist_ok=True)
-        # Hidden and of a unique name: no reader lists it, and two writers never share it.
+        # Hidden and of a unique name: no reader lists it, and two writers never share it. A process that is killed may
+        # leave it behind; see `sweep`.
         temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}"
         try:
             with temporary.open("wb") as stream:
@@ -165,6 +169,13 @@ class Folder:
         """Delete the file `name` if it exists."""
         if self.has(name):
             self.filesystem.delete_file(self.file(name))
+
+    def sweep(self) -> None:
+        """Delete what killed writers left half-written, here and below. Nobody may be writing."""
+        if self.is_local:
+            for path in Path(self.path).rglob(".*"):
+                if _TEMPORARY.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
     def delete_all(self) -> None:
         """Delete this folder and everything in it, if it exists."""

@@ -102,8 +102,9 @@ def run(
 
 
 def finish(output: Folder, summary: dict[str, Any]) -> None:
-    """End a job: drop the attempts' markers, and write its summary, the file that says that all is there."""
+    """End a job: clear away what killed workers left, and write its summary, the file that says that all is there."""
     output.child(ATTEMPTS).delete_all()
+    output.sweep()
     output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 

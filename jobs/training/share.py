@@ -125,9 +125,9 @@ class Share:
 
     def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Batch]:
         """The training images of pieces, each given with its first row over all images."""
-        for piece, offset in pieces:
-            for batch in read_images([piece], self._contract, batch_rows=_READ_ROWS):
-                rows = batch.keys["row"].to_numpy() - piece.first_row + offset
+        for run in _runs(pieces):
+            for batch in read_images([piece for piece, _ in run], self._contract, batch_rows=_READ_ROWS):
+                rows = _global_rows(batch.keys, run)
                 place = np.minimum(np.searchsorted(self._held, rows), max(0, len(self._held) - 1))
                 kept = self._held[place] != rows if len(self._held) else np.ones(len(rows), dtype=bool)
                 if len(batch.errors) and not self._seen_errors:
@@ -175,6 +175,31 @@ def _join(parts: list[Batch]) -> Batch:
 
 def _shuffled(images: Batch, rng: np.random.Generator) -> _Window:
     return _Window(images.images, images.rows, rng.permutation(len(images.rows)))
+
+
+def _runs(pieces: list[tuple[Piece, int]]) -> Iterator[list[tuple[Piece, int]]]:
+    """Pieces to be read together: each by itself, but image files, of one row each, many at a time."""
+    files: list[tuple[Piece, int]] = []
+    for piece, offset in pieces:
+        if piece.row_group < 0:
+            files.append((piece, offset))
+        if files and (piece.row_group >= 0 or len(files) == _READ_ROWS):
+            yield files
+            files = []
+        if piece.row_group >= 0:
+            yield [(piece, offset)]
+    if files:
+        yield files
+
+
+def _global_rows(keys: pa.Table, run: list[tuple[Piece, int]]) -> npt.NDArray[np.int64]:
+    """The rows over all images of rows that were read from a run of pieces."""
+    if len(run) == 1:
+        piece, offset = run[0]
+        rows: npt.NDArray[np.int64] = keys["row"].to_numpy() - piece.first_row + offset
+        return rows
+    offsets = {piece.file: offset for piece, offset in run}
+    return np.array([offsets[file] for file in keys["file"].to_pylist()], dtype=np.int64)
 
 
 def _global_row(k: int, held: npt.NDArray[np.int64]) -> int:

@@ -1,6 +1,7 @@
 """Sampling on the local engine: image i of a seed is the same bytes whatever else is asked for."""
 
 import io
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def test_a_png_keeps_every_channel(channels: int, mode: str) -> None:
 def test_units_cover_every_index_once(count: int, unit_rows: int | None) -> None:
     units = plan_samples(min(count, 10**6) if unit_rows is None else count, (3, 64, 64), unit_rows)
     assert units[0].start == 0
-    assert all(after.start == before.stop for before, after in zip(units, units[1:], strict=False))
+    assert all(after.start == before.stop for before, after in itertools.pairwise(units))
     assert [unit.number for unit in units] == list(range(len(units)))
     for unit in (units[0], units[-1]):
         if unit.rows > 1:

@@ -34,7 +34,7 @@ def test_json_round_trip() -> None:
     ],
 )
 def test_a_mistake_in_a_recipe_is_named(toml: str, said: str) -> None:
-    with pytest.raises(UserError, match="my.toml") as error:
+    with pytest.raises(UserError, match=r"my\.toml") as error:
         recipe_from_toml(toml, "my.toml")
     assert said in str(error.value)
     assert "\n" not in str(error.value)
@@ -54,7 +54,7 @@ def test_shipped_recipes_load(name: str) -> None:
 
 def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
     assert {"demo", "emoji64", "fashion-mnist"} <= set(recipes.names())
-    with pytest.raises(UserError, match="no recipe 'fashion'.*fashion-mnist"):
+    with pytest.raises(UserError, match=r"no recipe 'fashion'.*fashion-mnist"):
         recipes.load("fashion")
     with pytest.raises(UserError, match=r"cannot read the recipe nowhere\.toml"):
         recipes.load("nowhere.toml")

@@ -1,5 +1,6 @@
 """Each likelihood: normalised, exact in the tails, with the mean it says and the gradient derived by hand."""
 
+import itertools
 import math
 
 import numpy as np
@@ -46,14 +47,14 @@ def test_densities_integrate_to_one(name: str) -> None:
         edges = torch.linspace(-12, 12, 25, dtype=torch.float64)
         points = [
             (location + scale * ((a + b) / 2 + (b - a) / 2 * t), scale * (b - a) / 2 * w)
-            for a, b in zip(edges, edges[1:], strict=False)
+            for a, b in itertools.pairwise(edges)
             for t, w in zip(nodes, weights, strict=True)
         ]
     else:  # on [0, 1]
         edges = torch.linspace(0, 1, 33, dtype=torch.float64)
         points = [
             (((a + b) / 2 + (b - a) / 2 * t).expand(p.shape[1:]), (b - a) / 2 * w)
-            for a, b in zip(edges, edges[1:], strict=False)
+            for a, b in itertools.pairwise(edges)
             for t, w in zip(nodes, weights, strict=True)
         ]
     total = sum(w * family.log_prob(255 * x, p).exp() for x, w in points)

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -115,6 +116,24 @@ def test_rows_that_cannot_be_read_are_told_once_and_left_out(tmp_path: Path) -> 
             rows = rows_of(list(s.batches(epoch, 1, 198)))
             np.testing.assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(200), [3, 17]))
         assert [row for errors in told for row in errors["row"].to_pylist()] == [17]
+
+
+def test_image_files_are_rows_too(tmp_path: Path) -> None:
+    for row in range(40):
+        image = np.zeros((8, 8), dtype=np.uint8)
+        image[0, 1] = row
+        cv2.imwrite(str(tmp_path / f"{row:03d}.png"), image)
+    s = Share(
+        find_images([str(tmp_path)]).pieces,
+        np.array([5, 39]),
+        CONTRACT,
+        rank=0,
+        workers=1,
+        seed=0,
+        cache_bytes=10**9,
+        on_errors=lambda errors: pytest.fail("errors"),
+    )
+    np.testing.assert_array_equal(np.sort(rows_of(list(s.batches(0, 1, 38)))), np.setdiff1d(np.arange(40), [5, 39]))
 
 
 def test_a_share_without_a_readable_image_is_an_error(tmp_path: Path) -> None:

@@ -1,0 +1,111 @@
+"""Training on a real local Ray cluster with two workers; killed, it goes on and ends as it would have."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from training_runs import MODEL, config, weights, write_images
+
+from jobs.runs import Run
+from jobs.training.launch import Launch, launch
+from vae_core.config import Recipe
+from vae_core.errors import UserError
+
+pytestmark = pytest.mark.ray
+
+PATIENCE = 240  # seconds
+RECIPE = """
+[model]
+latent_dim = 3
+widths = [4, 8]
+hidden = 8
+
+[train]
+epochs = 3
+batch_size = 32
+warmup_steps = 5
+importance_samples = 4
+"""
+
+
+def launch_options(images: Path, run: Path, **options: object) -> Launch:
+    from dataclasses import replace
+
+    model = replace(MODEL, image_shape=(0, 0, 0))  # found in the images
+    recipe = Recipe(model, config())
+    return Launch((str(images),), str(run), recipe, workers=2, checkpoint_steps=2, **options)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_images(tmp_path_factory.mktemp("images") / "images.parquet", 400)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, images: Path) -> None:
+    record = launch(launch_options(images, tmp_path / "straight"))
+    straight = Run.open(str(tmp_path / "straight"))
+    assert record == straight.history()[-1]
+    assert record["epoch"] == 3
+    assert record["step"] == 3 * 10  # 320 training images, 16 a worker and step
+    assert straight.configuration()[0] == MODEL
+    assert straight.folder.subfolders() == ["checkpoints", "splits", "tensorboard"]
+
+    (tmp_path / "my.toml").write_text(RECIPE)
+    broken = tmp_path / "broken"
+    command = [sys.executable, "-m", "jobs.train", "--images", str(images), "--run", str(broken), "--workers", "2"]
+    command += ["--recipe", str(tmp_path / "my.toml"), "--checkpoint-steps", "2"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    pointer = broken / "checkpoints" / "last.json"
+    deadline = time.monotonic() + PATIENCE
+    while not pointer.exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "no checkpoint appeared"
+        time.sleep(0.002)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait(timeout=PATIENCE)
+    _wait_until_quiet(broken)
+    reached = json.loads(pointer.read_text())["checkpoint"]
+    assert reached < "step-000000030", "the run was finished before it could be killed"
+
+    record = launch(launch_options(images, broken))
+    assert record["epoch"] == 3
+    undisturbed, resumed = weights(tmp_path / "straight"), weights(broken)
+    for name, value in undisturbed.items():
+        assert torch.equal(value, resumed[name]), name
+    assert not (broken / "progress.json").exists()
+
+    # A finished run is left as it is.
+    before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
+    assert launch(launch_options(images, broken)) == record
+    assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
+
+
+def _wait_until_quiet(run: Path) -> None:
+    """Until the workers of a killed driver have gone: nothing of the run changes for a while."""
+    deadline = time.monotonic() + PATIENCE
+    last, since = None, time.monotonic()
+    while time.monotonic() - since < 3:
+        now = sorted((str(path), path.stat().st_mtime_ns) for path in run.glob("*") if path.exists())
+        if now != last:
+            last, since = now, time.monotonic()
+        assert time.monotonic() < deadline, "the workers of a killed driver go on"
+        time.sleep(0.1)
+
+
+@pytest.mark.usefixtures("ray_cluster")
+def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
+    from dataclasses import replace
+
+    options = launch_options(images, tmp_path / "run")
+    with pytest.raises(UserError, match="batch_size = 32 does not divide among 3 workers"):
+        launch(replace(options, workers=3))
+    with pytest.raises(UserError, match="--workers 64 is not possible"):
+        launch(replace(options, workers=64))
+    assert not (tmp_path / "run").exists()

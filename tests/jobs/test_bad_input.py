@@ -1,0 +1,179 @@
+"""Every mistake of a user: exit code 2, one sentence on standard error, nothing lost and nothing left behind."""
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from training_runs import config, found, start, write_images
+
+from jobs import cli
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> str:
+    return str(write_images(tmp_path / "images.parquet", 60))
+
+
+@pytest.fixture
+def complain(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
+    """Run a command that must fail, and return its sentence."""
+
+    def run(*arguments: str) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        said = capfd.readouterr().err
+        assert stop.value.code == 2, said
+        assert "Traceback" not in said
+        return said
+
+    return run
+
+
+def sentence(said: str, command: str) -> str:
+    """What was said, if it is one line."""
+    lines = said.strip().splitlines()
+    assert len(lines) == 1, said
+    assert lines[0].startswith(f"vae {command}: ")
+    return lines[0]
+
+
+def test_a_command_that_is_none(complain) -> None:  # type: ignore[no-untyped-def]
+    assert "there is no command 'trian'; the commands are prepare, train" in complain("trian")
+
+
+@pytest.mark.parametrize("command", ["train", "score", "prepare"])
+def test_images_that_are_not_there(complain, tmp_path: Path, bundle: Path, command: str) -> None:  # type: ignore[no-untyped-def]
+    options = {
+        "train": ["--images", f"{tmp_path}/no/*.png", "--run", f"{tmp_path}/out"],
+        "score": ["--images", f"{tmp_path}/no/*.png", "--bundle", str(bundle), "--output", f"{tmp_path}/out"],
+        "prepare": ["--source", f"{tmp_path}/no/*.png", "--output", f"{tmp_path}/out"],
+    }
+    assert "no images at" in sentence(complain(command, *options[command]), command)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_parquet_without_images(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    pq.write_table(pa.table({"price": [1.0]}), tmp_path / "a.parquet")
+    said = sentence(complain("train", "--images", f"{tmp_path}/a.parquet", "--run", f"{tmp_path}/run"), "train")
+    assert "price" in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    empty = write_images(tmp_path / "a.parquet", 1)
+    pq.write_table(pq.read_table(empty).slice(0, 0), empty)
+    said = complain("train", "--images", str(empty), "--run", f"{tmp_path}/run")
+    assert "no rows" in sentence(said, "train")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--epochs", "0", "epochs = 0 is not possible: it must be at least 1"),
+        ("--likelihood", "student", "likelihood"),
+        ("--recipe", "fashion", "there is no recipe 'fashion'"),
+        ("--epochs", "many", "epochs"),
+        ("--epocs", "3", "epocs"),
+    ],
+)
+def test_options_that_are_impossible(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    assert said in complain("train", "--images", images, "--run", f"{tmp_path}/run", option, value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_with_a_misspelt_key(complain, tmp_path: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "my.toml").write_text("[train]\nlearning_rat = 0.1\n")
+    said = complain("train", "--images", images, "--run", f"{tmp_path}/run", "--recipe", f"{tmp_path}/my.toml")
+    assert "unknown key 'learning_rat'" in sentence(said, "train")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_of_other_options_is_not_continued(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    images = write_images(tmp_path / "images.parquet")
+    start(tmp_path / "run", found(images), config())
+    before = (tmp_path / "run" / "run.json").read_bytes()
+    said = complain("train", "--images", str(images), "--run", f"{tmp_path}/run", "--latent-dim", "7")
+    assert "is a run with model latent_dim = 3, not 7" in sentence(said, "train")
+    assert (tmp_path / "run" / "run.json").read_bytes() == before
+
+
+def test_a_directory_of_something_else_is_no_run(complain, tmp_path: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.doc").touch()
+    said = complain("train", "--images", images, "--run", f"{tmp_path}/run")
+    assert "holds other files (thesis.doc)" in sentence(said, "train")
+
+
+def test_export_without_a_run_or_a_checkpoint(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
+    assert "is no run" in sentence(said, "export")
+    start(tmp_path / "run", found(write_images(tmp_path / "images.parquet")), config())
+    said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
+    assert "has no best checkpoint yet" in sentence(said, "export")
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_a_bundle_with_a_changed_byte(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+    copy = tmp_path / "bundle"
+    copy.mkdir()
+    for file in bundle.iterdir():
+        (copy / file.name).write_bytes(file.read_bytes())
+    damaged = bytearray((copy / "scorer.onnx").read_bytes())
+    damaged[100] ^= 1
+    (copy / "scorer.onnx").write_bytes(damaged)
+    for command in (["score", "--images", images], ["sample", "--count", "3"]):
+        said = complain(*command, "--bundle", str(copy), "--output", f"{tmp_path}/out")
+        assert "scorer.onnx is not what was exported" in sentence(said, command[0])
+    assert not (tmp_path / "out").exists()
+
+
+def test_output_that_belongs_to_another_job(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+    cli.main(["sample", "--bundle", str(bundle), "--count", "3", "--output", f"{tmp_path}/out"])
+    before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    for command in (
+        ["sample", "--count", "4"],
+        ["sample", "--count", "3", "--seed", "9"],
+        ["score", "--images", images],
+    ):
+        said = complain(*command, "--bundle", str(bundle), "--output", f"{tmp_path}/out")
+        assert f"{tmp_path}/out" in said
+        assert len(said.strip().splitlines()) == 1
+    assert {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()} == before
+
+
+def test_every_row_failing_is_an_error(complain, tmp_path: Path, bundle: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_text("no picture")
+    said = complain("score", "--images", f"{tmp_path}/in", "--bundle", str(bundle), "--output", f"{tmp_path}/out")
+    assert "none of" in said.splitlines()[-1] or "no image" in said.splitlines()[-1]
+    assert not (tmp_path / "out" / "summary.json").exists()
+
+
+def test_a_rate_finer_than_the_calibration(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+    options = ["--images", images, "--bundle", str(bundle), "--output", f"{tmp_path}/out", "--fpr", "1e-9"]
+    assert "calibration images" in sentence(complain("score", *options), "score")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["--help"])
+    assert stop.value.code == 0
+    said = capsys.readouterr().out
+    assert all(name in said for name in ("prepare", "train", "export", "score", "sample", "demo"))
+
+
+@pytest.mark.parametrize("command", ["prepare", "train", "export", "score", "sample", "demo"])
+def test_help_describes_every_option(capsys: pytest.CaptureFixture[str], command: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        cli.main([command, "--help"])
+    assert stop.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_summary_is_json(tmp_path: Path, bundle: Path) -> None:
+    cli.main(["sample", "--bundle", str(bundle), "--count", "2", "--output", f"{tmp_path}/out"])
+    assert json.loads((tmp_path / "out" / "summary.json").read_text())["samples"] == 2
