@@ -63,7 +63,7 @@ class SampleUnit:
 
 
 def plan_samples(count: int, shape: tuple[int, int, int], unit_rows: int | None = None) -> list[SampleUnit]:
-    """Cut 0 … count − 1 into units: by default a 64th of them, from 256 to 4,096 samples and at most 64 MiB of pixels."""
+    """Cut 0 … count − 1 into units: by default a 64th of them, 256 to 4,096 samples and at most 64 MiB of pixels."""
     share = min(max(count // 64, LEAST_ROWS), MOST_ROWS)
     rows = unit_rows or max(1, min(share, UNIT_BYTES // int(np.prod(shape))))
     return [SampleUnit(number, start, min(start + rows, count)) for number, start in enumerate(range(0, count, rows))]

@@ -115,7 +115,7 @@ class ScoreTask:
         return score_unit
 
     def failed(self, unit: Unit, reason: str) -> Part:
-        """One row that could not be scored."""
+        """One row that could not be scored, after the bad files that are the unit's to report."""
         return Part(self.schema.empty_table(), error_row(unit, self.columns, reason))
 
     @property

@@ -6,6 +6,7 @@ for an autoscaler, and spreads the work.
 """
 
 import logging
+import math
 import pickle
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ from vae_core.errors import JobFailed
 # A little less than a CPU for an actor: as many actors as CPUs leave room for what Ray runs beside them, so a
 # cluster of two CPUs does not wait for itself.
 CPU_SHARE = 0.9
+# While one decodes its images on a CPU, another has the GPU. Each keeps a CUDA context of its own there.
+WORKERS_PER_GPU = 4
 # Deaths of actors before they could take a unit (a lost node, a full machine), in a row, until the job gives up.
 _START_DEATHS = 20
 
@@ -39,8 +42,15 @@ class UnitActor:
 
 
 def default_workers(cluster: Cluster) -> int:
-    """One per GPU where there are any, else one per CPU; one if an autoscaler has yet to bring a node."""
-    return cluster.gpus or cluster.cpus or 1
+    """One per CPU, or some per GPU where there are any; one if an autoscaler has yet to bring a node."""
+    if cluster.gpus:
+        return cluster.gpus * max(1, min(WORKERS_PER_GPU, cluster.cpus // cluster.gpus))
+    return max(1, cluster.cpus)
+
+
+def gpu_share(workers: int, cluster: Cluster) -> float:
+    """The part of a GPU that each worker reserves, so that all find a place on the cluster's GPUs."""
+    return 1 / math.ceil(workers / cluster.gpus) if cluster.gpus else 0.0
 
 
 def run_on_ray(
@@ -62,7 +72,7 @@ def run_on_ray(
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=CPU_SHARE,
-            num_gpus=1 if cluster.gpus else 0,
+            num_gpus=gpu_share(workers, cluster),
         )
         try:
             for row in receipts.iter_rows():

@@ -20,7 +20,7 @@ class BulkOptions:
     """The Ray cluster to run on, for example `auto` or `host:6379`; RAY_ADDRESS by default."""
 
     workers: int | None = None
-    """How many workers share the work; by default one per CPU, or one per GPU where the cluster has any."""
+    """How many workers share the work; by default one per CPU, or four per GPU where the cluster has any."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -1,4 +1,4 @@
-"""A cluster of two nodes, the second of which has a disk of its own where the first has the output.
+"""A cluster of two nodes, the second of which has a disk of its own where the first has the output, and then dies.
 
 The second node is a second Ray process on this machine, in a mount namespace with an empty disk over one folder.
 """
@@ -15,7 +15,7 @@ from export.storage import Folder
 pytestmark = pytest.mark.ray
 
 PROGRAM = """
-import os, signal, subprocess, sys, time
+import glob, os, signal, subprocess, sys, threading, time
 import ray
 from ray.cluster_utils import Cluster
 from bulk_toys import Squares, ranges
@@ -44,10 +44,22 @@ try:
             print(error)
     totals = run(Squares(), ranges(20, 5), Folder.at(shared + "/out"), engine="ray", reads=[shared + "/input"])
     print(totals.workers)
+
+    # The second node dies in the middle of a job.
+    def kill_the_node():
+        while len(glob.glob(shared + "/after/squares/part-*")) < 4:
+            time.sleep(0.01)
+        os.killpg(node.pid, signal.SIGKILL)
+
+    threading.Thread(target=kill_the_node, daemon=True).start()
+    run(Squares(seconds=0.2), ranges(200, 5), Folder.at(shared + "/after"), engine="ray")
+    node.wait()
+    print(node.returncode)
 finally:
     ray.shutdown()
-    os.killpg(node.pid, signal.SIGTERM)
-    node.wait()
+    if node.poll() is None:
+        os.killpg(node.pid, signal.SIGTERM)
+        node.wait()
     head.shutdown()
 """
 
@@ -60,7 +72,7 @@ def may_unshare() -> bool:
 
 
 @pytest.mark.skipif(not may_unshare(), reason="mount namespaces are not permitted here")
-def test_storage_that_nodes_do_not_share_is_refused(tmp_path: Path) -> None:
+def test_storage_that_nodes_do_not_share_is_refused_and_a_lost_node_costs_no_row(tmp_path: Path) -> None:
     private, shared = tmp_path / "private", tmp_path / "shared"
     for folder in (private, shared):
         folder.mkdir()
@@ -71,7 +83,10 @@ def test_storage_that_nodes_do_not_share_is_refused(tmp_path: Path) -> None:
     refusals = done.stdout.splitlines()
     assert f"cannot see {private}/out;" in refusals[0]
     assert f"cannot see {private}/input;" in refusals[1]
-    assert refusals[2:] == ["2"]
+    assert refusals[2] == "2"
     # Refused means untouched.
     assert [path.name for path in private.iterdir()] == ["input"]
     assert outcome(Folder.at(shared / "out")) == (list(range(20)), {})
+    # A dead node takes no row with it.
+    assert refusals[-1] == "-9"
+    assert outcome(Folder.at(shared / "after")) == (list(range(200)), {})

@@ -1,5 +1,6 @@
 """Bulk jobs on the local engine: every row once, whatever happened before."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -78,6 +79,17 @@ def test_another_job_in_the_same_directory_is_refused(
         run(task, units, output, engine="local")
     assert words in str(raised.value)
     assert snapshot(tmp_path) == before
+
+
+def test_the_plan_comes_first_and_can_be_read_by_people(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    with pytest.raises(JobFailed):
+        run(Squares(raising=frozenset(range(100))), ranges(100, 50), output, engine="local")
+    text = (tmp_path / "plan.json").read_text()
+    plan = json.loads(text)
+    assert (plan["kind"], plan["identity"], plan["rows"]) == ("squares", {"title": "squares"}, 100)
+    assert plan["units"] == [unit.to_json() for unit in ranges(100, 50)]
+    assert '\n{"number": 1, "start": 50, "stop": 100}\n' in text  # a unit is a line
 
 
 def test_files_of_others_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,37 @@
+"""Progress on a stream that is no terminal: whole lines, with what a reader of a log wants to know."""
+
+import contextlib
+import io
+
+import pytest
+
+from jobs.bulk import progress
+from jobs.bulk.progress import Progress
+
+
+def test_a_log_gets_one_line_at_the_end_of_a_short_job() -> None:
+    stream = io.StringIO()
+    with Progress("score", "images", total=3000, done=1000, stream=stream) as bar:
+        bar.add(1500, errors=2)
+        bar.add(500)
+    (line,) = stream.getvalue().splitlines()
+    assert line.startswith("score: 3,000 of 3,000 images (100%), ")
+    assert line.endswith("/s, 2 errors")
+
+
+def test_a_long_job_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with Progress("score", "images", total=100, stream=stream) as bar:
+        for _ in range(4):
+            bar.add(25)
+    shares = [line.split("(")[1].split(")")[0] for line in stream.getvalue().splitlines()]
+    assert shares == ["25%", "50%", "75%", "100%"]
+
+
+def test_an_interrupted_job_does_not_claim_an_end() -> None:
+    stream = io.StringIO()
+    with contextlib.suppress(KeyboardInterrupt), Progress("score", "images", total=100, stream=stream) as bar:
+        bar.add(25)
+        raise KeyboardInterrupt
+    assert stream.getvalue() == ""
