@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import onnx
@@ -20,6 +19,7 @@ from export import bundle as names
 from export import calibration, card, parity
 from export.convert import OPSET, to_onnx
 from export.graphs import DecoderGraph, EncoderGraph, LikelihoodGraph, ScorerGraph
+from export.pictures import encode_png, reduce
 from export.runtime import Arrays, Session
 from vae_core.config import to_json
 from vae_core.errors import UserError
@@ -123,25 +123,9 @@ def _calibration_table(scorer: bytes, images: Images) -> pa.Table:
     outputs = Session(scorer, provider="cpu").run_batched(images, _BATCH)
     order = np.argsort(outputs["outlier_score"], kind="stable")
     columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
-    pictures = [{"bytes": _png(images[i]), "path": None} for i in order]
+    pictures = [{"bytes": encode_png(reduce(images[i], _PICTURE_SIDE)), "path": None} for i in order]
     columns["image"] = pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     return pa.table(columns)
-
-
-def _png(image: Any) -> bytes:
-    pixels: Any = np.ascontiguousarray(image.transpose(1, 2, 0))
-    if (side := max(pixels.shape[:2])) > _PICTURE_SIDE:
-        scale = _PICTURE_SIDE / side
-        size = [max(1, round(length * scale)) for length in pixels.shape[1::-1]]  # width, height
-        pixels = np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)).reshape(size[1], size[0], -1)
-    channels = pixels.shape[2]
-    if channels == 2:  # PNG has no such colour type that OpenCV writes: the first channel stands for the picture
-        pixels = pixels[:, :, :1]
-    elif channels >= 3:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA))
-    written, data = cv2.imencode(".png", pixels)
-    assert written
-    return data.tobytes()
 
 
 def _parquet(table: pa.Table) -> bytes:

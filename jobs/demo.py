@@ -64,7 +64,9 @@ def _tell(options: Demo) -> None:
     all_found = found.found + found.false
     rate = f", {found.false / all_found:.1%} where at most {options.fdr:.0%} is the aim" if all_found else ""
     print(
-        f"\n{found.found} of {found.strangers} strangers found; {found.false} of the {all_found} found are none{rate}.\n"
+        f"\n{found.found} of {found.strangers} strangers found; {found.false} of the {all_found} found are none{rate}."
+    )
+    print(
         f"report:  {(output / 'scores' / 'report.html').absolute().as_uri()}\n"
         f"samples: {output / 'corpus'}\n"
         f"bundle:  {output / 'bundle'}"

@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle import Bundle
+from export.pictures import encode_png
 from export.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
@@ -130,29 +129,3 @@ class SampleTask:
         """One sample that could not be drawn."""
         errors = pa.table({"index": [unit.start], "reason": [reason]}, schema=_ERRORS)
         return Part((_CORPUS if self.format == "parquet" else _FILES).empty_table(), errors)
-
-
-def encode_png(image: npt.NDArray[np.uint8]) -> bytes:
-    """An image [C, H, W] of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels as a PNG file.
-
-    The same pixels give the same bytes.
-    """
-    channels = len(image)
-    if channels == 2:  # which OpenCV does not write
-        return _encode_with_pillow(image)
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-    if channels >= 3:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA))
-    written, data = cv2.imencode(".png", pixels)
-    assert written
-    return data.tobytes()
-
-
-def _encode_with_pillow(image: npt.NDArray[np.uint8]) -> bytes:
-    import io
-
-    from PIL import Image
-
-    stream = io.BytesIO()
-    Image.merge("LA", [Image.fromarray(channel) for channel in image]).save(stream, "png")
-    return stream.getvalue()

@@ -1,6 +1,5 @@
 """Sampling on the local engine: image i of a seed is the same bytes whatever else is asked for."""
 
-import io
 import itertools
 import json
 from pathlib import Path
@@ -12,12 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from export.sampler import Sampler
 from jobs import sample as command
 from jobs.sample import SampleOptions, sample
-from jobs.sampling import encode_png, plan_samples
+from jobs.sampling import plan_samples
 
 
 def run_sample(bundle: Path, output: Path, count: int, **options: Any) -> dict[str, Any]:
@@ -82,14 +80,6 @@ def test_png_files_are_the_same_bytes(tmp_path: Path, bundle: Path) -> None:
     index = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "png/index").iterdir()))
     assert index["file_name"].to_pylist() == [f"images/{path.name}" for path in files]
     assert summary["samples"] == 70
-
-
-@pytest.mark.parametrize(("channels", "mode"), [(1, "L"), (2, "LA"), (3, "RGB"), (4, "RGBA")])
-def test_a_png_keeps_every_channel(channels: int, mode: str) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (channels, 9, 7), dtype=np.uint8)
-    opened = Image.open(io.BytesIO(encode_png(image)))
-    assert opened.mode == mode
-    assert np.array_equal(np.asarray(opened).reshape(9, 7, channels).transpose(2, 0, 1), image)
 
 
 @given(st.integers(1, 10**9), st.none() | st.integers(10**5, 10**8))

@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 
 class Likelihood(ABC):
@@ -30,3 +32,25 @@ class Likelihood(ABC):
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (..., C, H, W)."""
+
+
+class LocationScale(Likelihood):
+    """A family with a location and a scale per pixel, in a unit of its own."""
+
+    parameter_names = ("location", "log_scale")
+    centre: ClassVar[float]
+    """Mid-grey, which an untrained network predicts."""
+    reach: ClassVar[float]
+    """How far one unit of the network's output moves the location."""
+    floor: ClassVar[float]
+    """The least log-scale, approached softly: it has to exist, for a peak may otherwise grow without bound."""
+    start: ClassVar[float]
+    """The log-scale of an untrained network."""
+    ceiling: ClassVar[float]
+    """The largest log-scale."""
+
+    def constrain(self, raw: Tensor) -> Tensor:
+        """Location = centre + reach · raw; log-scale = floor + softplus(raw + start − floor), up to the ceiling."""
+        location, raw_scale = raw.unbind(-4)
+        log_scale = self.floor + F.softplus(raw_scale + (self.start - self.floor))
+        return torch.stack([self.centre + self.reach * location, log_scale.clamp(max=self.ceiling)], dim=-4)

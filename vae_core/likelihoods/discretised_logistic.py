@@ -10,25 +10,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae_core.likelihoods.base import Likelihood
-
-_LOG_SCALE_FLOOR = math.log(0.1)  # a tenth of a grey level: one level then holds 99% of the mass
-_LOG_SCALE_CEILING = math.log(1024.0)
-_LOG_SCALE_START = math.log(30.0)
+from vae_core.likelihoods.base import LocationScale
 
 
-class DiscretisedLogistic(Likelihood):
+class DiscretisedLogistic(LocationScale):
     """A logistic distribution per pixel, integrated over the width of each grey level."""
 
-    parameter_names = ("location", "log_scale")
     kind = "mass"
-
-    def constrain(self, raw: Tensor) -> Tensor:
-        """M = 127.5 + 64·raw, so that an untrained network predicts mid-grey; log s is bounded below, softly."""
-        location, raw_scale = raw.unbind(-4)
-        start = _LOG_SCALE_START - _LOG_SCALE_FLOOR  # softplus is nearly the identity here
-        log_scale = (_LOG_SCALE_FLOOR + F.softplus(raw_scale + start)).clamp(max=_LOG_SCALE_CEILING)
-        return torch.stack([127.5 + 64.0 * location, log_scale], dim=-4)
+    centre, reach = 127.5, 64.0
+    # With a scale of a tenth of a grey level, one level holds 99% of the mass.
+    floor, start, ceiling = math.log(0.1), math.log(30.0), math.log(1024.0)
 
     def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
         """Log P(x = level)."""
