@@ -33,7 +33,7 @@ $(READY): pyproject.toml requirements.lock
 # The newest versions that go together, for every platform; without download addresses.
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
-		--extra train --extra cluster --extra dev pyproject.toml --upgrade --output-file requirements.lock
+		--extra train --extra gpu --extra cluster --extra dev pyproject.toml --upgrade --output-file requirements.lock
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -4,6 +4,9 @@ One thread per session by default: parallelism comes from several workers, which
 threads in one session, and a session of one thread does not spin.
 """
 
+import ctypes
+import sys
+import warnings
 from functools import cache
 from typing import Any, Literal
 
@@ -23,13 +26,20 @@ _CUDA_OPTIONS = {
 
 
 @cache
-def has_cuda() -> bool:
-    """Whether ONNX Runtime sees a CUDA device. Its list of available providers names it without one."""
-    if "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
-        return False
-    gpu = onnxruntime.OrtHardwareDeviceType.GPU
-    devices = onnxruntime.get_ep_devices()
-    return any(d.ep_name == "CUDAExecutionProvider" and d.device.type == gpu for d in devices)
+def cuda_devices() -> int:
+    """How many CUDA devices this process may use, as the driver tells.
+
+    ONNX Runtime's list of available providers names CUDA also where there is no device, and its list of devices
+    depends on libraries that it has yet to load.
+    """
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return 0
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return 0
+    return count.value
 
 
 class Session:
@@ -50,8 +60,8 @@ class Session:
         Raises:
             UserError: CUDA was asked for and is not there.
         """
-        if provider == "cuda" and not has_cuda():
-            raise UserError("--provider cuda: ONNX Runtime finds no CUDA device here; use auto or cpu")
+        if provider == "cuda" and not cuda_devices():
+            raise UserError("provider cuda is not possible: there is no CUDA device here; use auto or cpu")
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -64,11 +74,17 @@ class Session:
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if fuse_layout else level.ORT_ENABLE_EXTENDED
         providers: list[Any] = ["CPUExecutionProvider"]
-        if provider != "cpu" and has_cuda():
+        wants_cuda = provider != "cpu" and cuda_devices() > 0
+        if wants_cuda:
             onnxruntime.preload_dlls()
             providers.insert(0, ("CUDAExecutionProvider", _CUDA_OPTIONS))
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         self.provider: str = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+        if wants_cuda and self.provider != "cuda":
+            problem = "ONNX Runtime cannot load its CUDA libraries; vae-core[gpu] brings them"
+            if provider == "cuda":
+                raise UserError(f"provider cuda is not possible: {problem}")
+            warnings.warn(f"running on the CPU although there is a GPU: {problem}", RuntimeWarning, stacklevel=2)
         self.input_name: str = self._session.get_inputs()[0].name
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 

@@ -33,6 +33,9 @@ class Train:
     """A recipe that ships with the package, or a TOML file; flags override what it says."""
     workers: int | None = None
     """Training workers; by default one per GPU, or one."""
+    cpus_per_worker: int | None = None
+    """CPUs, and so torch threads, of each worker; by default one on a shared cluster, and an equal part of a cluster
+    started here."""
     resize: bool = False
     """Convert images of another size or channel count instead of leaving them out."""
     address: str | None = None
@@ -72,6 +75,7 @@ def _run(arguments: Sequence[str]) -> None:
             run=options.run,
             recipe=Recipe(options.model, options.train),
             workers=options.workers,
+            cpus_per_worker=options.cpus_per_worker,
             resize=options.resize,
             address=options.address,
             cache_gigabytes=options.cache_gigabytes,

@@ -51,6 +51,7 @@ class Squares:
     title: str = "squares"
     log: str = ""  # a folder in which each piece of work leaves a note
     seconds: float = 0.0  # of every piece of work
+    offline: int = 0  # so many pieces of work find the storage away
     kind: ClassVar[str] = "squares"
     noun: ClassVar[str] = "numbers"
     results: str = "squares"
@@ -63,9 +64,11 @@ class Squares:
         def work(unit: RangeUnit) -> Part:
             if self.log:
                 imported = "torch" if "torch" in sys.modules else "-"
-                name = f"{unit.number}-{unit.start}-{unit.stop}-{os.getpid()}"
+                name = f"{time.monotonic_ns()}-{unit.number}-{unit.start}-{unit.stop}-{os.getpid()}"
                 Path(self.log, name).write_text(f"{threads} {imported}")
             time.sleep(self.seconds)
+            if self.offline and len(list(Path(self.log).iterdir())) <= self.offline:
+                raise OSError("no route to storage")
             rows = range(unit.start, unit.stop)
             if self.killing.intersection(rows):
                 os.kill(os.getpid(), signal.SIGKILL)

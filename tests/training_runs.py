@@ -6,8 +6,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from bundles import pictures
 
+from bundles import pictures
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images

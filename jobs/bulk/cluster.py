@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from vae_core.errors import UserError
+from vae_core.errors import JobFailed, UserError
 
 # Receipts are all that travels through the object store of a cluster started here; Ray would take 30% of memory.
 _OBJECT_STORE_BYTES = 256 << 20
@@ -37,6 +37,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
 
     Raises:
         UserError: no cluster answers at the address.
+        JobFailed: no cluster can be started here.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
@@ -63,10 +64,14 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
                     object_store_memory=_OBJECT_STORE_BYTES,
                     **quiet,
                 )
-    except (ConnectionError, ValueError, RuntimeError) as error:
-        where = f"the Ray cluster at {address}" if address else "a local Ray cluster"
+    except Exception as error:  # of many kinds, some of them plain `Exception`
+        ray.shutdown()
         reason = str(error).strip().split("\n")[0]
-        raise UserError(f"cannot reach {where} ({reason}); check --address, or use --engine local") from error
+        if not address or address == "local":
+            raise JobFailed(f"no local Ray cluster starts ({reason}); try again, or use --engine local") from error
+        # Ray calls a refused token a failed connection.
+        hint = "check --address and, if the cluster has a token, RAY_AUTH_MODE=token, or use --engine local"
+        raise UserError(f"cannot reach the Ray cluster at {address} ({reason}); {hint}") from error
     try:
         yield _describe(is_shared=bool(address) and address != "local")
     finally:

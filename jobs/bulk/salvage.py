@@ -18,6 +18,7 @@ def salvage(unit: U, work: Callable[[U], Part], failed: Callable[[U, str], Part]
     A row at fault costs about 2 log2(rows) calls of `work`. Results keep the order of the rows.
 
     Raises:
+        OSError: `work` raised it, so no row is at fault.
         JobFailed: every piece fails.
     """
     guilty, succeeded = 0, False
@@ -26,6 +27,8 @@ def salvage(unit: U, work: Callable[[U], Part], failed: Callable[[U, str], Part]
         nonlocal guilty, succeeded
         try:
             part = work(piece)
+        except OSError:
+            raise  # the storage: asking it row by row would neither help nor end
         except Exception as error:
             reason = describe(error)
             if piece.rows > 1:

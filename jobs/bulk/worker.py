@@ -14,6 +14,8 @@ from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage
 from vae_core.errors import JobFailed, UserError
 
+RETRY_SECONDS = (1.0, 5.0, 25.0)  # between attempts, where the storage does not answer
+
 
 class Receipt(NamedTuple):
     """What the driver hears of a unit. Only plain values: it crosses the cluster once per unit."""
@@ -51,9 +53,9 @@ class Worker(Generic[U]):
             return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - began, **failure)
 
         try:
+            died = self._attempts.begin(unit.number)
             try:
-                part = self._map(unit)
-                commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+                part = self._persist(unit, in_child=died >= FATAL_ATTEMPTS)
             finally:
                 self._attempts.end(unit.number)
         except (UserError, JobFailed) as error:
@@ -63,11 +65,24 @@ class Worker(Generic[U]):
             return receipt(failure=f"unit {unit.number} failed with {describe(error)}\n{details}")
         return receipt(part.results.num_rows, part.errors.num_rows)
 
-    def _map(self, unit: U) -> Part:
+    def _persist(self, unit: U, in_child: bool) -> Part:
+        """Map and commit, again and again while the storage does not answer."""
+        for delay in (*RETRY_SECONDS, None):
+            try:
+                part = self._map(unit, in_child)
+                commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+                return part
+            except OSError:
+                if delay is None:
+                    raise
+                time.sleep(delay)
+        raise AssertionError
+
+    def _map(self, unit: U, in_child: bool) -> Part:
         if self._work is None and not self._output.has(PLAN):
             # A node that joined after the probe: what it writes here, nobody would ever see.
             raise UserError(f"a worker cannot see {self._output.url}; use storage that every node shares")
-        if self._attempts.begin(unit.number) >= FATAL_ATTEMPTS:
+        if in_child:
             child = Child(self._task, self._threads)
             try:
                 return salvage(unit, child, self._task.failed)

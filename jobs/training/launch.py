@@ -34,6 +34,7 @@ class Launch:
     recipe: Recipe
     workers: int | None = None
     resize: bool = False
+    cpus_per_worker: int | None = None
     address: str | None = None
     cache_gigabytes: float = 4.0
     checkpoint_steps: int = 2000
@@ -71,12 +72,12 @@ def launch(options: Launch) -> dict[str, Any]:
             checkpoint_steps=options.checkpoint_steps,
         )
         with watching(run, recipe.train.epochs):
-            _fit(work, workers, cluster, run)
+            _fit(work, workers, options.cpus_per_worker, cluster, run)
     run.folder.delete("progress.json")
     return run.history()[-1]
 
 
-def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
+def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster, run: Run) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
@@ -84,6 +85,10 @@ def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
     from jobs.training.worker import train_worker
 
     use_gpu = cluster.gpus >= workers
+    # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
+    cpus = cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
+    if cpus * workers > cluster.cpus:
+        raise UserError(f"{workers} workers of {cpus} CPUs are not possible: the cluster has {cluster.cpus} CPUs")
     ray_files = run.folder.child("ray")
     trainer = TorchTrainer(
         train_worker,
@@ -91,9 +96,7 @@ def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,
-            # What torch takes for its threads. On a shared cluster we claim one each, and leave the rest to others.
-            resources_per_worker={"CPU": 1 if cluster.is_shared else max(1, cluster.cpus // workers)}
-            | ({"GPU": 1} if use_gpu else {}),
+            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
         ),
         run_config=RunConfig(
             # A name of its own each time: Ray would take a known name for a run to resume, and the run's own

@@ -8,15 +8,15 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from bundles import SHAPE, contents, pictures, trained
 
+from bundles import SHAPE, contents, pictures, trained
 from export import parity
 from export.build import Held, build
 from export.bundle import Bundle, write_bundle
 from export.calibration import p_values
 from export.convert import to_onnx
 from export.graphs import LikelihoodGraph, ScorerGraph
-from export.runtime import Session, has_cuda
+from export.runtime import Session, cuda_devices
 from export.sampler import Sampler
 from export.scorer import Scorer
 from export.storage import Folder
@@ -221,7 +221,7 @@ class TestScorer:
         error = (Scorer(bundle).reconstruct(images).astype(float) - images) ** 2
         assert error.mean() < 0.5 * images.astype(float).var()
 
-    @pytest.mark.skipif(has_cuda(), reason="there is a CUDA device")
+    @pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")
     def test_cuda_is_refused_where_there_is_none(self, bundle: Bundle) -> None:
         with pytest.raises(UserError, match="no CUDA device"):
             Scorer(bundle, provider="cuda")

@@ -6,8 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bulk_toys import Squares, outcome, ranges
 
+from bulk_toys import Squares, outcome, ranges
 from export.storage import Folder
 from jobs.bulk import run
 from jobs.bulk.cluster import connect

@@ -6,12 +6,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_files import LAYOUTS, write_parquet
-from scored import assert_same_scores, read_scores, strangers_and_blobs
 
 from export.scorer import Scorer
+from image_files import LAYOUTS, write_parquet
 from jobs.sample import SampleOptions, sample
 from jobs.score import ScoreOptions, score
+from scored import assert_same_scores, read_scores, strangers_and_blobs
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 

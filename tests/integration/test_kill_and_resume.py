@@ -13,10 +13,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_files import LAYOUTS, write_parquet
-from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
 
 from export.scorer import Scorer
+from image_files import LAYOUTS, write_parquet
+from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
 
 PATIENCE = 180  # seconds
 

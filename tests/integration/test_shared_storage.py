@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from bulk_toys import outcome
 
+from bulk_toys import outcome
 from export.storage import Folder
 
 pytestmark = pytest.mark.ray

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_runs import MODEL, config, weights, write_images
 
 from jobs.runs import Run
 from jobs.training.launch import Launch, launch
+from training_runs import MODEL, config, weights, write_images
 from vae_core.config import Recipe
 from vae_core.errors import UserError
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from training_runs import config, found, start, write_images
 
 from jobs import cli
+from training_runs import config, found, start, write_images
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_files import LAYOUTS, encode, join, pictures, write_parquet
 
 from export.storage import Folder
+from image_files import LAYOUTS, encode, join, pictures, write_parquet
 from jobs.images.contract import ImageContract
 from jobs.images.packing import PackTask
 from jobs.images.reader import first_image_shape, read_images

@@ -1,5 +1,6 @@
 """Sampling on the local engine: image i of a seed is the same bytes whatever else is asked for."""
 
+import io
 import itertools
 import json
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from export.sampler import Sampler
 from jobs import sample as command

@@ -11,14 +11,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_files import LAYOUTS, encode, huggingface, packed, write_parquet
-from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
 
 from export.bundle import Bundle
 from export.calibration import p_values, threshold
 from export.scorer import Scorer
+from image_files import LAYOUTS, encode, huggingface, packed, write_parquet
 from jobs import score as command
 from jobs.score import ScoreOptions, score
+from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
 
 COUNT = 230
 

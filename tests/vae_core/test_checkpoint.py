@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from vae_core_steps import MODEL, batch, optimisation
 
 from vae_core import checkpoint
 from vae_core.errors import UserError
+from vae_core_steps import MODEL, batch, optimisation
 
 
 def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from vae_core_oracle import LinearGaussian
 
 from vae_core.elbo import elbo_terms
 from vae_core.estimators import (
@@ -11,6 +10,7 @@ from vae_core.estimators import (
     log_mean_exp,
     monte_carlo_log_weights,
 )
+from vae_core_oracle import LinearGaussian
 
 REPEATS = 4000
 

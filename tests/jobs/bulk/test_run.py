@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bulk_toys import RangeUnit, Squares, outcome, ranges
 
+from bulk_toys import RangeUnit, Squares, outcome, ranges
 from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.attempts import Attempts
@@ -39,7 +39,7 @@ def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
     (out / "squares/part-000001.parquet").unlink()
     totals = run(Squares(bad=frozenset({12}), log=str(log)), ranges(50, 10), output, engine="local")
     assert totals.rows == 10
-    assert {path.name.rsplit("-", 1)[0] for path in log.iterdir()} == {"1-10-20"}
+    assert [path.name.split("-")[1:-1] for path in log.iterdir()] == [["1", "10", "20"]]
     assert snapshot(out) == complete
 
 
@@ -136,6 +136,26 @@ def test_a_job_in_which_every_row_raises_ends(tmp_path: Path) -> None:
     # What went wrong was the machine; mended, the same job goes on.
     run(Squares(), ranges(1000, 100), output, engine="local")
     assert outcome(output) == (list(range(1000)), {})
+
+
+@pytest.mark.parametrize(("offline", "succeeds"), [(3, True), (100, False)])
+def test_storage_that_does_not_answer_is_asked_again_for_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: int, succeeds: bool
+) -> None:
+    monkeypatch.setattr("jobs.bulk.worker.RETRY_SECONDS", (0.0, 0.0, 0.0))
+    log = tmp_path / "log"
+    log.mkdir()
+    output = Folder.at(tmp_path / "out")
+    task = Squares(log=str(log), offline=offline)
+    if succeeds:
+        run(task, ranges(20, 20), output, engine="local")
+        assert outcome(output) == (list(range(20)), {})
+    else:
+        with pytest.raises(JobFailed, match="no route to storage"):
+            run(task, ranges(20, 20), output, engine="local")
+        assert outcome(output) == ([], {})  # rows are not blamed
+    assert len(list(log.iterdir())) == 4
+    assert not list((tmp_path / "out/attempts").iterdir())  # its process lived
 
 
 def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from image_files import pictures
 
+from image_files import pictures
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.convert import fit
 

@@ -6,9 +6,9 @@ import zlib
 import numpy as np
 import pyarrow as pa
 import pytest
-from image_files import encode, pictures
 from PIL import Image
 
+from image_files import encode, pictures
 from jobs.images.contract import MAX_PIXELS, BadImage, ImageContract
 from jobs.images.decode import decode_batch, decode_freely
 from jobs.images.header import read_header

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, pngs, tensor, write_parquet
 
+from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, pngs, tensor, write_parquet
 from jobs.images.contract import ImageContract
 from jobs.images.layout import LayoutError, find_layout
 from jobs.images.pixels import view_batch

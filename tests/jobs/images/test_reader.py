@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
 
+from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
 from jobs.images.contract import MAX_ENCODED_BYTES, ImageContract
 from jobs.images.reader import first_image_shape, read_images, read_unit
 from jobs.images.source import find_images, plan_units

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from image_files import encode, huggingface, packed, pictures, write_parquet
 
+from image_files import encode, huggingface, packed, pictures, write_parquet
 from jobs.images.source import ImageFile, ImageSet, find_images, plan_units
 from jobs.images.units import Unit
 from vae_core.errors import UserError

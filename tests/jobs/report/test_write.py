@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
 from export.bundle import Bundle
 from export.calibration import threshold
@@ -23,6 +22,7 @@ from jobs.report.pictures import picture
 from jobs.report.recall import recall_images
 from jobs.report.score_sections import ScoreFacts
 from jobs.report.write import calibration_images, write_score_report
+from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
 CONTRACT = ImageContract(*SHAPE)
 SECTIONS = ["scores", "outliers", "errors", "reconstructions", "samples", "interpolation", "traversals", "training"]

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from training_runs import config, found, start, weights, write_images
 
 from jobs.runs import Run
 from jobs.training import loop
 from jobs.training.loop import prefetch, train
+from training_runs import config, found, start, weights, write_images
 from vae_core.optimisation import Optimisation, StepMetrics
 
 CPU = torch.device("cpu")

@@ -2,7 +2,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from training_runs import SHAPE, config, found, start, write_images
 
 from export.storage import Folder
 from jobs.images.contract import ImageContract
@@ -10,6 +9,7 @@ from jobs.images.reader import read_images
 from jobs.runs import Run
 from jobs.training import splits
 from jobs.training.splits import held_rows, make_splits
+from training_runs import SHAPE, config, found, start, write_images
 from vae_core.errors import UserError
 
 
