@@ -1,12 +1,16 @@
 """Reading what scoring wrote, and images to be scored."""
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from jobs.bulk import Part
 
 
 def strangers_and_blobs(count: int) -> np.ndarray:
@@ -27,6 +31,30 @@ def read_errors(output: Path) -> list[dict[str, Any]]:
     """All errors, in the order of the input."""
     parts = sorted((output / "errors").glob("part-*.parquet"))
     return [row for path in parts for row in pq.read_table(path).to_pylist()]
+
+
+@dataclass(frozen=True)
+class TorchFree:
+    """A task, of which every row fails in a process that has imported torch."""
+
+    task: Any
+    kind: ClassVar[str] = "torch-free"
+    noun: ClassVar[str] = "images"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name == "task":
+            raise AttributeError(name)
+        return getattr(self.task, name)
+
+    def open(self, threads: int) -> Callable[[Any], Part]:
+        work = self.task.open(threads)
+
+        def watched(unit: Any) -> Part:
+            part = work(unit)
+            assert "torch" not in sys.modules
+            return part
+
+        return watched
 
 
 def assert_same_scores(scores: pa.Table, expected: Mapping[str, np.ndarray]) -> None:

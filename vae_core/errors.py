@@ -1,7 +1,7 @@
 """The errors that end a job: the one that is the user's to mend, and the one that is not."""
 
 
-class UserError(ValueError):
+class UserError(Exception):
     """Something the user can put right: the message is one sentence saying what, where and what to do.
 
     The command line prints that sentence without a traceback and ends with exit code 2.

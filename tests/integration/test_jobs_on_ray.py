@@ -7,11 +7,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from export.bundle import Bundle
 from export.scorer import Scorer
+from export.storage import Folder
 from image_files import LAYOUTS, write_parquet
+from jobs.bulk import run
+from jobs.images.source import find_images, plan_units
 from jobs.sample import SampleOptions, sample
-from jobs.score import ScoreOptions, score
-from scored import assert_same_scores, read_scores, strangers_and_blobs
+from jobs.sampling import SampleTask, plan_samples
+from jobs.score import ScoreOptions, plan_task, score
+from scored import TorchFree, assert_same_scores, read_scores, strangers_and_blobs
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -49,6 +54,19 @@ def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> 
         tables[engine] = pa.concat_tables(pq.read_table(path) for path in parts).to_pylist()
     assert tables["ray"] == tables["local"]
     assert [row["index"] for row in tables["ray"]] == list(range(150))
+
+
+def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path) -> None:
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](strangers_and_blobs(40)))
+    opened, images = Bundle.open(str(bundle)), find_images([source])
+    options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=True)
+    sampling = SampleTask(str(bundle), opened.hash, Folder.at(tmp_path / "corpus"), "parquet", seed=0, draw=True)
+    for task, units in [
+        (plan_task(options, opened, images), plan_units(images)),
+        (sampling, plan_samples(40, opened.shape)),
+    ]:
+        totals = run(TorchFree(task), units, Folder.at(tmp_path / task.kind), engine="ray", workers=1)
+        assert (totals.results, totals.errors) == (40, 0)
 
 
 def test_bundle_and_images_at_relative_paths_are_found_by_actors(

@@ -73,14 +73,19 @@ def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no
     ("option", "value", "said"),
     [
         ("--epochs", "0", "epochs = 0 is not possible: it must be at least 1"),
-        ("--likelihood", "student", "likelihood"),
+        ("--widths", "0", "widths"),
         ("--recipe", "fashion", "there is no recipe 'fashion'"),
-        ("--epochs", "many", "epochs"),
-        ("--epocs", "3", "epocs"),
     ],
 )
-def test_options_that_are_impossible(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
-    assert said in complain("train", "--images", images, "--run", f"{tmp_path}/run", option, value)
+def test_values_that_are_impossible(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
+    run = ["--images", images, "--run", f"{tmp_path}/run", option, value]
+    assert said in sentence(complain("train", *run), "train")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--epochs", "many"), ("--epocs", "3"), ("--likelihood", "student")])
+def test_options_that_are_none(complain, tmp_path: Path, images: str, option: str, value: str) -> None:  # type: ignore[no-untyped-def]
+    assert option.strip("-") in complain("train", "--images", images, "--run", f"{tmp_path}/run", option, value)
     assert not (tmp_path / "run").exists()
 
 
@@ -153,8 +158,9 @@ def test_every_row_failing_is_an_error(complain, tmp_path: Path, bundle: Path) -
 
 
 def test_a_rate_finer_than_the_calibration(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
-    options = ["--images", images, "--bundle", str(bundle), "--output", f"{tmp_path}/out", "--fpr", "1e-9"]
-    assert "calibration images" in sentence(complain("score", *options), "score")
+    options = ["--images", images, "--bundle", str(bundle), "--output", f"{tmp_path}/out"]
+    assert "calibration images" in sentence(complain("score", *options, "--fpr", "1e-9"), "score")
+    assert "--fdr 1.5 is not possible" in sentence(complain("score", *options, "--fdr", "1.5"), "score")
     assert not (tmp_path / "out").exists()
 
 
