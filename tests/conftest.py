@@ -12,6 +12,8 @@ os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 os.environ.pop("RAY_ADDRESS", None)
+# A token that some earlier Ray left in the home directory would make the nodes of a test cluster refuse each other.
+os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")

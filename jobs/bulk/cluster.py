@@ -17,6 +17,7 @@ from vae_core.errors import JobFailed, UserError
 # Receipts are all that travels through the object store of a cluster started here; Ray would take 30% of memory.
 _OBJECT_STORE_BYTES = 256 << 20
 _KNOCK_SECONDS = 10.0
+_STARTS = 3
 
 
 class Cluster(NamedTuple):
@@ -57,13 +58,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:
-                ray.init(
-                    address="local",
-                    num_cpus=max(cpus, _machine_cpus()) if cpus else None,
-                    include_dashboard=False,
-                    object_store_memory=_OBJECT_STORE_BYTES,
-                    **quiet,
-                )
+                _start(max(cpus, _machine_cpus()) if cpus else None, quiet)
     except Exception as error:  # of many kinds, some of them plain `Exception`
         ray.shutdown()
         reason = str(error).strip().split("\n")[0]
@@ -76,6 +71,26 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         yield _describe(is_shared=bool(address) and address != "local")
     finally:
         ray.shutdown()
+
+
+def _start(cpus: int | None, options: dict[str, Any]) -> None:
+    """Start a local cluster. Ray gives its processes 30 seconds, which on a busy machine may not do: it gets more."""
+    import ray
+
+    for attempt in range(_STARTS):
+        try:
+            ray.init(
+                address="local",
+                num_cpus=cpus,
+                include_dashboard=False,
+                object_store_memory=_OBJECT_STORE_BYTES,
+                **options,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            if "timed out" not in str(error) or attempt == _STARTS - 1:
+                raise
 
 
 @contextmanager

@@ -23,7 +23,13 @@ PATIENCE = 180  # seconds
 
 def interrupt(arguments: list[str], parts: Path, signal_number: int, after: int = 3) -> int:
     """Start a job, send it a signal when it has left so many parts; returns its exit code."""
-    process = subprocess.Popen([sys.executable, "-m", *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [sys.executable, "-m", *arguments],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        # A shell starts what runs in its background with SIGINT ignored, and children would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + PATIENCE
     while sum(1 for _ in parts.glob("part-*")) < after:
         assert process.poll() is None, process.communicate()[1].decode()

@@ -57,19 +57,24 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
     assert straight.configuration()[0] == MODEL
     assert straight.folder.subfolders() == ["checkpoints", "splits", "tensorboard"]
 
+    import ray
+
     (tmp_path / "my.toml").write_text(RECIPE)
     broken = tmp_path / "broken"
     command = [sys.executable, "-m", "jobs.train", "--images", str(images), "--run", str(broken), "--workers", "2"]
     command += ["--recipe", str(tmp_path / "my.toml"), "--checkpoint-steps", "2"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command += ["--address", ray.get_runtime_context().gcs_address]
+    process = subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     pointer = broken / "checkpoints" / "last.json"
     deadline = time.monotonic() + PATIENCE
     while not pointer.exists():
-        assert process.poll() is None
+        assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline, "no checkpoint appeared"
         time.sleep(0.002)
     os.kill(process.pid, signal.SIGKILL)
-    process.wait(timeout=PATIENCE)
+    process.communicate(timeout=PATIENCE)
     _wait_until_quiet(broken)
     reached = json.loads(pointer.read_text())["checkpoint"]
     assert reached < "step-000000030", "the run was finished before it could be killed"

@@ -21,7 +21,8 @@ from jobs.sampling import plan_samples
 
 
 def run_sample(bundle: Path, output: Path, count: int, **options: Any) -> dict[str, Any]:
-    return sample(SampleOptions(bundle=str(bundle), count=count, output=str(output), **options))
+    """On the local engine, also where an earlier test has connected to Ray."""
+    return sample(SampleOptions(bundle=str(bundle), count=count, output=str(output), engine="local", **options))
 
 
 def corpus(output: Path) -> pa.Table:

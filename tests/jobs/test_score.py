@@ -42,8 +42,9 @@ def source(tmp_path: Path, images: np.ndarray) -> str:
 
 
 def run_score(bundle: Path, images: str | list[str], output: Path, **options: Any) -> dict[str, Any]:
+    """On the local engine, also where an earlier test has connected to Ray."""
     paths = [images] if isinstance(images, str) else images
-    return score(ScoreOptions(bundle=str(bundle), images=tuple(paths), output=str(output), **options))
+    return score(ScoreOptions(bundle=str(bundle), images=tuple(paths), output=str(output), engine="local", **options))
 
 
 def exits_with(code: int, arguments: list[str]) -> None:
