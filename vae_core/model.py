@@ -57,11 +57,6 @@ def sum_pixels(values: Tensor) -> Tensor:
     return values.sum(-1).double().sum((-1, -2)).to(values.dtype)
 
 
-def describe(model: nn.Module) -> str:
-    """One line about the model's size."""
-    return f"{sum(parameter.numel() for parameter in model.parameters()):,} parameters"
-
-
 def seeded(config: ModelConfig, seed: int) -> VAE:
     """A model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
     with torch.random.fork_rng(devices=[]):

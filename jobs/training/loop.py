@@ -98,6 +98,7 @@ class _Loop:
         self.epoch, self.step = 0, 0
         self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
         self.seconds = 0.0  # of this epoch, before this process
+        self.gradient_norm = 0.0  # of the last step
         self.history: list[dict[str, Any]] = []
         if (files := run.read_checkpoint("last")) is not None:
             self._restore(checkpoint.restore(files, self.optimisation))
