@@ -18,6 +18,7 @@ from export.sampler import Sampler
 from jobs import sample as command
 from jobs.sample import SampleOptions, sample
 from jobs.sampling import plan_samples
+from vae_core.errors import UserError
 
 
 def run_sample(bundle: Path, output: Path, count: int, **options: Any) -> dict[str, Any]:
@@ -104,9 +105,9 @@ def test_a_finished_corpus_is_left_alone_and_another_is_refused(
     first = run_sample(bundle, tmp_path / "out", 20)
     assert run_sample(bundle, tmp_path / "out", 20) == first
     assert "is finished already" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="another seed"):
+    with pytest.raises(UserError, match="another seed"):
         run_sample(bundle, tmp_path / "out", 20, seed=1)
-    with pytest.raises(ValueError, match="another input"):
+    with pytest.raises(UserError, match="another input"):
         run_sample(bundle, tmp_path / "out", 21)
 
 

@@ -19,6 +19,7 @@ from image_files import LAYOUTS, encode, huggingface, packed, write_parquet
 from jobs import score as command
 from jobs.score import ScoreOptions, score
 from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
+from vae_core.errors import UserError
 
 COUNT = 230
 
@@ -233,18 +234,18 @@ def test_a_users_mistake_is_said_before_anything_is_written(
 
 def test_a_kept_column_named_like_a_score_is_refused(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
     source = write_parquet(tmp_path / "in.parquet", packed(images), kl=list(range(COUNT)))
-    with pytest.raises(ValueError, match="the column kl cannot be kept"):
+    with pytest.raises(UserError, match="the column kl cannot be kept"):
         run_score(bundle, source, tmp_path / "out", keep=("kl",))
 
 
 def test_another_job_in_the_output_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
     run_score(bundle, source, tmp_path / "out")
     for options, words in [({"fpr": 0.02}, "another fpr"), ({"keep": ("label",)}, "another columns")]:
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(UserError, match=words):
             run_score(bundle, source, tmp_path / "out", **options)
     # The same path, other content.
     write_parquet(Path(source), packed(np.zeros((COUNT, 1, 20, 16), np.uint8)), {"vae.shape": "[1, 20, 16]"})
-    with pytest.raises(ValueError, match="another inputs"):
+    with pytest.raises(UserError, match="another inputs"):
         run_score(bundle, source, tmp_path / "out")
 
 
@@ -256,7 +257,7 @@ def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, s
     content = bytearray(model.read_bytes())
     content[len(content) // 2] ^= 1
     model.write_bytes(content)
-    with pytest.raises(ValueError, match=r"scorer\.onnx is not what was exported"):
+    with pytest.raises(UserError, match=r"scorer\.onnx is not what was exported"):
         run_score(tmp_path / "copy", source, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
