@@ -15,12 +15,12 @@ from jobs.bulk.shared import require_shared
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
-from jobs.runs import SPLITS, Run
+from jobs.runs import Run
 from jobs.training.loop import Work
 from jobs.training.monitor import watching
 from jobs.training.splits import make_splits
 from vae_core.config import Recipe, to_json
-from vae_core.errors import UserError
+from vae_core.errors import JobFailed, UserError
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
 
@@ -45,22 +45,24 @@ def launch(options: Launch) -> dict[str, Any]:
     """Train, or continue, until the last epoch is done; return its metrics.
 
     Raises:
-        UserError: the images, the options or an existing run do not fit.
+        UserError: the images, the options or an existing run do not fit, or training diverged.
+        JobFailed: the workers failed, again and again; the same call goes on from their last checkpoint.
     """
     images = find_images(options.images)
     recipe = _fit_to_images(options.recipe, images)
     run = Run(Folder.at(options.run))
     head = _head(options, recipe, images)
     _check_run(run, head)
+    if len(history := run.history()) == recipe.train.epochs:
+        return history[-1]
     contract = ImageContract(*recipe.model.image_shape, resize=options.resize)
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
         workers = _workers(options.workers, cluster, recipe)
         if not run.exists():
-            if not all(run.folder.child("splits").has(f"{split}.parquet") for split in SPLITS):
-                errors = make_splits(run, images, contract, recipe.train)
-                if len(errors):
-                    run.folder.child("errors").write_table("held-out.parquet", errors)
+            errors = make_splits(run, images, contract, recipe.train)
+            if len(errors):
+                run.folder.child("errors").write_table("held-out.parquet", errors)
             run.write_head(head)
         work = Work(
             run_url=run.folder.url if not run.folder.is_local else run.folder.path,
@@ -82,7 +84,7 @@ def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster
     from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
-    from jobs.training.worker import train_worker
+    from jobs.training.worker import FAILURE, train_worker
 
     use_gpu = cluster.gpus >= workers
     # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
@@ -106,23 +108,16 @@ def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster
             failure_config=FailureConfig(max_failures=_WORKER_FAILURES),
         ),
     )
+    run.folder.delete(FAILURE)
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise _cause(error) from error
+        raise JobFailed(
+            f"the training workers failed, and the same command goes on from their last checkpoint: {error}"
+        ) from error
     ray_files.delete_all()
-
-
-def _cause(error: Exception) -> Exception:
-    """The user's mistake that stopped the workers, if that is what it was."""
-    failures = getattr(error, "worker_failures", {}) or {}
-    for failure in failures.values():
-        cause: BaseException | None = failure
-        while cause is not None:
-            if isinstance(cause, UserError):
-                return cause
-            cause = getattr(cause, "cause", None) or cause.__cause__
-    return error
+    if run.folder.has(FAILURE):
+        raise UserError(run.folder.read_text(FAILURE))
 
 
 def _fit_to_images(recipe: Recipe, images: ImageSet) -> Recipe:

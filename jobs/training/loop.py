@@ -185,10 +185,11 @@ class _Loop:
         self.history.append(record)
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.sums.zero_()
+        self._save(best)
+        # After the checkpoint: an epoch that stands in metrics.jsonl is never trained again.
         if recorder is not None:
             recorder.epoch(self.history)
             recorder.progress(self.epoch * images, record["images_per_second"], elbo, force=True)
-        self._save(best)
         self.report(record)
 
     def _save(self, best: bool) -> None:

@@ -105,6 +105,16 @@ def _wait_until_quiet(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
+def test_a_run_that_diverges_is_the_users_to_mend(tmp_path: Path, images: Path) -> None:
+    from dataclasses import replace
+
+    options = launch_options(images, tmp_path / "run")
+    recipe = Recipe(options.recipe.model, config(learning_rate=1e20))
+    with pytest.raises(UserError, match="training diverged in epoch 1"):
+        launch(replace(options, recipe=recipe))
+
+
+@pytest.mark.usefixtures("ray_cluster")
 def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
     from dataclasses import replace
 

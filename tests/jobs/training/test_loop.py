@@ -11,6 +11,7 @@ from jobs.runs import Run
 from jobs.training import loop
 from jobs.training.loop import prefetch, train
 from training_runs import config, found, start, weights, write_images
+from vae_core.errors import UserError
 from vae_core.optimisation import Optimisation, StepMetrics
 
 CPU = torch.device("cpu")
@@ -85,6 +86,14 @@ def test_a_finished_run_does_nothing_more(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config(epochs=1))
     first = train(work, 0, 1, CPU, ignore)
     assert train(work, 0, 1, CPU, ignore) == first
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path, images: Path) -> None:
+    work = start(tmp_path / "run", found(images), config(learning_rate=1e20))
+    with pytest.raises(
+        UserError, match=r"training diverged in epoch 1: the validation ELBO is nan; lower --learning-rate"
+    ):
+        train(work, 0, 1, CPU, ignore)
 
 
 def test_streaming_learns_from_the_same_rows(tmp_path: Path, images: Path) -> None:
