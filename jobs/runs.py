@@ -9,6 +9,7 @@ errors/*.parquet         training images that could not be read
 progress.json            how far a run in progress is
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,13 +21,14 @@ import pyarrow as pa
 
 from export.storage import Folder
 from jobs.images.contract import ImageContract
+from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
+from vae_core.checkpoint import FILES as CHECKPOINT_FILES
 from vae_core.config import ModelConfig, TrainConfig, from_json
 from vae_core.errors import UserError
 
 FORMAT = 1
-CHECKPOINT_FILES = ("checkpoint.json", "model.safetensors", "optimiser.safetensors")
 
 Split = Literal["validation", "calibration"]
 Which = Literal["last", "best"]
@@ -86,15 +88,11 @@ class Run:
 
     def write_split(self, split: Split, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
         """Keep the images [N,C,H,W] of a split and their rows [N], in the packed layout."""
-        size = images[0].size
-        packed = pa.FixedSizeBinaryArray.from_buffers(
-            pa.binary(size), len(images), [None, pa.py_buffer(np.ascontiguousarray(images))]
-        )
-        table = pa.table({"image": packed, "training_row": rows})
-        shape = json.dumps(list(images.shape[1:]))
-        self.folder.child("splits").write_table(
-            f"{split}.parquet", table.replace_schema_metadata({"vae.shape": shape}), row_group_size=4096
-        )
+        _, channels, height, width = images.shape
+        schema = packed_schema((channels, height, width), pa.schema([("training_row", pa.int64())]))
+        columns = [packed_column(np.ascontiguousarray(images)), pa.array(rows)]
+        table = pa.Table.from_arrays(columns, schema=schema)
+        self.folder.child("splits").write_table(f"{split}.parquet", table, row_group_size=4096)
 
     def read_split(self, split: Split, shape: tuple[int, int, int]) -> SplitImages:
         """The images of a split, all of them.
@@ -108,6 +106,12 @@ class Run:
             raise UserError(f"{path} is damaged: {batches[0].errors['reason'][0]}; train again in another directory")
         rows = np.concatenate([batch.keys["training_row"].to_numpy() for batch in batches])
         return SplitImages(np.concatenate([batch.images for batch in batches]), rows)
+
+    def write_errors(self, errors: pa.Table) -> None:
+        """Keep training images that could not be read. Named from its first row: written again, it replaces itself."""
+        first = f"{errors['file'][0].as_py()}\0{errors['row'][0].as_py()}"
+        name = hashlib.sha256(first.encode()).hexdigest()[:16]
+        self.folder.child("errors").write_table(f"{name}.parquet", errors)
 
     def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:
         """Write a checkpoint under `name`, call it the last (and the best), and drop those that are neither."""

@@ -1,7 +1,5 @@
 """Start or continue a training run: plan it, hold images out, and hand it to Ray Train."""
 
-import hashlib
-import json
 import platform
 import time
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ import torch
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.shared import require_shared
+from jobs.images.batches import bad_file_errors
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
@@ -61,8 +60,9 @@ def launch(options: Launch) -> dict[str, Any]:
         workers = _workers(options.workers, cluster, recipe)
         if not run.exists():
             errors = make_splits(run, images, contract, recipe.train)
-            if len(errors):
-                run.folder.child("errors").write_table("held-out.parquet", errors)
+            for table in (errors, bad_file_errors(images.bad_files, ())):
+                if len(table):
+                    run.write_errors(table)
             run.write_head(head)
         work = Work(
             run_url=run.folder.url if not run.folder.is_local else run.folder.path,
@@ -140,7 +140,6 @@ def _workers(wanted: int | None, cluster: Cluster, recipe: Recipe) -> int:
 
 
 def _head(options: Launch, recipe: Recipe, images: ImageSet) -> dict[str, Any]:
-    listing = json.dumps([[file.url, file.size, list(file.row_groups)] for file in images.files])
     return {
         "model": to_json(recipe.model),
         "train": to_json(recipe.train),
@@ -148,7 +147,7 @@ def _head(options: Launch, recipe: Recipe, images: ImageSet) -> dict[str, Any]:
             "name": options.data or ", ".join(options.images),
             "rows": images.rows,
             "files": len(images.files),
-            "fingerprint": hashlib.sha256(listing.encode()).hexdigest(),
+            "fingerprint": images.fingerprint,
             "resize": options.resize,
         },
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

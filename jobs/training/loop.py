@@ -73,13 +73,11 @@ class _Loop:
             workers=workers,
             seed=config.seed,
             cache_bytes=work.cache_bytes,
-            on_errors=lambda errors: run.folder.child("errors").write_table(
-                f"training-{rank:04d}-{int(errors['row'][0].as_py() or 0):012d}.parquet", errors
-            ),
+            on_errors=run.write_errors,
         )
-        # A data set smaller than a batch is one batch.
-        self.batch = max(1, min(config.batch_size // workers, self.share.rows))
-        self.steps = max(1, self.share.largest // self.batch)
+        # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
+        self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
+        self.steps = max(1, self.share.smallest // self.batch)
         model = to_device(seeded(work.model, config.seed), device)
         parallel = None
         if workers > 1:

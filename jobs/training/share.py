@@ -72,7 +72,7 @@ class Share:
         self._on_errors = on_errors
         offsets = starts(pieces)
         training_rows = int(offsets[-1]) - len(held)
-        self.largest = -(-training_rows // workers)  # rows of the largest share
+        self.smallest = training_rows // workers  # rows of the smallest share
         first, last = (_global_row(k * training_rows // workers, held) for k in (rank, rank + 1))
         self._pieces = _clip(pieces, offsets, first, last)
         self.rows = (rank + 1) * training_rows // workers - rank * training_rows // workers

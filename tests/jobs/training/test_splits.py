@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from export.storage import Folder
@@ -58,3 +59,11 @@ def test_too_few_images_are_refused(tmp_path: Path) -> None:
 def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no run: it has no run\.json"):
         Run.open(str(tmp_path))
+
+
+def test_errors_of_different_files_do_not_replace_each_other(tmp_path: Path) -> None:
+    run = Run(Folder.at(tmp_path / "run"))
+    for file in ("a.parquet", "b.parquet", "a.parquet"):
+        run.write_errors(pa.table({"file": [file], "row": [5], "reason": ["the image is null"]}))
+    errors = run.folder.child("errors")
+    assert sorted(errors.read_table(name)["file"][0].as_py() for name in errors.names()) == ["a.parquet", "b.parquet"]
