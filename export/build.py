@@ -77,7 +77,8 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
         names.SCORER: ScorerGraph(model, normal),
         names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
     }
-    probe = parity.probe_images(held.calibration[:_REAL_PROBES])
+    real = held.calibration[:_REAL_PROBES]
+    probe = parity.probe_images(real)
     with torch.inference_mode():
         z = model.posterior(torch.from_numpy(probe)).mean.numpy()
     scale = float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
@@ -99,7 +100,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     files[names.CALIBRATION] = _parquet(table)
     files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
     files[names.PROBE] = _npz({"image": probe, "z": z, **expected})
-    manifest = _manifest(model, files, training, samples, len(scores), len(held.calibration[:_REAL_PROBES]))
+    manifest = _manifest(model, files, training, samples, len(scores), len(probe), len(real))
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
 
@@ -142,7 +143,13 @@ def _npz(arrays: Arrays) -> bytes:
 
 
 def _manifest(
-    model: VAE, files: Mapping[str, bytes], training: Mapping[str, Any], samples: int, calibrated: int, real: int
+    model: VAE,
+    files: Mapping[str, bytes],
+    training: Mapping[str, Any],
+    samples: int,
+    calibrated: int,
+    probes: int,
+    real: int,
 ) -> dict[str, Any]:
     return {
         "model": to_json(model.config),
@@ -154,7 +161,7 @@ def _manifest(
         },
         "graphs": {name: _interface(content) for name, content in files.items() if name.endswith(".onnx")},
         "calibration": {"images": calibrated, "source": "the training run's calibration split"},
-        "probe": {"images": real + 8, "real_images": real},
+        "probe": {"images": probes, "real_images": real},
         "opset": OPSET,
         "versions": {
             "python": platform.python_version(),

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.gaussian import standard_normal_log_prob
-from vae_core.model import VAE
+from vae_core.model import VAE, sum_pixels
 from vae_core.statistics import Normal, Statistics, mahalanobis, statistics
 
 
@@ -88,8 +88,8 @@ class LikelihoodGraph(Graph):
         z = posterior.mean.unsqueeze(1) + torch.exp(0.5 * posterior.log_variance).unsqueeze(1) * noise
         raw = self.model.decode(z.reshape(-1, size))
         level = image.float().unsqueeze(1)  # (N, 1, C, H, W)
-        log_px_z = self.model.likelihood.log_prob(level, raw.reshape(-1, count, *raw.shape[1:]))
-        log_px_z = log_px_z.sum(-1).double().sum((-1, -2)).float()  # (N, K)
+        per_pixel = self.model.likelihood.log_prob(level, raw.reshape(-1, count, *raw.shape[1:]))
+        log_px_z = sum_pixels(per_pixel)  # (N, K)
         # log p(z) − log q(z|x) = ½ Σ_d [ε² + log σ² − z²]
         log_ratio = standard_normal_log_prob(z) - _log_q(noise, posterior.log_variance)
         log_weights = log_px_z + log_ratio

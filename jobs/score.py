@@ -6,7 +6,6 @@ The output holds `scores/*.parquet`, `errors/*.parquet` with the rows that could
 `discoveries.parquet`, `report.html`, and at the end `summary.json`. Killed, it goes on with the same command.
 """
 
-import hashlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -119,19 +118,12 @@ def plan_task(options: ScoreOptions, bundle: Bundle, images: ImageSet) -> ScoreT
         contract=ImageContract(*bundle.shape, resize=options.resize),
         columns=columns,
         outputs=Scorer(bundle, likelihood=options.likelihood, provider="cpu").output_names,
-        inputs=_fingerprint(images),
+        inputs=images.fingerprint,
         fpr=options.fpr,
         fdr=options.fdr,
         likelihood=options.likelihood,
         batch_size=options.batch_size,
     )
-
-
-def _fingerprint(images: ImageSet) -> str:
-    digest = hashlib.sha256()
-    for file in images.files:
-        digest.update(f"{file.url}\0{file.size}\0{file.row_groups}\n".encode())
-    return digest.hexdigest()
 
 
 def _sentence(summary: dict[str, Any]) -> str:

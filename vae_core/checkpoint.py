@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from vae_core.config import ModelConfig, TrainConfig, from_json, to_json
+from vae_core.config import ModelConfig, from_json, to_json
 from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.optimisation import Optimisation
@@ -93,11 +93,6 @@ def load_model(files: Mapping[str, bytes]) -> VAE:
     model = VAE(_configuration(json.loads(files[_HEAD])))
     _fill(model, safetensors.torch.load(files[_MODEL]), "averaged.")
     return model.eval()
-
-
-def train_config(files: Mapping[str, bytes]) -> TrainConfig:
-    """The configuration that a checkpoint was trained with."""
-    return from_json(TrainConfig, json.loads(files[_HEAD])["train"], _HEAD)
 
 
 def save(directory: str | os.PathLike[str], optimisation: Optimisation, progress: Mapping[str, Any]) -> None:

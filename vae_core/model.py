@@ -49,7 +49,7 @@ def as_levels(image: Tensor) -> Tensor:
 
 
 def sum_pixels(values: Tensor) -> Tensor:
-    """Sum over channels, height and width: (N, C, H, W) → (N,), float32 as the values are.
+    """Sum over channels, height and width: (..., C, H, W) → (...), of the values' type.
 
     Rows are summed in float32 and the sums of the rows in float64: the error of a sum of a thousand nats, which
     grows with the image, falls by more than an order of magnitude for a few additions.
