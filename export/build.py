@@ -1,26 +1,25 @@
 """A bundle from a trained model: convert, check parity, calibrate, describe."""
 
-import io
 import json
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 
 from export import bundle as names
 from export import calibration, card, parity
+from export.bundle import Contents, npz_bytes
+from export.calibration_set import BATCH, LEAST, calibration_table, picture_stride, pictures
 from export.convert import OPSET, to_onnx
 from export.graphs import DecoderGraph, EncoderGraph, LikelihoodGraph, ScorerGraph
-from export.pictures import encode_png, reduce
 from export.runtime import Arrays, Session
+from export.storage import parquet_bytes
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.model import VAE
@@ -30,8 +29,6 @@ from vae_core.statistics import Normal, fit_normal, statistics
 Images = npt.NDArray[np.uint8]
 
 _REAL_PROBES = 32
-_PICTURE_SIDE = 64  # calibration images are kept no larger than this
-_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -42,13 +39,6 @@ class Held:
     """They chose the best epoch; here they fit the outlier score."""
     calibration: Images
     """They took part in nothing; they make the p-values."""
-
-
-class Contents(NamedTuple):
-    """What `bundle.write_bundle` writes."""
-
-    manifest: dict[str, Any]
-    files: dict[str, bytes]
 
 
 def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> Contents:
@@ -65,10 +55,10 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     """
     if samples < 2 or samples % 2:
         raise UserError(f"--samples {samples} is not possible: it must be an even number from 2 up (antithetic pairs)")
-    if min(len(held.validation), len(held.calibration)) < 20:
+    if min(len(held.validation), len(held.calibration)) < LEAST:
         raise UserError(
             f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
-            "an outlier score needs at least 20 of each: train on more images"
+            f"an outlier score needs at least {LEAST} of each: train on more images"
         )
     normal = _fit(model, held.validation)
     graphs = {
@@ -93,13 +83,15 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
         checks[name] = [d._asdict() for d in parity.check(name, onnx_model, batch, outputs, scale)]
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
         files[name] = onnx_model
-    table = _calibration_table(files[names.SCORER], held.calibration)
-    scores = table["outlier_score"].to_numpy()
+    # Computed by ONNX Runtime, as the scores that they are compared with will be.
+    calibrated = Session(files[names.SCORER], provider="cpu").run_batched(held.calibration, BATCH)
+    scores = calibrated["outlier_score"]
     files[names.SCORER] = calibration.attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = Session(files[names.SCORER], provider="cpu").run(probe)["p_value"]
-    files[names.CALIBRATION] = _parquet(table)
+    kept = pictures(held.calibration, picture_stride(len(scores)))
+    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, kept)).to_pybytes()
     files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
-    files[names.PROBE] = _npz({"image": probe, "z": z, **expected})
+    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
     manifest = _manifest(model, files, training, samples, len(scores), len(probe), len(real))
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
@@ -108,8 +100,8 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
 def _fit(model: VAE, images: Images) -> Normal:
     with torch.inference_mode():
         parts = [
-            torch.stack(list(statistics(model, torch.from_numpy(images[start : start + _BATCH]))[0]), dim=1)
-            for start in range(0, len(images), _BATCH)
+            torch.stack(list(statistics(model, torch.from_numpy(images[start : start + BATCH]))[0]), dim=1)
+            for start in range(0, len(images), BATCH)
         ]
     values = torch.cat(parts)
     if not torch.isfinite(values).all():
@@ -117,29 +109,6 @@ def _fit(model: VAE, images: Images) -> Normal:
             "the model's statistics of the validation images are not all finite: its weights diverged; train again"
         )
     return fit_normal(values)
-
-
-def _calibration_table(scorer: bytes, images: Images) -> pa.Table:
-    """Scores (ascending), statistics and pictures of the calibration images, computed by ONNX Runtime itself."""
-    outputs = Session(scorer, provider="cpu").run_batched(images, _BATCH)
-    order = np.argsort(outputs["outlier_score"], kind="stable")
-    columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
-    pictures = [{"bytes": encode_png(reduce(images[i], _PICTURE_SIDE)), "path": None} for i in order]
-    columns["image"] = pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
-    return pa.table(columns)
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    data: bytes = sink.getvalue().to_pybytes()
-    return data
-
-
-def _npz(arrays: Arrays) -> bytes:
-    stream = io.BytesIO()
-    np.savez_compressed(stream, allow_pickle=False, **arrays)
-    return stream.getvalue()
 
 
 def _manifest(

@@ -9,7 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +23,13 @@ FORMAT = 1
 MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER, LIKELIHOOD = "encoder.onnx", "decoder.onnx", "scorer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
+
+
+class Contents(NamedTuple):
+    """What `write_bundle` writes."""
+
+    manifest: dict[str, Any]
+    files: dict[str, bytes]
 
 
 class Bundle:
@@ -130,3 +137,10 @@ def refuse_occupied(folder: Folder) -> None:
     known = {ENCODER, DECODER, SCORER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD}
     if strangers := sorted((names - known) | set(folder.subfolders())):
         raise UserError(f"{folder.url} holds other files ({strangers[0]}); give an empty or new directory")
+
+
+def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
+    """Named arrays as an .npz file, such as probe.npz; see `Bundle.probe`."""
+    stream = io.BytesIO()
+    np.savez_compressed(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()

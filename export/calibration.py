@@ -15,6 +15,8 @@ from onnx import TensorProto, helper, numpy_helper
 from vae_core.errors import UserError
 
 P_VALUE = "p_value"
+MOST = 2**23 - 1
+"""The most calibration images: beyond, a float32 p-value no longer tells which of the n + 1 it is."""
 _PREFIX = "calibration/"
 
 Scores = npt.NDArray[np.float32]
@@ -28,7 +30,7 @@ def p_values(calibration: Scores, scores: Scores) -> npt.NDArray[np.float64]:
 
 
 def ranks(p: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.int64]:
-    """K ∈ 1…n+1 with p = k/(n+1): the exact counter behind a float32 p-value (n = `size` < 2²³)."""
+    """K ∈ 1…n+1 with p = k/(n+1): the exact counter behind a float32 p-value (n = `size` ≤ `MOST`)."""
     return np.rint(np.asarray(p, dtype=np.float64) * (size + 1)).astype(np.int64)
 
 

@@ -161,9 +161,7 @@ class Folder:
 
     def write_table(self, name: str, table: pa.Table, **options: object) -> None:
         """Write a table as a Parquet file (zstd unless told otherwise); see `write`."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(table, sink, **{"compression": "zstd", **options})
-        self.write(name, sink.getvalue())
+        self.write(name, parquet_bytes(table, **options))
 
     def delete(self, name: str) -> None:
         """Delete the file `name` if it exists."""
@@ -181,6 +179,13 @@ class Folder:
         """Delete this folder and everything in it, if it exists."""
         if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.path)
+
+
+def parquet_bytes(table: pa.Table, **options: object) -> pa.Buffer:
+    """A table as a Parquet file, zstd unless told otherwise."""
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, **{"compression": "zstd", **options})
+    return sink.getvalue()
 
 
 def _is_hidden(name: str) -> bool:

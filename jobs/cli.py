@@ -15,6 +15,7 @@ _COMMANDS = {
     "prepare": ("jobs.prepare", "turn images in any layout into the packed layout, which reads fastest"),
     "train": ("jobs.train", "train a variational autoencoder on images"),
     "export": ("jobs.export", "make a bundle of verified ONNX graphs from a training run"),
+    "calibrate": ("jobs.calibrate", "put images of your own in the place of a bundle's calibration set"),
     "score": ("jobs.score", "score images for outliers"),
     "sample": ("jobs.sample", "generate a corpus of images"),
     "demo": ("jobs.demo", "the whole road on a small data set that ships with the package"),

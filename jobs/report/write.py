@@ -97,8 +97,9 @@ def calibration_images(bundle: Bundle) -> Pixels:
     """Up to `CODED` calibration images, evenly over their scores; the bundle's examples if its pictures are reduced."""
     table = bundle.calibration
     if "image" in table.column_names:
-        chosen = np.unique(np.linspace(0, len(table) - 1, CODED).astype(np.int64))
-        pictures = pa.chunked_array(table["image"]).take(pa.array(chosen)).combine_chunks()
+        kept = table["image"].drop_null()  # of a large calibration set, not every image has its picture
+        chosen = np.unique(np.linspace(0, len(kept) - 1, CODED).astype(np.int64))
+        pictures = kept.take(pa.array(chosen)).combine_chunks()
         decoded = decode_batch(pictures.field("bytes"), ImageContract(*bundle.shape))
         if len(decoded.images) > len(bundle.examples):
             return decoded.images

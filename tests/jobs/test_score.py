@@ -263,6 +263,7 @@ def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, s
 
 
 def test_scoring_and_sampling_do_not_import_torch_or_ray() -> None:
-    program = "import sys, jobs.score, jobs.sample; print([m for m in ('torch', 'ray', 'cv2') if m in sys.modules])"
+    jobs = "jobs.calibrate, jobs.score, jobs.sample"
+    program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "['cv2']"

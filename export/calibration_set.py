@@ -1,0 +1,93 @@
+"""The calibration set of a bundle: the table of its images, and a bundle with another set in its place.
+
+The p-values of a bundle compare with these images and no others, so a user who has clean images of their own puts
+them here. Everything that does not depend on them stays as it was, byte for byte.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export import calibration, card
+from export.bundle import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
+from export.pictures import encode_png, reduce
+from export.runtime import Arrays, Session
+from export.storage import parquet_bytes
+from vae_core.errors import UserError
+
+LEAST = 20
+"""With fewer images no p-value is below 0.05."""
+MOST_PICTURES = 8192
+"""Of more images, every second, third, … keeps its picture; scores and statistics are kept of all."""
+BATCH = 256
+"""Images per run of the scorer."""
+_PICTURE_SIDE = 64  # pixels: no picture is kept larger than this
+
+Images = npt.NDArray[np.uint8]
+
+
+def picture_stride(images: int) -> int:
+    """Of a calibration set of so many images, every how many-th keeps its picture."""
+    return max(1, -(-images // MOST_PICTURES))
+
+
+def pictures(images: Images, stride: int) -> list[bytes | None]:
+    """A small PNG of every `stride`-th of the images [N,C,H,W], None for the others."""
+    return [None if i % stride else encode_png(reduce(image, _PICTURE_SIDE)) for i, image in enumerate(images)]
+
+
+def calibration_table(outputs: Arrays, kept: Sequence[bytes | None]) -> pa.Table:
+    """The content of calibration.parquet: a row per image, by ascending outlier_score.
+
+    Args:
+        outputs: the scorer's statistics and outlier_score, each [n].
+        kept: the images' pictures, n of them.
+    """
+    order = np.argsort(outputs["outlier_score"], kind="stable")
+    columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
+    column = [None if (png := kept[i]) is None else {"bytes": png, "path": None} for i in order]
+    columns["image"] = pa.array(column, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    return pa.table(columns)
+
+
+def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
+    """The contents of `bundle` with another calibration set; nothing is written.
+
+    The graphs stay as they are but for the constants that scorer.onnx counts p-values from. The probe batch keeps its
+    images, for which PyTorch's outputs are known; only their p-values are new.
+
+    Args:
+        bundle: the bundle to start from, which is not changed.
+        table: the new set, made by `calibration_table` from the bundle's own scorer.
+        source: what the images are, for the manifest and the model card.
+
+    Raises:
+        UserError: there are too few or too many images.
+    """
+    check_size(len(table))
+    files = {name: bundle.read(name) for name in bundle.manifest["files"]}
+    files[SCORER] = calibration.attach(files[SCORER], table["outlier_score"].to_numpy())
+    p_value = Session(files[SCORER], provider="cpu").run(bundle.probe["image"])[calibration.P_VALUE]
+    files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
+    files[CALIBRATION] = parquet_bytes(table).to_pybytes()
+    calibrated = {"images": len(table), "source": source, "exchanged_in": bundle.hash}
+    manifest = {**bundle.manifest, "calibration": calibrated}
+    files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
+    return Contents(manifest, files)
+
+
+def check_size(images: int) -> None:
+    """Raise a UserError unless p-values can be made from so many calibration images."""
+    if images < LEAST:
+        raise UserError(
+            f"{images} calibration images are too few: p-values need at least {LEAST}, thousands to be fine"
+        )
+    if images > calibration.MOST:
+        raise UserError(
+            f"{images:,} calibration images are too many: p-values are counted exactly from up to "
+            f"{calibration.MOST:,}; give a random part of them"
+        )

@@ -1,0 +1,148 @@
+"""Put images of one's own in the place of a bundle's calibration set.
+
+    vae calibrate --bundle bundle/ --images clean-photos/ --output calibrated/
+
+A p-value says how an image compares with the calibration images: those of the training run, unless other images that
+are known to be clean are put in their place. The model and its scores stay as they are.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import tyro
+
+from export.bundle import SCORER, Bundle, refuse_occupied, write_bundle
+from export.calibration import P_VALUE
+from export.calibration_set import BATCH, calibration_table, check_size, exchange, picture_stride, pictures
+from export.runtime import Arrays, Session
+from export.storage import Folder
+from jobs.bulk.local import cores
+from jobs.bulk.progress import Progress
+from jobs.cli import run_main
+from jobs.images.batches import ImageBatch
+from jobs.images.contract import ImageContract
+from jobs.images.parquet import one_line
+from jobs.images.reader import read_unit
+from jobs.images.source import find_images, plan_units
+from jobs.images.units import Unit
+from vae_core.errors import JobFailed, UserError
+
+_REASONS = 3  # that are told
+_NOT_FINITE = "its outlier score is not finite"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrateOptions:
+    """Put images of your own in the place of a bundle's calibration set."""
+
+    bundle: str
+    """The bundle, made by `vae export`: a path or a URL. It is left as it is."""
+
+    images: tuple[str, ...]
+    """Files, folders, patterns or URLs of clean images, like those that will be scored; the model must not have been
+    trained on them."""
+
+    output: str
+    """Directory or URL of the new bundle: new or empty."""
+
+    resize: bool = False
+    """Convert images of another size or channel count, instead of leaving them out."""
+
+
+class _Scored(NamedTuple):
+    """What a batch of images came to."""
+
+    outputs: Arrays  # of the scorer without p_value, each [n]
+    pictures: list[bytes | None]  # n
+    reasons: Counter[str]  # why images were left out
+
+
+def calibrate(options: CalibrateOptions) -> Bundle:
+    """Do what the options say; returns the new bundle.
+
+    The images are read a batch at a time; kept are their scores, their statistics and some thousand small pictures.
+
+    Raises:
+        UserError: bundle and images do not fit, the output's place is taken, there are too few or too many images, or
+            more than half of them cannot be used.
+        JobFailed: the images' storage cannot be reached.
+    """
+    target = Folder.at(options.output)
+    refuse_occupied(target)
+    bundle = Bundle.open(options.bundle)
+    images = find_images(options.images)
+    check_size(images.rows)
+    scored = _score(bundle, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
+    reasons = sum((batch.reasons for batch in scored), Counter[str]())
+    kept = [picture for batch in scored for picture in batch.pictures]
+    if reasons.total() > len(kept):
+        raise UserError(
+            f"{reasons.total():,} of {reasons.total() + len(kept):,} images cannot be used ({_told(reasons)}); "
+            "nothing was written: give images that fit the model"
+        )
+    check_size(len(kept))
+    names = [name for name in scored[0].outputs if name != P_VALUE]
+    table = calibration_table({name: np.concatenate([b.outputs[name] for b in scored]) for name in names}, kept)
+    source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
+    calibrated = write_bundle(target, *exchange(bundle, table, source))
+    left_out = f"; {reasons.total():,} left out ({_told(reasons)})" if reasons else ""
+    print(
+        f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out}; "
+        f"p-values from {1 / (len(kept) + 1):.2g} up, hash {calibrated.hash[:12]}"
+    )
+    return calibrated
+
+
+def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
+    """Read and score the units' images on all cores; the batches in their order, of which some are empty."""
+    session = Session(bundle.read(SCORER), provider="cpu")  # which threads may share
+    rows = sum(unit.rows for unit in units)
+    stride = picture_stride(rows)
+
+    def score(batch: ImageBatch) -> _Scored:
+        reasons = Counter(batch.errors["reason"].to_pylist())
+        if not len(batch.images):
+            return _Scored({name: np.empty(0, np.float32) for name in session.output_names}, [], reasons)
+        outputs = session.run_batched(batch.images, BATCH)
+        kept = np.array(pictures(batch.images, stride), dtype=object)
+        finite = np.isfinite(outputs["outlier_score"])
+        reasons.update([_NOT_FINITE] * int((~finite).sum()))
+        return _Scored({name: value[finite] for name, value in outputs.items()}, kept[finite].tolist(), reasons)
+
+    def score_unit(unit: Unit) -> list[_Scored]:
+        try:
+            return [score(batch) for batch in read_unit(unit, contract)]
+        except OSError as error:
+            raise JobFailed(f"the images cannot be read: {one_line(error)}") from error
+
+    scored: list[_Scored] = []
+    pool = ThreadPoolExecutor(cores())
+    try:
+        with Progress("calibrate", "images", rows) as progress:
+            for unit, batches in zip(units, pool.map(score_unit, units), strict=True):
+                scored += batches
+                progress.add(unit.rows, sum(batch.reasons.total() for batch in batches))
+    finally:
+        pool.shutdown(cancel_futures=True)  # after Ctrl-C, only the units that are under way are waited for
+    return scored
+
+
+def _told(reasons: Counter[str]) -> str:
+    """The most frequent reasons and how often each was given."""
+    told = [f"{count:,} because {reason}" for reason, count in reasons.most_common(_REASONS)]
+    return "; ".join([*told, *(["…"] if len(reasons) > _REASONS else [])])
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """The command `vae calibrate`."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    run_main("calibrate", lambda: calibrate(tyro.cli(CalibrateOptions, args=arguments, prog="vae calibrate")))
+
+
+if __name__ == "__main__":
+    main()
