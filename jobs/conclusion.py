@@ -16,6 +16,7 @@ from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.versions import versions
 from jobs.discoveries import benjamini_hochberg, count_ranks, gather_discoveries
+from jobs.drift import Drift, measure_drift
 from jobs.images.units import Unit
 from jobs.scoring import PROVIDER, ScoreTask
 from vae_core.errors import UserError
@@ -53,6 +54,7 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
     counts = count_ranks(parts, size)
     level = benjamini_hochberg(counts, job.fdr)
     job.output.write_table(DISCOVERIES, gather_discoveries(parts, size, level))
+    drift = measure_drift(parts, job.bundle.calibration, counts)
     limit = threshold(calibration, job.fpr)
     flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
     summary: dict[str, Any] = {
@@ -68,6 +70,7 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "fdr_threshold": float(calibration[size - level.rank]) if level.rank else None,
         "fdr_p_value": level.rank / (size + 1) if level.rank else None,
         "calibration_images": size,
+        "drift": drift.to_json(),
         "bundle": job.bundle_name,
         "bundle_hash": job.bundle.hash,
         "engine": totals.engine,
@@ -77,12 +80,12 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "rows_per_second": round(totals.rows_per_second, 1),
         "versions": versions(),
     }
-    _write_report(job, summary)
+    _write_report(job, summary, drift)
     finish(job.output, summary)
     return summary
 
 
-def _write_report(job: Scored, summary: dict[str, Any]) -> None:
+def _write_report(job: Scored, summary: dict[str, Any], drift: Drift) -> None:
     from jobs.report.score_sections import ScoreFacts
     from jobs.report.write import write_score_report
 
@@ -103,7 +106,7 @@ def _write_report(job: Scored, summary: dict[str, Any]) -> None:
         bundle_hash=summary["bundle_hash"],
         calibration_size=summary["calibration_images"],
     )
-    write_score_report(job.output, job.bundle, job.units, facts, resize=job.resize)
+    write_score_report(job.output, job.bundle, job.units, facts, drift, resize=job.resize)
 
 
 def _refuse_nothing(output: Folder, errors: int) -> None:

@@ -8,11 +8,13 @@ import pyarrow as pa
 from export.bundle import Bundle
 from export.scorer import Scorer
 from export.storage import Folder
+from jobs.drift import Drift
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.images.units import Unit
 from jobs.report.blocks import Section
 from jobs.report.digest import digest_errors, digest_scores, read_rows
+from jobs.report.drift_section import drift_section
 from jobs.report.model_sections import (
     Latents,
     interpolation_section,
@@ -39,7 +41,7 @@ CODED = 256  # calibration images that tell which latent units are active
 
 
 def write_score_report(
-    output: Folder, bundle: Bundle, units: Sequence[Unit], facts: ScoreFacts, resize: bool = False
+    output: Folder, bundle: Bundle, units: Sequence[Unit], facts: ScoreFacts, drift: Drift, resize: bool = False
 ) -> str:
     """Write the report of a scoring job whose parts are all there, and return its address.
 
@@ -48,6 +50,7 @@ def write_score_report(
         bundle: what scored it.
         units: its plan, to find the most outlying images again.
         facts: its figures.
+        drift: how the scored images differ from the calibration images.
         resize: whether images were converted to the model's size.
     """
     calibration = bundle.calibration_scores.astype(np.float64)
@@ -62,6 +65,7 @@ def write_score_report(
     sections = [
         histogram_section(digest.histogram, calibration, facts),
         outlier_section([row for row, _ in shown], originals, reconstructions, facts),
+        drift_section(drift, facts.scored, facts.calibration_size),
         error_section(digest_errors(output.child("errors"))),
         *model_sections(bundle, scorer),
     ]

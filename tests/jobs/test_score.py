@@ -83,6 +83,14 @@ def test_the_output_is_what_the_design_says(
     assert summary["bundle_hash"] == opened.hash
     assert (summary["engine"], summary["provider"]) == ("local", Scorer(opened).provider)
 
+    # A fifth of the images are strangers.
+    drift = {each["statistic"]: each for each in summary["drift"]["statistics"]}
+    assert set(drift) == set(expected) - {"p_value"}
+    assert summary["drift"]["verdict"] == "clearly different"
+    gaps = [abs((calibration <= x).mean() - (found <= x).mean()) for x in (*calibration, *found)]
+    assert drift["outlier_score"]["distance"] == pytest.approx(max(gaps))
+    assert drift["outlier_score"]["distance"] > 0.15
+
     discovered = pq.read_table(tmp_path / "out/discoveries.parquet")
     assert summary["discoveries"] == len(discovered) > 30
     flagged = np.flatnonzero(found > summary["fdr_threshold"])

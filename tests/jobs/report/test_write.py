@@ -13,6 +13,8 @@ import pytest
 from export.bundle import Bundle
 from export.calibration import threshold
 from export.storage import Folder
+from jobs.discoveries import count_ranks
+from jobs.drift import Drift, measure_drift
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
@@ -25,7 +27,17 @@ from jobs.report.write import calibration_images, write_score_report
 from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
 CONTRACT = ImageContract(*SHAPE)
-SECTIONS = ["scores", "outliers", "errors", "reconstructions", "samples", "interpolation", "traversals", "training"]
+SECTIONS = [
+    "scores",
+    "outliers",
+    "drift",
+    "errors",
+    "reconstructions",
+    "samples",
+    "interpolation",
+    "traversals",
+    "training",
+]
 HOSTILE = "<script>alert(1)<script>.parquet"
 
 
@@ -96,8 +108,15 @@ def facts(job: Job, bundle: Bundle) -> ScoreFacts:
     )
 
 
+def drift(job: Job, bundle: Bundle) -> Drift:
+    scores = job.output.child("scores")
+    return measure_drift(scores, bundle.calibration, count_ranks(scores, len(bundle.calibration)))
+
+
 def test_the_report_tells_the_job(job: Job, linear_bundle: Bundle) -> None:
-    address = write_score_report(job.output, linear_bundle, job.units, facts(job, linear_bundle))
+    address = write_score_report(
+        job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
+    )
     page = Path(address).read_text(encoding="utf-8")
     assert "3 of 83 images stand out" in page
     for name in SECTIONS:
@@ -113,7 +132,11 @@ def test_the_report_tells_the_job(job: Job, linear_bundle: Bundle) -> None:
 
 def test_the_report_is_a_function_of_the_job(job: Job, linear_bundle: Bundle) -> None:
     pages = [
-        Path(write_score_report(job.output, linear_bundle, job.units, facts(job, linear_bundle))).read_bytes()
+        Path(
+            write_score_report(
+                job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
+            )
+        ).read_bytes()
         for _ in range(2)
     ]
     assert pages[0] == pages[1]
@@ -122,7 +145,9 @@ def test_the_report_is_a_function_of_the_job(job: Job, linear_bundle: Bundle) ->
 def test_a_job_whose_images_have_gone_still_has_its_report(job: Job, linear_bundle: Bundle) -> None:
     for file in job.images:
         Path(file).unlink()
-    address = write_score_report(job.output, linear_bundle, job.units, facts(job, linear_bundle))
+    address = write_score_report(
+        job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
+    )
     assert '<section id="outliers">' in Path(address).read_text(encoding="utf-8")
 
 
