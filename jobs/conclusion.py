@@ -12,6 +12,7 @@ import numpy as np
 from export.bundle import Bundle
 from export.calibration import threshold
 from export.storage import Folder
+from export.tail import Tail
 from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.versions import versions
@@ -36,6 +37,7 @@ class Scored:
     fpr: float
     fdr: float
     resize: bool
+    tail: Tail | None = None
 
 
 def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
@@ -70,6 +72,7 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "fdr_threshold": float(calibration[size - level.rank]) if level.rank else None,
         "fdr_p_value": level.rank / (size + 1) if level.rank else None,
         "calibration_images": size,
+        "tail": None if job.tail is None else job.tail.to_json(),
         "drift": drift.to_json(),
         "bundle": job.bundle_name,
         "bundle_hash": job.bundle.hash,
@@ -106,7 +109,7 @@ def _write_report(job: Scored, summary: dict[str, Any], drift: Drift) -> None:
         bundle_hash=summary["bundle_hash"],
         calibration_size=summary["calibration_images"],
     )
-    write_score_report(job.output, job.bundle, job.units, facts, drift, resize=job.resize)
+    write_score_report(job.output, job.bundle, job.units, facts, drift, job.tail, resize=job.resize)
 
 
 def _refuse_nothing(output: Folder, errors: int) -> None:

@@ -148,7 +148,8 @@ def difference(statistic: str, edges: Values, known: Counts, counted: Counts) ->
     """
     n, m = int(known.sum()), int(counted.sum())
     # After cell 2i: the share below edge i. After cell 2i + 1: below it or at it.
-    f, g = np.cumsum(known)[:-1] / n, np.cumsum(counted)[:-1] / m
+    below_known, below = np.cumsum(known)[:-1], np.cumsum(counted)[:-1]
+    f, g = below_known / n, below / m
     higher, lower = int(np.argmax(f - g)), int(np.argmax(g - f))
     up, down = float((f - g)[higher]), float((g - f)[lower])
     furthest = higher if up >= down else lower
@@ -159,8 +160,8 @@ def difference(statistic: str, edges: Values, known: Counts, counted: Counts) ->
         kolmogorov(distance, n, m),
         _direction(up, down, higher, lower),
         float(edges[furthest // 2]),
-        float(1 - g[furthest]),
-        float(1 - f[furthest]),
+        (m - int(below[furthest])) / m,
+        (n - int(below_known[furthest])) / n,
     )
 
 

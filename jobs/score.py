@@ -17,6 +17,7 @@ from export.bundle import MANIFEST, Bundle
 from export.calibration import threshold
 from export.scorer import Scorer
 from export.storage import Folder, is_url
+from export.tail import fit_tail
 from jobs.bulk import BulkOptions, run
 from jobs.cli import run_main
 from jobs.conclusion import Scored, conclude
@@ -56,6 +57,10 @@ class ScoreOptions(BulkOptions):
 
     fdr: float = 0.1
     """False discovery rate of discoveries.parquet: the share of ordinary images among those flagged."""
+
+    tail: bool = False
+    """Also give p-values below the 1/(n + 1) of n calibration images, in a column `p_value_tail`: those of a model, a
+    generalised Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
     unit_rows: int | None = None
     """About how many rows a worker takes at once; by default a 64th of all, between 1,024 and 32,768."""
@@ -98,7 +103,11 @@ def score(options: ScoreOptions) -> dict[str, Any]:
     if totals.summary is not None:
         print(f"{output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary
-    scored = Scored(output, bundle, units, options.images, options.bundle, options.fpr, options.fdr, options.resize)
+    if task.tail is not None and task.tail.verdict == "does not fit":
+        print("score: the tail's model does not fit the calibration scores; see summary.json", file=sys.stderr)
+    scored = Scored(
+        output, bundle, units, options.images, options.bundle, options.fpr, options.fdr, options.resize, task.tail
+    )
     summary = conclude(scored, totals)
     print(f"{output.url}: {_sentence(summary)}; see report.html there")
     return summary
@@ -108,7 +117,7 @@ def plan_task(options: ScoreOptions, bundle: Bundle, images: ImageSet) -> ScoreT
     """The task of a scoring job.
 
     Raises:
-        UserError: a column to be kept is not there, or its name is taken.
+        UserError: a column to be kept is not there, or its name is taken; or no tail can be fitted.
     """
     names = dict.fromkeys([*([options.key] if options.key else []), *options.keep])
     columns = images.keep([name for name in names if name not in (FILE.name, ROW.name)])
@@ -123,6 +132,7 @@ def plan_task(options: ScoreOptions, bundle: Bundle, images: ImageSet) -> ScoreT
         fdr=options.fdr,
         likelihood=options.likelihood,
         batch_size=options.batch_size,
+        tail=fit_tail(bundle.calibration_scores) if options.tail else None,
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 from export.bundle import Bundle
 from export.calibration import P_VALUE, threshold
 from export.scorer import Scorer
+from export.tail import P_VALUE_TAIL, Tail
 from jobs.bulk import Part
 from jobs.images.batches import ImageBatch, error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
@@ -39,13 +40,14 @@ class ScoreTask:
     fdr: float
     likelihood: bool = False
     batch_size: int = 128
+    tail: Tail | None = None  # the model of p_value_tail, if that is wanted
 
     kind: ClassVar[str] = "score"
     noun: ClassVar[str] = "images"
     results: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        ours = [*self.outputs, IS_OUTLIER]
+        ours = [*self.outputs, P_VALUE_TAIL, IS_OUTLIER]
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(f"the column {taken[0]} cannot be kept, since scores have one of that name; rename it")
 
@@ -59,6 +61,8 @@ class ScoreTask:
     def schema(self) -> pa.Schema:
         """The columns of the scores."""
         numbers = [pa.field(name, pa.float32()) for name in self.outputs]
+        if self.tail is not None:
+            numbers.append(pa.field(P_VALUE_TAIL, pa.float64()))  # in float32 the smallest would be 0
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
@@ -71,6 +75,7 @@ class ScoreTask:
             "resize": self.contract.resize,
             "fpr": self.fpr,
             "fdr": self.fdr,
+            "tail": self.tail is not None,  # the bundle says the rest
         }
 
     def open(self, threads: int) -> Callable[[Unit], Part]:
@@ -90,10 +95,12 @@ class ScoreTask:
             if not len(batch.images):
                 return Part(schema.empty_table(), batch.errors)
             numbers = scorer.score(batch.images)
+            modelled = [] if self.tail is None else [self.tail.p_values(numbers[SCORE], numbers[P_VALUE])]
             scores = pa.Table.from_arrays(
                 [
                     *(batch.keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
                     *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
+                    *map(pa.array, modelled),
                     pa.array(numbers[SCORE] > limit),
                 ],
                 schema=schema,

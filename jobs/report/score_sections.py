@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from export.tail import P_VALUE_TAIL
 from jobs.report.blocks import Block, Card, Cards, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.digest import Histogram, Reason, empty_histogram
@@ -150,7 +151,7 @@ def outlier_section(
                     picture(maps[i], f"error of image {rank}"),
                 ],
                 f"score {number(scores[i])}",
-                f"p = {p_value(float(str(row['p_value'])))}",
+                f"p = {p_value(float(str(row['p_value'])))}{_modelled(row)}",
                 f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
                 "discovery" if found[i] and not all(found) else "",
             )
@@ -235,6 +236,11 @@ def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> 
         shares.append(counts / max(1, each.total))
     overflow = any(each.above or each.counts[first + bars * step :].any() for each in histograms)
     return edges[first : first + bars * step + 1 : step], shares, bool(overflow)
+
+
+def _modelled(row: dict[str, object]) -> str:
+    """The p-value of the tail's model, if the job has it."""
+    return f", modelled {float(str(row[P_VALUE_TAIL])):.0e}" if P_VALUE_TAIL in row else ""
 
 
 def _common_folder(files: Sequence[str]) -> str:

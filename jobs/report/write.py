@@ -1,6 +1,7 @@
 """Write `report.html`: read what a job left, have the bundle show itself, put the sections in order."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +9,7 @@ import pyarrow as pa
 from export.bundle import Bundle
 from export.scorer import Scorer
 from export.storage import Folder
+from export.tail import Tail
 from jobs.drift import Drift
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
@@ -34,6 +36,7 @@ from jobs.report.score_sections import (
     score_edges,
     score_head,
 )
+from jobs.report.tail_note import tail_note
 
 REPORT = "report.html"
 OUTLIERS = 48  # in the gallery
@@ -41,7 +44,13 @@ CODED = 256  # calibration images that tell which latent units are active
 
 
 def write_score_report(
-    output: Folder, bundle: Bundle, units: Sequence[Unit], facts: ScoreFacts, drift: Drift, resize: bool = False
+    output: Folder,
+    bundle: Bundle,
+    units: Sequence[Unit],
+    facts: ScoreFacts,
+    drift: Drift,
+    tail: Tail | None = None,
+    resize: bool = False,
 ) -> str:
     """Write the report of a scoring job whose parts are all there, and return its address.
 
@@ -51,6 +60,7 @@ def write_score_report(
         units: its plan, to find the most outlying images again.
         facts: its figures.
         drift: how the scored images differ from the calibration images.
+        tail: the model of `p_value_tail`, if the job has that.
         resize: whether images were converted to the model's size.
     """
     calibration = bundle.calibration_scores.astype(np.float64)
@@ -62,8 +72,11 @@ def write_score_report(
     shown = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
     originals = np.stack([image for _, image in shown]) if shown else np.empty((0, *bundle.shape), np.uint8)
     reconstructions = scorer.reconstruct(originals) if shown else originals
+    scores_section = histogram_section(digest.histogram, calibration, facts)
+    if tail is not None:
+        scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(tail)])
     sections = [
-        histogram_section(digest.histogram, calibration, facts),
+        scores_section,
         outlier_section([row for row, _ in shown], originals, reconstructions, facts),
         drift_section(drift, facts.scored, facts.calibration_size),
         error_section(digest_errors(output.child("errors"))),
