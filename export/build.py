@@ -15,16 +15,16 @@ import torch
 from export import bundle as names
 from export import calibration, card, parity
 from export.bundle import Contents, npz_bytes
-from export.calibration_set import BATCH, LEAST, calibration_table, picture_stride, pictures
+from export.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
 from export.convert import OPSET, to_onnx
-from export.graphs import DecoderGraph, EncoderGraph, LikelihoodGraph, ScorerGraph
+from export.graphs import DecoderGraph, EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
 from export.runtime import Arrays, Session
 from export.storage import parquet_bytes
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.noise import antithetic
-from vae_core.statistics import Normal, fit_normal, statistics
+from vae_core.statistics import Normal, Statistics, fit_normal, statistics
 
 Images = npt.NDArray[np.uint8]
 
@@ -65,6 +65,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
         names.ENCODER: EncoderGraph(model),
         names.DECODER: DecoderGraph(model),
         names.SCORER: ScorerGraph(model, normal),
+        names.EXPLAINER: ExplainerGraph(model, normal),
         names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
     }
     real = held.calibration[:_REAL_PROBES]
@@ -88,8 +89,9 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     scores = calibrated["outlier_score"]
     files[names.SCORER] = calibration.attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = Session(files[names.SCORER], provider="cpu").run(probe)["p_value"]
-    kept = pictures(held.calibration, picture_stride(len(scores)))
-    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, kept)).to_pybytes()
+    encoder = Session(files[names.ENCODER], provider="cpu")
+    shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
+    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
     files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
     files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
     manifest = _manifest(model, files, training, samples, len(scores), len(probe), len(real))
@@ -121,6 +123,7 @@ def _manifest(
     real: int,
 ) -> dict[str, Any]:
     return {
+        "statistics": list(Statistics._fields),
         "model": to_json(model.config),
         "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
         "likelihood": {

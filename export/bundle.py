@@ -19,9 +19,10 @@ import pyarrow.parquet as pq
 from export.storage import Folder
 from vae_core.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-ENCODER, DECODER, SCORER, LIKELIHOOD = "encoder.onnx", "decoder.onnx", "scorer.onnx", "likelihood.onnx"
+ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
+EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 
 
@@ -30,6 +31,13 @@ class Contents(NamedTuple):
 
     manifest: dict[str, Any]
     files: dict[str, bytes]
+
+
+class Exemplars(NamedTuple):
+    """Calibration images that an image can be compared with."""
+
+    rows: npt.NDArray[np.int64]  # where they stand in `Bundle.calibration`, [n]
+    codes: npt.NDArray[np.float32]  # the means of q(z|x), [n, D]
 
 
 class Bundle:
@@ -88,9 +96,14 @@ class Bundle:
         """D, the number of latent variables."""
         return int(self.manifest["model"]["latent_dim"])
 
+    @property
+    def statistics(self) -> tuple[str, ...]:
+        """The names of the statistics that the outlier score is made of."""
+        return tuple(self.manifest["statistics"])
+
     @cached_property
     def calibration(self) -> pa.Table:
-        """The calibration images' scores (ascending), statistics and pictures."""
+        """The calibration images' scores (ascending), statistics, codes and pictures."""
         return pq.read_table(io.BytesIO(self.read(CALIBRATION)))
 
     @cached_property
@@ -98,6 +111,13 @@ class Bundle:
         """The calibration images' outlier scores, ascending, [n]."""
         scores: npt.NDArray[np.float32] = self.calibration["outlier_score"].to_numpy()
         return scores
+
+    @cached_property
+    def exemplars(self) -> Exemplars:
+        """The calibration images whose codes and pictures are kept: all, but of a large set."""
+        column = self.calibration["mean"].combine_chunks()
+        rows: npt.NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
+        return Exemplars(rows, column.flatten().to_numpy().reshape(len(rows), self.latent_dim))
 
     @cached_property
     def probe(self) -> dict[str, npt.NDArray[Any]]:
@@ -134,7 +154,7 @@ def refuse_occupied(folder: Folder) -> None:
     names = set(folder.names())
     if MANIFEST in names:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
-    known = {ENCODER, DECODER, SCORER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD}
+    known = {ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD}
     if strangers := sorted((names - known) | set(folder.subfolders())):
         raise UserError(f"{folder.url} holds other files ({strangers[0]}); give an empty or new directory")
 

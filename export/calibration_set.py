@@ -6,7 +6,7 @@ them here. Everything that does not depend on them stays as it was, byte for byt
 
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,36 +21,51 @@ from vae_core.errors import UserError
 
 LEAST = 20
 """With fewer images no p-value is below 0.05."""
-MOST_PICTURES = 8192
-"""Of more images, every second, third, … keeps its picture; scores and statistics are kept of all."""
+MOST_EXEMPLARS = 8192
+"""Of more images, every second, third, … is kept as an exemplar; scores and statistics are kept of all."""
 BATCH = 256
-"""Images per run of the scorer."""
+"""Images per run of a graph."""
 _PICTURE_SIDE = 64  # pixels: no picture is kept larger than this
 
 Images = npt.NDArray[np.uint8]
 
 
-def picture_stride(images: int) -> int:
-    """Of a calibration set of so many images, every how many-th keeps its picture."""
-    return max(1, -(-images // MOST_PICTURES))
+class Exemplar(NamedTuple):
+    """A calibration image that can be shown beside one that the model finds like it."""
+
+    picture: bytes  # PNG
+    code: npt.NDArray[np.float32]  # the mean of q(z|x), [D]
 
 
-def pictures(images: Images, stride: int) -> list[bytes | None]:
-    """A small PNG of every `stride`-th of the images [N,C,H,W], None for the others."""
-    return [None if i % stride else encode_png(reduce(image, _PICTURE_SIDE)) for i, image in enumerate(images)]
+def exemplar_stride(images: int) -> int:
+    """Of a calibration set of so many images, every how many-th is kept as an exemplar."""
+    return max(1, -(-images // MOST_EXEMPLARS))
 
 
-def calibration_table(outputs: Arrays, kept: Sequence[bytes | None]) -> pa.Table:
+def exemplars(encoder: Session, images: Images, stride: int) -> list[Exemplar | None]:
+    """Every `stride`-th of the images [N,C,H,W] as an exemplar, None for the others."""
+    codes = encoder.run_batched(images[::stride], BATCH)["mean"]
+    return [
+        None if i % stride else Exemplar(encode_png(reduce(image, _PICTURE_SIDE)), codes[i // stride])
+        for i, image in enumerate(images)
+    ]
+
+
+def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Table:
     """The content of calibration.parquet: a row per image, by ascending outlier_score.
 
     Args:
         outputs: the scorer's statistics and outlier_score, each [n].
-        kept: the images' pictures, n of them.
+        kept: the images' exemplars, n of them, of which at least one is there.
     """
     order = np.argsort(outputs["outlier_score"], kind="stable")
     columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
-    column = [None if (png := kept[i]) is None else {"bytes": png, "path": None} for i in order]
-    columns["image"] = pa.array(column, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    ordered = [kept[i] for i in order]
+    latent_dim = next(len(each.code) for each in ordered if each)
+    codes = [each and each.code for each in ordered]
+    pictures = [each and {"bytes": each.picture, "path": None} for each in ordered]
+    columns["mean"] = pa.array(codes, pa.list_(pa.float32(), latent_dim))
+    columns["image"] = pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
     return pa.table(columns)
 
 

@@ -22,6 +22,17 @@ MEANINGS: dict[str, tuple[str, str]] = {
         "Mahalanobis distance of the statistics from those of in-distribution images",
         "1, higher is more outlying",
     ),
+    "reconstructed": ("the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
+    "surprise": (
+        "how much likelier the likeliest grey level of a pixel would be, summed over channels: "
+        "log max_k p(k|z) − log p(x|z)",
+        "nats per pixel",
+    ),
+    "contributions": ("what each statistic adds to outlier_score, which is their sum", "as outlier_score"),
+    "deviations": (
+        "how far each statistic lies above (below: negative) its mean over in-distribution images",
+        "standard deviations",
+    ),
     "p_value": ("conformal p-value: (1 + calibration scores at least as high) / (n + 1)", "1"),
     "elbo": ("evidence lower bound at K fixed draws of z", "nats per image, higher is likelier"),
     "log_px": (
@@ -60,7 +71,9 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "",
     ]
     for name, interface in manifest["graphs"].items():
-        worst = max(checks[name], key=lambda d: d["relative"] / d["allowed"] if d["output"] != "image" else 0.0)
+        pictures = {value["name"] for value in interface["outputs"] if value["type"] == "uint8"}
+        numbers = [check for check in checks[name] if check["output"] not in pictures]
+        worst = max(numbers, key=lambda check: check["relative"] / check["allowed"])
         lines += [
             f"### {name}",
             "",

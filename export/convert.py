@@ -4,6 +4,7 @@ import warnings
 
 import onnx
 import torch
+from onnx_ir.passes.common import NameFixPass
 from torch import Tensor, nn
 
 # From 21 on, normalisations become operators that several runtimes lack.
@@ -39,6 +40,8 @@ def to_onnx(graph: nn.Module, name: str, input_name: str, example: Tensor, outpu
             verbose=False,
         )
     assert program is not None
+    # The exporter lets an output share its name with a value inside, such as the buffer or the `mean` of that name.
+    NameFixPass()(program.model)
     model = program.model_proto
     _tidy(model, name)
     _check_dimensions(model)

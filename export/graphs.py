@@ -1,4 +1,4 @@
-"""The four graphs of a bundle as torch modules: what `convert` turns into ONNX.
+"""The graphs of a bundle as torch modules: what `convert` turns into ONNX.
 
 Each takes whole images (uint8) or latent vectors and holds its constants as buffers; none has a random node.
 """
@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.gaussian import standard_normal_log_prob
-from vae_core.model import VAE, sum_pixels
-from vae_core.statistics import Normal, Statistics, mahalanobis, statistics
+from vae_core.model import VAE, as_levels, sum_pixels
+from vae_core.statistics import Normal, Statistics, contributions, deviations, mahalanobis, statistics
 
 
 class Graph(nn.Module):
@@ -42,11 +42,24 @@ class DecoderGraph(Graph):
     def forward(self, z: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         parameters = self.model.decode(z)
-        image = self.model.likelihood.mean(parameters).round().clamp(0, 255).to(torch.uint8)
-        return (image, *parameters.unbind(-4))
+        return (_as_image(self.model.likelihood.mean(parameters)), *parameters.unbind(-4))
 
 
-class ScorerGraph(Graph):
+class _StatisticsGraph(Graph):
+    """A graph that knows how the statistics of in-distribution images lie."""
+
+    def __init__(self, model: VAE, normal: Normal) -> None:
+        super().__init__(model)
+        for name, value in normal._asdict().items():
+            self.register_buffer(name, value)
+
+    @property
+    def normal(self) -> Normal:
+        """As it was given."""
+        return Normal(*(self.get_buffer(name) for name in Normal._fields))
+
+
+class ScorerGraph(_StatisticsGraph):
     """Image → the statistics and outlier_score (higher is more outlying), each [N].
 
     `calibration.attach` adds the p_value to the converted graph.
@@ -54,16 +67,36 @@ class ScorerGraph(Graph):
 
     outputs = (*Statistics._fields, "outlier_score")
 
-    def __init__(self, model: VAE, normal: Normal) -> None:
-        super().__init__(model)
-        self.register_buffer("centre", normal.mean)
-        self.register_buffer("whitening", normal.whitening)
-
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         values, _ = statistics(self.model, image)
-        normal = Normal(self.get_buffer("centre"), self.get_buffer("whitening"))
-        return (*values, mahalanobis(torch.stack(list(values), dim=1), normal))
+        return (*values, mahalanobis(torch.stack(list(values), dim=1), self.normal))
+
+
+class ExplainerGraph(_StatisticsGraph):
+    """Image → what tells a person why it is outlying. T statistics, in the order of `Statistics`.
+
+    - reconstructed, uint8 [N,C,H,W]: the mean of p(x|z) at z = μ(x), rounded;
+    - surprise [N,H,W]: log max_k p(k|z) − log p(x|z) of each pixel, summed over channels;
+    - contributions [N,T]: what each statistic adds to the outlier score;
+    - deviations [N,T]: how far each statistic is from its mean, in standard deviations;
+    - mean [N,D]: μ(x), to find the in-distribution images that are nearest.
+    """
+
+    outputs = ("reconstructed", "surprise", "contributions", "deviations", "mean")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        values, posterior = statistics(self.model, image)
+        stacked = torch.stack(list(values), dim=1)
+        parameters = self.model.decode(posterior.mean)
+        return (
+            _as_image(self.model.likelihood.mean(parameters)),
+            self.model.likelihood.surprise(as_levels(image), parameters).sum(1),
+            contributions(stacked, self.normal),
+            deviations(stacked, self.normal),
+            posterior.mean,
+        )
 
 
 class LikelihoodGraph(Graph):
@@ -95,6 +128,11 @@ class LikelihoodGraph(Graph):
         log_weights = log_px_z + log_ratio
         elbo = log_px_z.mean(1) - posterior.kl()
         return elbo, log_mean_exp(log_weights), effective_samples(log_weights)
+
+
+def _as_image(level: Tensor) -> Tensor:
+    """Grey levels as whole ones, uint8."""
+    return level.round().clamp(0, 255).to(torch.uint8)
 
 
 def _log_q(noise: Tensor, log_variance: Tensor) -> Tensor:

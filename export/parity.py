@@ -19,7 +19,9 @@ from vae_core.noise import Purpose, uniform
 # Largest |Δ| / max(1, |value|) in fp32. Images are whole grey levels. The likelihood's parameters are in grey levels
 # too (or logits), of which only differences count: they are judged against the 255 of their range. Effective samples
 # are exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats. The outlier score divides
-# differences of statistics by their spread, which magnifies rounding. A p-value steps where its
+# differences of statistics by their spread, which magnifies rounding, as its contributions and deviations do, and large
+# contributions may cancel. The surprise of a pixel is a difference of log-probabilities over a scale that may be a
+# tenth of a grey level. A p-value steps where its
 # score passes a calibration score, of which the probe batch holds some.
 _DEFAULT_TOLERANCE = 1e-5
 _TOLERANCES = {
@@ -27,6 +29,9 @@ _TOLERANCES = {
     "logits": 1e-4,
     "effective_samples": 1e-2,
     "outlier_score": 1e-4,
+    "contributions": 1e-2,
+    "deviations": 1e-3,
+    "surprise": 1e-2,
     "p_value": 1e-2,
 }
 _LOG_PROBABILITIES = ("reconstruction", "elbo", "log_px")
@@ -87,7 +92,7 @@ def compare(
         delta = np.abs(found[name].astype(np.float64) - reference)
         floor = log_probability_scale if name in _LOG_PROBABILITIES else 1.0
         relative = delta / np.maximum(floor, np.abs(reference))
-        if name == "image":
+        if found[name].dtype == np.uint8:
             worst, allowed = float(delta.max()), float(_IMAGE_LEVELS)
         else:
             worst, allowed = float(relative.max()), _TOLERANCES.get(name, _DEFAULT_TOLERANCE)

@@ -1,11 +1,12 @@
-"""`Scorer`: a bundle's outlier scores, statistics and likelihoods for images, from Python."""
+"""`Scorer`: a bundle's outlier scores, statistics, likelihoods and explanations for images, from Python."""
 
 import math
 
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle import DECODER, ENCODER, LIKELIHOOD, SCORER, Bundle
+from export.bundle import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
+from export.neighbours import nearest
 from export.runtime import Arrays, Provider, Session
 from vae_core.errors import UserError
 
@@ -40,6 +41,7 @@ class Scorer:
         self._likelihood = self._session(LIKELIHOOD) if likelihood else None
         self._encoder: Session | None = None
         self._decoder: Session | None = None
+        self._explainer: Session | None = None
         samples = int(self.bundle.manifest["likelihood"]["samples"])
         self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
@@ -77,6 +79,33 @@ class Scorer:
             if self._has_bits:
                 outputs["bits_per_dim"] = outputs["log_px"] * np.float32(-1.0 / (images[0].size * math.log(2.0)))
         return outputs
+
+    def explain(self, images: npt.NDArray[np.uint8], neighbours: int = 3) -> Arrays:
+        """What makes each image outlying, as named arrays; T statistics are in the order of `bundle.statistics`.
+
+        Args:
+            images: uint8 [N,C,H,W].
+            neighbours: K, how many calibration images to find for each.
+
+        Returns:
+            - reconstructed, uint8 [N,C,H,W]: what the model makes of the image;
+            - surprise, float32 [N,H,W]: nats by which the likeliest value of a pixel would be likelier than its own;
+            - contributions, float32 [N,T]: what each statistic adds to the outlier score, which is their sum;
+            - deviations, float32 [N,T]: standard deviations by which each statistic is too high;
+            - mean, float32 [N,D]: the image's latent code;
+            - nearest, int64 [N,K]: rows of `bundle.calibration` with the nearest codes, and
+            - nearest_distance, float32 [N,K].
+
+        Raises:
+            UserError: the images have another type or shape.
+        """
+        self._check(images)
+        if self._explainer is None:
+            self._explainer = self._session(EXPLAINER)
+        outputs = self._explainer.run_batched(images, self._batch_size)
+        known = self.bundle.exemplars
+        found = nearest(outputs["mean"], known.codes, neighbours)
+        return outputs | {"nearest": known.rows[found.rows], "nearest_distance": found.distances}
 
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""

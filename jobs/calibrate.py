@@ -11,14 +11,15 @@ from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
 import tyro
 
-from export.bundle import SCORER, Bundle, refuse_occupied, write_bundle
+from export.bundle import ENCODER, SCORER, Bundle, refuse_occupied, write_bundle
 from export.calibration import P_VALUE
-from export.calibration_set import BATCH, calibration_table, check_size, exchange, picture_stride, pictures
+from export.calibration_set import BATCH, Exemplar, calibration_table, check_size, exchange, exemplar_stride, exemplars
 from export.runtime import Arrays, Session
 from export.storage import Folder
 from jobs.bulk.local import cores
@@ -58,14 +59,14 @@ class _Scored(NamedTuple):
     """What a batch of images came to."""
 
     outputs: Arrays  # of the scorer without p_value, each [n]
-    pictures: list[bytes | None]  # n
+    exemplars: list[Exemplar | None]  # n
     reasons: Counter[str]  # why images were left out
 
 
 def calibrate(options: CalibrateOptions) -> Bundle:
     """Do what the options say; returns the new bundle.
 
-    The images are read a batch at a time; kept are their scores, their statistics and some thousand small pictures.
+    The images are read a batch at a time; kept are their scores, their statistics and some thousand exemplars.
 
     Raises:
         UserError: bundle and images do not fit, the output's place is taken, there are too few or too many images, or
@@ -79,7 +80,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     check_size(images.rows)
     scored = _score(bundle, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
     reasons = sum((batch.reasons for batch in scored), Counter[str]())
-    kept = [picture for batch in scored for picture in batch.pictures]
+    kept = [exemplar for batch in scored for exemplar in batch.exemplars]
     if reasons.total() > len(kept):
         raise UserError(
             f"{reasons.total():,} of {reasons.total() + len(kept):,} images cannot be used ({_told(reasons)}); "
@@ -100,19 +101,20 @@ def calibrate(options: CalibrateOptions) -> Bundle:
 
 def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
     """Read and score the units' images on all cores; the batches in their order, of which some are empty."""
-    session = Session(bundle.read(SCORER), provider="cpu")  # which threads may share
+    # Which threads may share.
+    session, encoder = (Session(bundle.read(name), provider="cpu") for name in (SCORER, ENCODER))
     rows = sum(unit.rows for unit in units)
-    stride = picture_stride(rows)
+    stride = exemplar_stride(rows)
 
     def score(batch: ImageBatch) -> _Scored:
         reasons = Counter(batch.errors["reason"].to_pylist())
         if not len(batch.images):
             return _Scored({name: np.empty(0, np.float32) for name in session.output_names}, [], reasons)
         outputs = session.run_batched(batch.images, BATCH)
-        kept = np.array(pictures(batch.images, stride), dtype=object)
+        kept = exemplars(encoder, batch.images, stride)
         finite = np.isfinite(outputs["outlier_score"])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))
-        return _Scored({name: value[finite] for name, value in outputs.items()}, kept[finite].tolist(), reasons)
+        return _Scored({name: value[finite] for name, value in outputs.items()}, list(compress(kept, finite)), reasons)
 
     def score_unit(unit: Unit) -> list[_Scored]:
         try:

@@ -60,8 +60,8 @@ def export(options: Export) -> None:
     bundle = write_bundle(target, *build(model, held, _training(run), options.samples))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
-        f"{options.bundle}: 4 graphs equal to PyTorch on the probe batch, {len(held.calibration):,} calibration "
-        f"images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
+        f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "
+        f"{len(held.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
     )
 
 

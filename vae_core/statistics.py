@@ -64,6 +64,7 @@ class Normal(NamedTuple):
 
     mean: Tensor  # m, (T,)
     whitening: Tensor  # W, (T, T)
+    scale: Tensor  # the standard deviation of each statistic, √S_tt, (T,)
 
 
 def fit_normal(values: Tensor) -> Normal:
@@ -77,9 +78,28 @@ def fit_normal(values: Tensor) -> Normal:
     scale = covariance.diagonal().clamp(min=1e-12)
     covariance = covariance + 1e-3 * torch.diag(scale)
     whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))  # S = L Lᵀ, W = L⁻¹
-    return Normal(mean.float(), whitening.float())
+    return Normal(mean.float(), whitening.float(), covariance.diagonal().sqrt().float())
 
 
 def mahalanobis(values: Tensor, normal: Normal) -> Tensor:
     """The distance of statistics (N, T) from `normal`: (N,)."""
     return (((values - normal.mean) @ normal.whitening.T) ** 2).sum(-1).sqrt()
+
+
+def contributions(values: Tensor, normal: Normal) -> Tensor:
+    """What each statistic of (N, T) adds to the outlier score: (N, T), of which every row sums to the score.
+
+    c_t = δ_t (S⁻¹δ)_t / s with δ = t − m: the Shapley value of statistic t in s² (where a statistic that does not
+    take part stands at its mean), over s. Positive pushes the image out. Negative pulls it in: beside the other
+    statistics as they are, this one would be odder at its mean.
+    """
+    centred = values - normal.mean
+    whitened = centred @ normal.whitening.T
+    shares = centred * (whitened @ normal.whitening)
+    # At the mean itself every share is zero, and so is the distance.
+    return shares / (whitened**2).sum(-1, keepdim=True).sqrt().clamp(min=1e-12)
+
+
+def deviations(values: Tensor, normal: Normal) -> Tensor:
+    """How many standard deviations of in-distribution images each statistic of (N, T) is too high: (N, T), signed."""
+    return (values - normal.mean) / normal.scale

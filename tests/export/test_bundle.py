@@ -15,7 +15,7 @@ from export.build import Held, build
 from export.bundle import Bundle, write_bundle
 from export.calibration import p_values
 from export.convert import to_onnx
-from export.graphs import LikelihoodGraph, ScorerGraph
+from export.graphs import ExplainerGraph, LikelihoodGraph, ScorerGraph
 from export.runtime import Session, cuda_devices
 from export.sampler import Sampler
 from export.scorer import Scorer
@@ -24,7 +24,7 @@ from vae_core.config import LikelihoodName
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.noise import antithetic
-from vae_core.statistics import fit_normal, statistics
+from vae_core.statistics import Statistics, contributions, deviations, fit_normal, statistics
 
 LIKELIHOODS: list[LikelihoodName] = ["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
 
@@ -112,10 +112,23 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
     with torch.inference_mode():
         values, _ = statistics(model, batch)
         log_weights = importance_log_weights(model, batch, noise)
+        parameters = model.decode(model.posterior(batch).mean)
+        surprise = model.likelihood.surprise(batch.float(), parameters).sum(1)
+        reconstructed = model.likelihood.mean(parameters).round().clamp(0, 255).byte()
     scale = float(images[0].size) if model.likelihood.kind == "density" else 1.0
-    scorer = ScorerGraph(model, fit_normal(torch.stack(list(values), dim=1)))
+    stacked = torch.stack(list(values), dim=1)
+    normal = fit_normal(stacked)
+    scorer, explainer = ScorerGraph(model, normal), ExplainerGraph(model, normal)
     expected = {key: value.numpy() for key, value in values._asdict().items()}
     parity.check("scorer", to_onnx(scorer, "scorer", "image", batch[:2], scorer.outputs), images, expected, scale)
+    expected = {
+        "reconstructed": reconstructed.numpy(),
+        "surprise": surprise.numpy(),
+        "contributions": contributions(stacked, normal).numpy(),
+        "deviations": deviations(stacked, normal).numpy(),
+    }
+    converted = to_onnx(explainer, "explainer", "image", batch[:2], explainer.outputs)
+    parity.check("explainer", converted, images, expected)
     graph = LikelihoodGraph(model, noise)
     found = Session(to_onnx(graph, "likelihood", "image", batch[:2], graph.outputs), provider="cpu").run(images)
     differences = parity.compare(found, {"log_px": log_mean_exp(log_weights).numpy()}, scale)
@@ -209,6 +222,32 @@ class TestScorer:
         strangers = scorer.score(255 - pictures(50, seed=5))["p_value"]
         assert abs(known.mean() - 0.5) < 0.1
         assert (strangers <= 0.01).all()
+
+    def test_explanations_are_of_the_scores(self, bundle: Bundle) -> None:
+        scorer = Scorer(bundle, batch_size=7, provider="cpu")
+        images = np.concatenate([pictures(10, seed=5), 255 - pictures(5, seed=6)])
+        found = scorer.explain(images)
+        assert bundle.statistics == Statistics._fields
+        scores = scorer.score(images)
+        np.testing.assert_allclose(found["contributions"].sum(axis=1), scores["outlier_score"], rtol=1e-3)
+        calibration = bundle.calibration
+        known = np.stack([calibration[name].to_numpy() for name in bundle.statistics], axis=1)
+        here = np.stack([scores[name] for name in bundle.statistics], axis=1)
+        # The statistics' own spread, as the calibration images have it, tells the same but for chance.
+        rough = (here - known.mean(axis=0)) / known.std(axis=0)
+        np.testing.assert_allclose(found["deviations"], rough, rtol=0.3, atol=1.0)
+        np.testing.assert_array_equal(found["reconstructed"], scorer.reconstruct(images))
+        assert found["surprise"].shape == (15, 20, 16)
+        assert found["surprise"].min() >= 0
+
+    def test_calibration_images_are_their_own_nearest(self, bundle: Bundle) -> None:
+        codes = np.stack(bundle.calibration["mean"].to_pylist())
+        images = pictures(399, seed=2)  # as they were calibrated with, there in the order of their scores
+        found = Scorer(bundle, provider="cpu").explain(images, neighbours=2)
+        np.testing.assert_allclose(codes[found["nearest"][:, 0]], found["mean"], atol=1e-4)
+        assert found["nearest_distance"][:, 0].max() < 1e-3 < found["nearest_distance"][:, 1].min()
+        scores = bundle.calibration_scores[found["nearest"][:, 0]]
+        np.testing.assert_allclose(scores, Scorer(bundle).score(images)["outlier_score"], rtol=1e-3)
 
     def test_wrong_images_are_refused(self, bundle: Bundle) -> None:
         scorer = Scorer(bundle)

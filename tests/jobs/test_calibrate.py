@@ -9,7 +9,7 @@ import pytest
 
 from bundles import pictures
 from export import calibration, calibration_set, parity
-from export.bundle import CALIBRATION, CARD, DECODER, ENCODER, LIKELIHOOD, PARITY, SCORER, Bundle
+from export.bundle import CALIBRATION, CARD, DECODER, ENCODER, EXPLAINER, LIKELIHOOD, PARITY, SCORER, Bundle
 from export.calibration import p_values
 from export.runtime import Session
 from export.scorer import Scorer
@@ -36,7 +36,7 @@ def test_the_very_same_images_give_the_very_same_bundle(tmp_path: Path, bundle: 
     source = write_parquet(tmp_path / "same.parquet", *LAYOUTS["packed"](pictures(399, seed=2)))
     before, after = Bundle.open(str(bundle)), run(bundle, source, tmp_path / "out")
     assert after.calibration.equals(before.calibration)
-    for name in (ENCODER, DECODER, SCORER, LIKELIHOOD, CALIBRATION, PARITY):
+    for name in (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY):
         assert after.read(name) == before.read(name), name
     for name, value in before.probe.items():
         np.testing.assert_array_equal(after.probe[name], value)
@@ -44,7 +44,7 @@ def test_the_very_same_images_give_the_very_same_bundle(tmp_path: Path, bundle: 
 
 def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Path, clean: str) -> None:
     before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
-    for name in (ENCODER, DECODER, LIKELIHOOD, PARITY):
+    for name in (ENCODER, DECODER, EXPLAINER, LIKELIHOOD, PARITY):
         assert after.read(name) == before.read(name), name
     images = np.concatenate([pictures(50, seed=5), 255 - pictures(10, seed=6)])
     old, new = Scorer(before, provider="cpu").score(images), Scorer(after, provider="cpu").score(images)
@@ -52,14 +52,17 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
     for name in expected:
         if name != "p_value":
             np.testing.assert_array_equal(new[name], old[name])
-    assert after.calibration.column_names == [*(name for name in expected if name != "p_value"), "image"]
+    numbers = [name for name in expected if name != "p_value"]
+    assert after.calibration.column_names == [*numbers, "mean", "image"]
     scores = after.calibration_scores
     np.testing.assert_array_equal(scores, np.sort(expected["outlier_score"]))
     np.testing.assert_array_equal(new["p_value"], p_values(scores, new["outlier_score"]).astype(np.float32))
-    # Rows stay rows: an image's statistics and picture stand beside its score.
+    # Rows stay rows: an image's statistics, code and picture stand beside its score.
     shown = calibration_images(after)
     again = Scorer(before, provider="cpu").score(shown)
-    for name in after.calibration.column_names[:-1]:
+    codes = Scorer(before, provider="cpu").encode(shown)[0]
+    np.testing.assert_allclose(after.exemplars.codes, codes, rtol=1e-5, atol=1e-5)
+    for name in numbers:
         np.testing.assert_allclose(after.calibration[name].to_numpy(), again[name], rtol=1e-5, atol=1e-5)
 
 
@@ -96,15 +99,19 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     assert "calibrated on 57 images of in; 4 left out (2 because the image is 8×8 and the model takes 16×20" in said
 
 
-def test_a_large_calibration_set_keeps_some_of_its_pictures(
+def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
     tmp_path: Path, bundle: Path, clean: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(calibration_set, "MOST_PICTURES", 100)
+    monkeypatch.setattr(calibration_set, "MOST_EXEMPLARS", 100)
     after = run(bundle, clean, tmp_path / "out")
     assert len(after.calibration) == 240
     assert after.calibration["image"].null_count == 240 - 80
     shown = calibration_images(after)
     assert len(shown) == 80
+    known = after.exemplars
+    assert known.rows.tolist() == np.flatnonzero(after.calibration["image"].is_valid()).tolist()
+    scorer = Scorer(after, provider="cpu")
+    assert scorer.explain(shown)["nearest"][:, 0].tolist() == known.rows.tolist()
     given = {image.tobytes() for image in pictures(240, seed=21)}
     assert all(image.tobytes() in given for image in shown)
 
@@ -147,7 +154,8 @@ def test_scores_that_are_no_numbers_do_not_calibrate(
 
     def spoilt(session: Session, items: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
         outputs = original(session, items, batch_size)
-        outputs["outlier_score"][::10] = np.nan
+        if "outlier_score" in outputs:
+            outputs["outlier_score"][::10] = np.nan
         return outputs
 
     monkeypatch.setattr(Session, "run_batched", spoilt)

@@ -29,3 +29,7 @@ class LearnedScaleGaussian(LocationScale):
     def mean(self, parameters: Tensor) -> Tensor:
         """255·m."""
         return 255.0 * parameters.select(-4, 0)
+
+    def mode(self, parameters: Tensor) -> Tensor:
+        """The level nearest to 255·m."""
+        return self.mean(parameters).round().clamp(0.0, 255.0)

@@ -1,0 +1,31 @@
+"""The calibration images that an image is most like in the eyes of the model: those with the nearest codes.
+
+Near is the Euclidean distance between posterior means. The prior N(0, I) gives every latent unit the same scale, so
+none has to be weighted; a unit that the model does not use has the same mean for every image and counts for nothing.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+Codes = npt.NDArray[np.float32]
+
+
+class Neighbours(NamedTuple):
+    """The nearest of some known codes, the nearest first."""
+
+    rows: npt.NDArray[np.int64]  # of the known codes, [N, K]
+    distances: npt.NDArray[np.float32]  # [N, K]
+
+
+def nearest(codes: Codes, known: Codes, count: int) -> Neighbours:
+    """The `count` nearest of `known` [n, D] to each of `codes` [N, D]; all n if there are fewer. Ties go by row."""
+    count = min(count, len(known))
+    rows = np.empty((len(codes), count), dtype=np.int64)
+    distances = np.empty((len(codes), count), dtype=np.float32)
+    for i, code in enumerate(codes):
+        squares = ((known - code) ** 2).sum(axis=1)
+        rows[i] = np.argsort(squares, kind="stable")[:count]
+        distances[i] = np.sqrt(squares[rows[i]])
+    return Neighbours(rows, distances)
