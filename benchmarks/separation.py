@@ -16,7 +16,17 @@ import pyarrow as pa
 
 from export.storage import Folder
 
-_SKIPPED = ("file", "row", "is_outlier", "p_value", "elbo", "log_px", "effective_samples", "bits_per_dim")
+_SKIPPED = (
+    "file",
+    "row",
+    "is_outlier",
+    "p_value",
+    "p_value_tail",
+    "elbo",
+    "log_px",
+    "effective_samples",
+    "bits_per_dim",
+)
 
 
 def auroc(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> float:

@@ -1,0 +1,206 @@
+"""Whether the guarantees hold on real scores, and how many calibration images it takes to find strangers.
+
+    python benchmarks/guarantees.py --bundle bundle/ --known out/fashion-test --strangers out/mnist > guarantees.json
+
+The scores of the bundle's calibration images and of a scored job of known images are pooled, since both are from one
+distribution; in every resample a calibration set is drawn from the pool, and the rest is tested:
+
+- the false positive rate: the share of known images with p ≤ a level, whose mean should be that level;
+- the false discovery proportion: known images among those that Benjamini and Hochberg flag, where strangers make 1 % or
+  5 % of what is tested; its mean should be at most the rate asked for. Power is the share of the strangers found;
+- the calibration size at which power reaches 0.95. Among m rows with s strangers, flagging R rows at rate q takes a
+  p-value of at most qR/m, and no p-value is below 1/(n + 1): with fewer than about m/(qs) calibration images, however
+  far out the strangers lie, hardly one is found. How many more it takes says how well the scores separate them.
+
+Prints JSON, and the same as a table on standard error.
+"""
+
+import argparse
+import json
+import math
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.bundle import Bundle
+from export.calibration import p_values, ranks
+from export.storage import Folder
+from jobs.discoveries import benjamini_hochberg
+
+LEVELS = (0.001, 0.01, 0.05)
+SHARES = (0.01, 0.05)  # of strangers among the tested
+RATES = (0.05, 0.1)
+POWER = 0.95
+
+Scores = npt.NDArray[np.float32]
+
+
+class Split(NamedTuple):
+    """A calibration set, sorted, and known images to test, from one pool."""
+
+    calibration: Scores
+    known: Scores
+
+
+class Outcome(NamedTuple):
+    false_discoveries: float  # the proportion among the flagged
+    power: float
+
+
+def split(pool: Scores, size: int, tested: int, rng: np.random.Generator) -> Split:
+    drawn = rng.permutation(pool)
+    return Split(np.sort(drawn[:size]), drawn[size : size + tested])
+
+
+def discover(drawn: Split, strangers: Scores, rate: float) -> Outcome:
+    size = len(drawn.calibration)
+    rank = ranks(p_values(drawn.calibration, np.concatenate([strangers, drawn.known])), size)
+    level = benjamini_hochberg(np.bincount(rank, minlength=size + 2), rate)
+    found = int((rank[: len(strangers)] <= level.rank).sum())
+    return Outcome((level.discoveries - found) / max(1, level.discoveries), found / len(strangers))
+
+
+def mean(values: list[float]) -> dict[str, float]:
+    error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return {"mean": float(np.mean(values)), "standard_error": error}
+
+
+def false_positives(pool: Scores, size: int, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    found: dict[float, list[float]] = {level: [] for level in LEVELS}
+    for _ in range(resamples):
+        drawn = split(pool, size, len(pool), rng)
+        p = p_values(drawn.calibration, drawn.known)
+        for level in LEVELS:
+            found[level].append(float((p <= level * (1 + 1e-12)).mean()))
+    rows = [{"level": level, **mean(values)} for level, values in found.items()]
+    return [{**row, "holds": abs(row["mean"] - row["level"]) <= 2 * row["standard_error"]} for row in rows]
+
+
+def mixtures(
+    pool: Scores, strangers: Scores, size: int, tested: int, resamples: int, rng: np.random.Generator
+) -> list[dict[str, Any]]:
+    """The outcomes in every setting, with `size` calibration images and `tested` known ones."""
+    outcomes: dict[tuple[float, float], list[Outcome]] = {(share, rate): [] for share in SHARES for rate in RATES}
+    for _ in range(resamples):
+        drawn = split(pool, size, tested, rng)
+        for share, rate in outcomes:
+            count = max(1, round(len(drawn.known) * share / (1 - share)))
+            hidden = rng.choice(strangers, min(count, len(strangers)), replace=False)
+            outcomes[share, rate].append(discover(drawn, hidden, rate))
+    return [
+        {
+            "strangers": share,
+            "rate": rate,
+            "false_discovery_proportion": (false := mean([each.false_discoveries for each in found])),
+            "power": mean([each.power for each in found]),
+            "holds": false["mean"] <= rate + 2 * false["standard_error"],
+        }
+        for (share, rate), found in outcomes.items()
+    ]
+
+
+def sizes(largest: int) -> list[int]:
+    """Calibration sizes to try, each about a fifth larger than the one before."""
+    steps = int(math.log(largest / 50) / math.log(1.2))
+    return sorted({*(round(50 * 1.2**step) for step in range(steps + 1)), largest})
+
+
+def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """For every setting the power by calibration size, and the first size from which on it is `POWER` at least.
+
+    A quarter of the pool is tested, whatever the size, so that the settings differ in the size alone.
+    """
+    tested = len(pool) // 4
+    curves: dict[tuple[float, float], dict[int, float]] = {(share, rate): {} for share in SHARES for rate in RATES}
+    for size in sizes(len(pool) - tested):
+        for row in mixtures(pool, strangers, size, tested, resamples, rng):
+            curves[row["strangers"], row["rate"]][size] = row["power"]["mean"]
+    result = []
+    for (share, rate), curve in curves.items():
+        short = [size for size, power in curve.items() if power < POWER]
+        enough = [size for size in curve if not short or size > max(short)]
+        result.append(
+            {
+                "strangers": share,
+                "rate": rate,
+                "calibration_images": min(enough) if enough else None,
+                "at_least": math.ceil(1 / (rate * share)) - 1,
+                "power_by_calibration_images": curve,
+            }
+        )
+    return result
+
+
+def read(job: str, bundle: Bundle) -> Scores:
+    folder = Folder.at(job)
+    if json.loads(folder.read_text("summary.json"))["bundle_hash"] != bundle.hash:
+        sys.exit(f"{job} was scored with another bundle; score it with this one")
+    scores = folder.child("scores")
+    tables = [scores.read_table(name, columns=["outlier_score"]) for name in scores.names()]
+    values: Scores = pa.concat_tables(tables)["outlier_score"].to_numpy()
+    return values
+
+
+def measure(bundle: Bundle, known: Scores, strangers: Scores, resamples: int, seed: int) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
+    size = len(bundle.calibration_scores)
+    pool = np.concatenate([bundle.calibration_scores, known])
+    return {
+        "resamples": resamples,
+        "calibration_images": size,
+        "known_images_tested": len(known),
+        "false_positive_rate": false_positives(pool, size, resamples, rng),
+        "discoveries": mixtures(pool, strangers, size, len(known), resamples, rng),
+        "needed": needed(pool, strangers, resamples, rng),
+    }
+
+
+def table(result: dict[str, Any]) -> str:
+    lines = [
+        f"{result['resamples']} resamples of {result['calibration_images']:,} calibration images and "
+        f"{result['known_images_tested']:,} known images to test",
+        "",
+        "| level | false positive rate | within 2 standard errors |",
+        "|---|---|---|",
+    ]
+    for row in result["false_positive_rate"]:
+        rate = f"{row['mean']:.5f} ± {row['standard_error']:.5f}"
+        lines.append(f"| {row['level']} | {rate} | {'yes' if row['holds'] else 'no'} |")
+    lines += [
+        "",
+        "| strangers | --fdr | false discovery proportion | at most the rate | power | calibration images for "
+        f"power {POWER} | of which resolution alone |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row, need in zip(result["discoveries"], result["needed"], strict=True):
+        false, power = row["false_discovery_proportion"], row["power"]
+        largest = max(need["power_by_calibration_images"])
+        size = need["calibration_images"]
+        lines.append(
+            f"| {row['strangers']:.0%} | {row['rate']} | {false['mean']:.4f} ± {false['standard_error']:.4f} | "
+            f"{'yes' if row['holds'] else 'no'} | {power['mean']:.4f} ± {power['standard_error']:.4f} | "
+            f"{f'{size:,}' if size else f'more than {largest:,}'} | {need['at_least']:,} |"
+        )
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--known", required=True, help="output of `vae score` on in-distribution images")
+    parser.add_argument("--strangers", required=True, help="output of `vae score` on outliers")
+    parser.add_argument("--resamples", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    bundle = Bundle.open(options.bundle)
+    known, strangers = (read(job, bundle) for job in (options.known, options.strangers))
+    result = measure(bundle, known, strangers, options.resamples, options.seed)
+    print(table(result), file=sys.stderr)
+    print(json.dumps(result, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""The guarantees that users act on, with calibration and test set redrawn 200 times; see benchmarks/guarantees.py.
+
+What is redrawn are scores: the guarantees are about their ranks, whatever model they come from.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from export.calibration import p_values, ranks, threshold
+from jobs.discoveries import benjamini_hochberg
+
+RESAMPLES = 200
+SIZE = 1999  # so that 0.001, 0.01 and 0.05 of n + 1 are whole: the guarantee is then an equality
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+
+# In-distribution scores of any kind.
+KNOWN: dict[str, Draw] = {
+    "normal": lambda random, size: random.normal(size=size),
+    "heavy tails": lambda random, size: random.standard_cauchy(size),
+    "two kinds": lambda random, size: random.normal(size=size) + 5 * (random.random(size) < 0.3),
+}
+
+
+def mean_and_error(values: list[float]) -> tuple[float, float]:
+    return float(np.mean(values)), float(np.std(values, ddof=1) / len(values) ** 0.5)
+
+
+@pytest.mark.parametrize("level", [0.001, 0.01, 0.05])
+@pytest.mark.parametrize("kind", KNOWN)
+def test_the_false_positive_rate_is_the_one_asked_for(kind: str, level: float) -> None:
+    random = np.random.default_rng(0)
+    rates = []
+    for _ in range(RESAMPLES):
+        calibration = np.sort(KNOWN[kind](random, SIZE).astype(np.float32))
+        scores = KNOWN[kind](random, 5000).astype(np.float32)
+        flagged = scores > np.float32(threshold(calibration, level))
+        assert np.array_equal(flagged, p_values(calibration, scores) <= level * (1 + 1e-12))
+        rates.append(flagged.mean())
+    mean, error = mean_and_error(rates)
+    assert abs(mean - level) <= 2 * error
+
+
+def test_ties_only_make_false_positives_rarer() -> None:
+    random = np.random.default_rng(1)
+    rates = []
+    for _ in range(RESAMPLES):
+        calibration = np.sort(random.integers(0, 40, SIZE).astype(np.float32))
+        rates.append((random.integers(0, 40, 5000) > threshold(calibration, 0.05)).mean())
+    mean, error = mean_and_error(rates)
+    assert 0.02 < mean <= 0.05 + 2 * error
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1])
+@pytest.mark.parametrize("share", [0.01, 0.05])
+@pytest.mark.parametrize("separation", [3.0, 6.0])
+def test_the_false_discovery_rate_is_at_most_the_one_asked_for(separation: float, share: float, rate: float) -> None:
+    random = np.random.default_rng(2)
+    strangers = round(share * 5000)
+    false_shares, powers = [], []
+    for _ in range(RESAMPLES):
+        calibration = np.sort(random.normal(size=SIZE).astype(np.float32))
+        scores = random.normal(size=5000).astype(np.float32)
+        scores[:strangers] += separation
+        rank = ranks(p_values(calibration, scores), SIZE)
+        level = benjamini_hochberg(np.bincount(rank, minlength=SIZE + 2), rate)
+        flagged = rank <= level.rank
+        assert flagged.sum() == level.discoveries
+        false_shares.append(flagged[strangers:].sum() / max(1, level.discoveries))
+        powers.append(flagged[:strangers].mean())
+    mean, error = mean_and_error(false_shares)
+    assert mean <= rate + 2 * error
+    # It is not held by flagging nothing: far strangers are found as soon as n + 1 ≥ 1/(rate · share), and then some.
+    if separation == 6.0 and (SIZE + 1) * rate * share > 1.5:
+        assert np.mean(powers) >= 0.95
