@@ -17,6 +17,7 @@ from export import calibration, card, parity
 from export.bundle import Contents, npz_bytes
 from export.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
 from export.convert import OPSET, to_onnx
+from export.fit import fit_outlier_model
 from export.graphs import DecoderGraph, EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
 from export.runtime import Arrays, Session
 from export.storage import parquet_bytes
@@ -24,7 +25,7 @@ from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.noise import antithetic
-from vae_core.statistics import Normal, Statistics, fit_normal, statistics
+from vae_core.outlier import NAMES, OutlierModel
 
 Images = npt.NDArray[np.uint8]
 
@@ -60,12 +61,12 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
             f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
             f"an outlier score needs at least {LEAST} of each: train on more images"
         )
-    normal = _fit(model, held.validation)
+    outlier = fit_outlier_model(model, held.validation)
     graphs = {
         names.ENCODER: EncoderGraph(model),
         names.DECODER: DecoderGraph(model),
-        names.SCORER: ScorerGraph(model, normal),
-        names.EXPLAINER: ExplainerGraph(model, normal),
+        names.SCORER: ScorerGraph(model, outlier),
+        names.EXPLAINER: ExplainerGraph(model, outlier),
         names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
     }
     real = held.calibration[:_REAL_PROBES]
@@ -94,27 +95,14 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
     files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
     files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
-    manifest = _manifest(model, files, training, samples, len(scores), len(probe), len(real))
+    manifest = _manifest(model, outlier, files, training, samples, len(scores), len(probe), len(real))
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
 
 
-def _fit(model: VAE, images: Images) -> Normal:
-    with torch.inference_mode():
-        parts = [
-            torch.stack(list(statistics(model, torch.from_numpy(images[start : start + BATCH]))[0]), dim=1)
-            for start in range(0, len(images), BATCH)
-        ]
-    values = torch.cat(parts)
-    if not torch.isfinite(values).all():
-        raise UserError(
-            "the model's statistics of the validation images are not all finite: its weights diverged; train again"
-        )
-    return fit_normal(values)
-
-
 def _manifest(
     model: VAE,
+    outlier: OutlierModel,
     files: Mapping[str, bytes],
     training: Mapping[str, Any],
     samples: int,
@@ -123,7 +111,7 @@ def _manifest(
     real: int,
 ) -> dict[str, Any]:
     return {
-        "statistics": list(Statistics._fields),
+        "statistics": list(NAMES),
         "model": to_json(model.config),
         "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
         "likelihood": {
@@ -131,6 +119,7 @@ def _manifest(
             "kind": model.likelihood.kind,
             "samples": samples,
         },
+        "components": {"states": len(outlier.states.mean), "codes": len(outlier.codes.mean)},
         "graphs": {name: _interface(content) for name, content in files.items() if name.endswith(".onnx")},
         "calibration": {"images": calibrated, "source": "the training run's calibration split"},
         "probe": {"images": probes, "real_images": real},

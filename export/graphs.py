@@ -6,10 +6,12 @@ Each takes whole images (uint8) or latent vectors and holds its constants as buf
 import torch
 from torch import Tensor, nn
 
+from vae_core.density import Density
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.gaussian import standard_normal_log_prob
 from vae_core.model import VAE, as_levels, sum_pixels
-from vae_core.statistics import Normal, Statistics, contributions, deviations, mahalanobis, statistics
+from vae_core.outlier import NAMES, OutlierModel, explain, judge
+from vae_core.statistics import pixel_surprise, statistics
 
 
 class Graph(nn.Module):
@@ -45,41 +47,45 @@ class DecoderGraph(Graph):
         return (_as_image(self.model.likelihood.mean(parameters)), *parameters.unbind(-4))
 
 
-class _StatisticsGraph(Graph):
-    """A graph that knows how the statistics of in-distribution images lie."""
+class _OutlierGraph(Graph):
+    """A graph that knows what in-distribution images are like."""
 
-    def __init__(self, model: VAE, normal: Normal) -> None:
+    def __init__(self, model: VAE, outlier: OutlierModel) -> None:
         super().__init__(model)
-        for name, value in normal._asdict().items():
-            self.register_buffer(name, value)
+        for part, density in outlier._asdict().items():
+            for name, value in density._asdict().items():
+                self.register_buffer(f"{part}_{name}", value)
 
     @property
-    def normal(self) -> Normal:
+    def outlier(self) -> OutlierModel:
         """As it was given."""
-        return Normal(*(self.get_buffer(name) for name in Normal._fields))
+        states, codes = (
+            Density(*(self.get_buffer(f"{part}_{name}") for name in Density._fields)) for part in OutlierModel._fields
+        )
+        return OutlierModel(states, codes)
 
 
-class ScorerGraph(_StatisticsGraph):
+class ScorerGraph(_OutlierGraph):
     """Image → the statistics and outlier_score (higher is more outlying), each [N].
 
     `calibration.attach` adds the p_value to the converted graph.
     """
 
-    outputs = (*Statistics._fields, "outlier_score")
+    outputs = (*NAMES, "outlier_score")
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
-        values, _ = statistics(self.model, image)
-        return (*values, mahalanobis(torch.stack(list(values), dim=1), self.normal))
+        values, posterior = statistics(self.model, image)
+        return (*values, *judge(values, posterior.mean, self.outlier))
 
 
-class ExplainerGraph(_StatisticsGraph):
-    """Image → what tells a person why it is outlying. T statistics, in the order of `Statistics`.
+class ExplainerGraph(_OutlierGraph):
+    """Image → what tells a person why it is outlying. T statistics, in the order of `NAMES`.
 
     - reconstructed, uint8 [N,C,H,W]: the mean of p(x|z) at z = μ(x), rounded;
-    - surprise [N,H,W]: log max_k p(k|z) − log p(x|z) of each pixel, summed over channels;
-    - contributions [N,T]: what each statistic adds to the outlier score;
-    - deviations [N,T]: how far each statistic is from its mean, in standard deviations;
+    - surprise [N,H,W]: nats by which each pixel is less likely than the likeliest value, summed over channels;
+    - contributions [N,T]: what each statistic adds to the outlier score, which is their sum;
+    - deviations [N,T]: standard deviations by which each is too high, beside the in-distribution images most like it;
     - mean [N,D]: μ(x), to find the in-distribution images that are nearest.
     """
 
@@ -88,13 +94,11 @@ class ExplainerGraph(_StatisticsGraph):
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """See the class."""
         values, posterior = statistics(self.model, image)
-        stacked = torch.stack(list(values), dim=1)
         parameters = self.model.decode(posterior.mean)
         return (
             _as_image(self.model.likelihood.mean(parameters)),
-            self.model.likelihood.surprise(as_levels(image), parameters).sum(1),
-            contributions(stacked, self.normal),
-            deviations(stacked, self.normal),
+            pixel_surprise(self.model.likelihood, as_levels(image), parameters).sum(1),
+            *explain(values, posterior.mean, self.outlier),
             posterior.mean,
         )
 

@@ -50,7 +50,7 @@ class Scorer:
 
     def _session(self, name: str) -> Session:
         return Session(
-            self.bundle.read(name), threads=self._threads, provider=self._wanted, fuse_layout=name == ENCODER
+            self.bundle.read(name), threads=self._threads, provider=self._wanted, fuse_layout=name in (ENCODER, SCORER)
         )
 
     @property

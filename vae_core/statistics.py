@@ -1,14 +1,13 @@
-"""Per-image statistics along the likelihood's path, from one encode and one decode, and their combination.
+"""Per-image statistics along the likelihood's path, from one encode and one decode.
 
-A VAE's likelihood alone calls smooth images the likeliest of all, so an outlier score must look at several quantities
-and be two-sided: suspiciously good is as odd as suspiciously bad. Every statistic is on a scale on which it is roughly
-normal for in-distribution images, and the score is their Mahalanobis distance from such images:
+A VAE's likelihood alone calls smooth images the likeliest of all (Nalisnick et al. 2019), so an outlier score looks at
+many quantities: how well the image is reconstructed, absolutely and relative to how hard it is; how likely it is, and
+how likely it could be at best; where its code lies; and what kind of image it is at all, since the same error is a
+different thing on a plain shirt and on a plaid one. Most are logarithms, on which in-distribution images lie roughly
+as mixtures of Gaussians. `vae_core.outlier` combines them.
 
-    s(x) = √((t(x) − m)ᵀ S⁻¹ (t(x) − m))
-
-with mean m and covariance S of the statistics t over held-out training images. It is fitted on in-distribution images
-alone. (Likelihood-path statistics: arXiv 2401.04933; error relative to an image's own gradients: what is busy is hard
-to reconstruct.)
+Sources: likelihood-path statistics, arXiv 2401.04933; likelihood less the best reachable one, Chauhan et al., CVPR
+2022; density of states, arXiv 2006.09273; complexity of the image, Serrà et al. 2020.
 """
 
 from typing import NamedTuple
@@ -17,18 +16,38 @@ import torch
 from torch import Tensor
 
 from vae_core.gaussian import DiagonalGaussian
+from vae_core.likelihoods import Likelihood
 from vae_core.model import VAE, as_levels, sum_pixels
+
+# The mean squared error of rounding to whole levels: below it errors mean nothing, and logarithms stay finite.
+_ROUNDING = 1.0 / 12.0
 
 
 class Statistics(NamedTuple):
-    """The statistics t(x), each (N,)."""
+    """The statistics t(x), each (N,). x is the image in grey levels, x̂ = E[x|z] at z = μ(x), n = C·H·W."""
 
-    reconstruction: Tensor  # log p(x|z) at z = μ(x), nats
+    # Likelihood
+    reconstruction: Tensor  # log p(x|z), nats
+    best_reconstruction: Tensor  # Σ_i max_k log p(x_i = k|z): as if every pixel were what the decoder thinks likeliest
+    log_surprise: Tensor  # log (1 + best_reconstruction − reconstruction), the de-biased likelihood
+    log_peak_surprise: Tensor  # log (1 + that of the most surprising pixel)
+    # Code
     kl: Tensor  # KL(q(z|x) ‖ p(z)), nats
-    log_error: Tensor  # log of the mean squared error of E[x|z], grey levels²
-    log_relative_error: Tensor  # log of the squared error over the squared differences of neighbouring pixels
     log_mean_norm: Tensor  # log ‖μ(x)‖²
     mean_log_variance: Tensor  # mean over d of log σ_d²(x)
+    # Error of the reconstruction
+    log_error: Tensor  # log of ‖x − x̂‖²/n, grey levels²
+    log_absolute_error: Tensor  # log of ‖x − x̂‖₁/n
+    log_peak_error: Tensor  # log of ‖x − x̂‖_∞
+    log_relative_error: Tensor  # log of ‖x − x̂‖²/‖∇x‖²: what is busy is hard to reconstruct
+    log_error_curvature: Tensor  # log of ‖∂²(x − x̂)‖²/n: fine detail that the model does not draw
+    # The image and its reconstruction as such
+    log_roughness: Tensor  # log of ‖∇x‖²/n
+    log_curvature: Tensor  # log of ‖∂²x‖²/n
+    log_reconstructed_roughness: Tensor  # log of ‖∇x̂‖²/n
+    black: Tensor  # share of pixels of level 0
+    white: Tensor  # share of pixels of level 255
+    flat: Tensor  # pairs of neighbours of the same level, black ones aside, per pixel
 
 
 def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]:
@@ -37,69 +56,64 @@ def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]
     parameters = model.decode(posterior.mean)
     level = as_levels(image)
     pixels = model.config.dimensions
-    error = sum_pixels((level - model.likelihood.mean(parameters)) ** 2) / pixels
+    log_px_z = model.likelihood.log_prob(level, parameters)
+    log_peak = model.likelihood.log_peak(parameters)
+    surprise = (log_peak - log_px_z).clamp(min=0.0)  # as pixel_surprise, of which both terms are wanted here
+    reconstructed = model.likelihood.mean(parameters)
+    error = level - reconstructed
+    squared_error = sum_pixels(error**2) / pixels
+    down, across = _gradient(level)
+    roughness = _energy(down, across) / pixels
     return (
         Statistics(
-            reconstruction=sum_pixels(model.likelihood.log_prob(level, parameters)),
+            reconstruction=sum_pixels(log_px_z),
+            best_reconstruction=sum_pixels(log_peak),
+            log_surprise=torch.log(1.0 + sum_pixels(surprise)),
+            log_peak_surprise=torch.log(1.0 + surprise.amax((1, 2, 3))),
             kl=posterior.kl(),
-            # 1/12 is the mean squared error of rounding to whole levels: below it errors mean nothing.
-            log_error=torch.log(error + 1.0 / 12.0),
-            log_relative_error=torch.log((error + 1.0 / 12.0) / (_roughness(level) / pixels + 1.0 / 12.0)),
             log_mean_norm=torch.log((posterior.mean**2).sum(-1) + 1e-6),
             mean_log_variance=posterior.log_variance.mean(-1),
+            log_error=torch.log(squared_error + _ROUNDING),
+            log_absolute_error=torch.log(sum_pixels(error.abs()) / pixels + 0.25),  # the mean |rounding|
+            log_peak_error=torch.log(error.abs().amax((1, 2, 3)) + 0.5),  # the largest
+            log_relative_error=torch.log((squared_error + _ROUNDING) / (roughness + _ROUNDING)),
+            log_error_curvature=torch.log(_energy(*_curvature(*_gradient(error))) / pixels + _ROUNDING),
+            log_roughness=torch.log(roughness + _ROUNDING),
+            log_curvature=torch.log(_energy(*_curvature(down, across)) / pixels + _ROUNDING),
+            log_reconstructed_roughness=torch.log(_energy(*_gradient(reconstructed)) / pixels + _ROUNDING),
+            black=_count(level == 0) / pixels,
+            white=_count(level == 255) / pixels,
+            flat=(_count((down == 0) & (level[:, :, 1:, :] > 0)) + _count((across == 0) & (level[:, :, :, 1:] > 0)))
+            / pixels,
         ),
         posterior,
     )
 
 
-def _roughness(level: Tensor) -> Tensor:
-    """Σ of squared differences between neighbouring pixels, down and across: (N,)."""
-    down = level[:, :, 1:, :] - level[:, :, :-1, :]
-    across = level[:, :, :, 1:] - level[:, :, :, :-1]
+def pixel_surprise(likelihood: Likelihood, level: Tensor, parameters: Tensor) -> Tensor:
+    """How much likelier than its own level the likeliest value of a pixel is, max log p(·|z) − log p(x|z) ≥ 0, in nats.
+
+    Unlike −log p(x|z), which is large wherever the model is uncertain whatever stands there, it is on one scale for
+    certain and uncertain pixels, and for masses and densities. (..., C, H, W), as `level`.
+    """
+    return (likelihood.log_peak(parameters) - likelihood.log_prob(level, parameters)).clamp(min=0.0)
+
+
+def _gradient(level: Tensor) -> tuple[Tensor, Tensor]:
+    """Differences of neighbouring pixels, down and across: (N, C, H−1, W) and (N, C, H, W−1)."""
+    return level[:, :, 1:, :] - level[:, :, :-1, :], level[:, :, :, 1:] - level[:, :, :, :-1]
+
+
+def _curvature(down: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:
+    """Second differences, down and across, from the first: (N, C, H−2, W) and (N, C, H, W−2)."""
+    return down[:, :, 1:, :] - down[:, :, :-1, :], across[:, :, :, 1:] - across[:, :, :, :-1]
+
+
+def _energy(down: Tensor, across: Tensor) -> Tensor:
+    """Σ of squares of both: (N,)."""
     return sum_pixels(down**2) + sum_pixels(across**2)
 
 
-class Normal(NamedTuple):
-    """What the Mahalanobis distance needs: t ↦ ‖W (t − m)‖ with WᵀW = S⁻¹."""
-
-    mean: Tensor  # m, (T,)
-    whitening: Tensor  # W, (T, T)
-    scale: Tensor  # the standard deviation of each statistic, √S_tt, (T,)
-
-
-def fit_normal(values: Tensor) -> Normal:
-    """Mean and whitening matrix of statistics (N, T), computed in float64; N must exceed T."""
-    values = values.double()
-    mean = values.mean(0)
-    centred = values - mean
-    covariance = centred.T @ centred / (len(values) - 1)
-    # A thousandth of each variance is added: statistics that nearly repeat each other would otherwise be told apart
-    # by their rounding errors, and one without variance (a collapsed posterior's KL) would make S singular.
-    scale = covariance.diagonal().clamp(min=1e-12)
-    covariance = covariance + 1e-3 * torch.diag(scale)
-    whitening = torch.linalg.inv(torch.linalg.cholesky(covariance))  # S = L Lᵀ, W = L⁻¹
-    return Normal(mean.float(), whitening.float(), covariance.diagonal().sqrt().float())
-
-
-def mahalanobis(values: Tensor, normal: Normal) -> Tensor:
-    """The distance of statistics (N, T) from `normal`: (N,)."""
-    return (((values - normal.mean) @ normal.whitening.T) ** 2).sum(-1).sqrt()
-
-
-def contributions(values: Tensor, normal: Normal) -> Tensor:
-    """What each statistic of (N, T) adds to the outlier score: (N, T), of which every row sums to the score.
-
-    c_t = δ_t (S⁻¹δ)_t / s with δ = t − m: the Shapley value of statistic t in s² (where a statistic that does not
-    take part stands at its mean), over s. Positive pushes the image out. Negative pulls it in: beside the other
-    statistics as they are, this one would be odder at its mean.
-    """
-    centred = values - normal.mean
-    whitened = centred @ normal.whitening.T
-    shares = centred * (whitened @ normal.whitening)
-    # At the mean itself every share is zero, and so is the distance.
-    return shares / (whitened**2).sum(-1, keepdim=True).sqrt().clamp(min=1e-12)
-
-
-def deviations(values: Tensor, normal: Normal) -> Tensor:
-    """How many standard deviations of in-distribution images each statistic of (N, T) is too high: (N, T), signed."""
-    return (values - normal.mean) / normal.scale
+def _count(mask: Tensor) -> Tensor:
+    """How many are true: (N, C, H, W) → (N,)."""
+    return mask.float().sum((1, 2, 3))

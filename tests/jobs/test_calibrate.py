@@ -17,6 +17,7 @@ from image_files import LAYOUTS, encode, huggingface, write_parquet
 from jobs import calibrate as command
 from jobs.calibrate import CalibrateOptions, calibrate
 from jobs.report.write import calibration_images
+from scored import assert_same_scores
 from vae_core.errors import UserError
 
 
@@ -62,8 +63,7 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
     again = Scorer(before, provider="cpu").score(shown)
     codes = Scorer(before, provider="cpu").encode(shown)[0]
     np.testing.assert_allclose(after.exemplars.codes, codes, rtol=1e-5, atol=1e-5)
-    for name in numbers:
-        np.testing.assert_allclose(after.calibration[name].to_numpy(), again[name], rtol=1e-5, atol=1e-5)
+    assert_same_scores(after.calibration, {name: again[name] for name in numbers})
 
 
 def test_the_new_bundle_describes_itself(tmp_path: Path, bundle: Path, clean: str) -> None:
@@ -94,7 +94,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     after = run(bundle, str(folder), tmp_path / "out")
     good = np.delete(images, [3, 40, 41], axis=0)
     expected = np.sort(Scorer(after, provider="cpu").score(good)["outlier_score"])
-    np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-5)
+    np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
     said = capsys.readouterr().out
     assert "calibrated on 57 images of in; 4 left out (2 because the image is 8×8 and the model takes 16×20" in said
 

@@ -1,75 +1,56 @@
-from itertools import permutations
-
 import numpy as np
 import torch
 
 from vae_core.config import ModelConfig
 from vae_core.model import seeded
-from vae_core.statistics import contributions, deviations, fit_normal, mahalanobis, statistics
+from vae_core.statistics import Statistics, statistics
 
 MODEL = seeded(ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16), 0).eval()
 
 
-def test_mahalanobis_is_numpys_in_float64() -> None:
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(500, 4)) @ rng.normal(size=(4, 4)) + 5
-    point = rng.normal(size=(10, 4))
-    normal = fit_normal(torch.from_numpy(values))
-    difference = point - values.mean(0)
-    covariance = np.cov(values.T)
-    covariance += 1e-3 * np.diag(np.diag(covariance))
-    exact = np.sqrt(np.einsum("ni,ij,nj->n", difference, np.linalg.inv(covariance), difference))
-    found = mahalanobis(torch.from_numpy(point).float(), normal)
-    np.testing.assert_allclose(found.numpy(), exact, rtol=1e-4)
+def tell(image: torch.Tensor) -> Statistics:
+    with torch.inference_mode():
+        return statistics(MODEL, image)[0]
 
 
-def test_the_distance_is_two_sided_and_zero_at_the_mean() -> None:
-    normal = fit_normal(torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)))
-    assert mahalanobis(normal.mean[None], normal).item() == 0
-    assert mahalanobis(torch.stack([normal.mean + 9, normal.mean - 9]), normal).min() > 5
+def test_they_are_what_they_say_in_float64() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (5, 1, 12, 12), dtype=np.uint8)
+    image[1, 0, 3:9, 2:7] = 0
+    image[2, 0, 4:9, 4:9] = 255
+    image[3, 0, :, 3:9] = 77
+    found = tell(torch.from_numpy(image))
+    with torch.inference_mode():
+        parameters = MODEL.decode(MODEL.posterior(torch.from_numpy(image)).mean).double()
+    x = image.astype(np.float64)
+    y = MODEL.likelihood.mean(parameters).numpy()
+    peak = MODEL.likelihood.log_peak(parameters).numpy()
+    surprise = peak - MODEL.likelihood.log_prob(torch.from_numpy(x), parameters).numpy()
+    axes = (1, 2, 3)
 
+    def gradient_energy(values: np.ndarray, order: int) -> np.ndarray:
+        parts = [np.diff(values, order, axis) for axis in (2, 3)]
+        return np.asarray(sum((part**2).sum(axes) for part in parts) / 144)
 
-def test_contributions_sum_to_the_score_and_are_shapley_values() -> None:
-    rng = np.random.default_rng(0)
-    values = torch.from_numpy(rng.normal(size=(300, 4)) @ rng.normal(size=(4, 4)) + 5)
-    normal = fit_normal(values)
-    points = values[:20].float() * 3
-    found = contributions(points, normal)
-    torch.testing.assert_close(found.sum(-1), mahalanobis(points, normal), rtol=1e-4, atol=1e-4)
-
-    def squared(taking_part: list[int]) -> torch.Tensor:
-        at = normal.mean.expand_as(points).clone()
-        at[:, taking_part] = points[:, taking_part]
-        return mahalanobis(at, normal) ** 2
-
-    # Of s²: the mean, over all orders in which the statistics may join, of what each adds when it does.
-    orders = list(permutations(range(4)))
-    shapley = torch.zeros_like(points)
-    for order in orders:
-        for place, statistic in enumerate(order):
-            added = squared(list(order[: place + 1])) - squared(list(order[:place]))
-            shapley[:, statistic] += added / len(orders)
-    score = mahalanobis(points, normal)[:, None]
-    torch.testing.assert_close(found * score, shapley, rtol=1e-3, atol=1e-3)
-
-
-def test_nothing_contributes_at_the_mean() -> None:
-    normal = fit_normal(torch.randn(1000, 3, generator=torch.Generator().manual_seed(0)))
-    assert (contributions(normal.mean[None], normal) == 0).all()
-
-
-def test_deviations_are_signed_standard_scores() -> None:
-    values = torch.randn(500, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 10.0, 0.1]) + 4
-    found = deviations(values, fit_normal(values))
-    exact = (values - values.mean(0)) / values.std(0)
-    torch.testing.assert_close(found, exact, rtol=1e-3, atol=1e-3)
-
-
-def test_a_constant_statistic_does_no_harm() -> None:
-    values = torch.randn(100, 3, generator=torch.Generator().manual_seed(0))
-    values[:, 1] = 7.0
-    normal = fit_normal(values)
-    assert torch.isfinite(mahalanobis(values, normal)).all()
+    down, across = (np.diff(x, axis=axis) == 0 for axis in (2, 3))
+    expected = {
+        "best_reconstruction": peak.sum(axes),
+        "log_surprise": np.log1p(surprise.sum(axes)),
+        "log_peak_surprise": np.log1p(surprise.max(axes)),
+        "log_error": np.log(((x - y) ** 2).mean(axes) + 1 / 12),
+        "log_absolute_error": np.log(np.abs(x - y).mean(axes) + 0.25),
+        "log_peak_error": np.log(np.abs(x - y).max(axes) + 0.5),
+        "log_relative_error": np.log((((x - y) ** 2).mean(axes) + 1 / 12) / (gradient_energy(x, 1) + 1 / 12)),
+        "log_error_curvature": np.log(gradient_energy(x - y, 2) + 1 / 12),
+        "log_roughness": np.log(gradient_energy(x, 1) + 1 / 12),
+        "log_curvature": np.log(gradient_energy(x, 2) + 1 / 12),
+        "log_reconstructed_roughness": np.log(gradient_energy(y, 1) + 1 / 12),
+        "black": (x == 0).mean(axes),
+        "white": (x == 255).mean(axes),
+        "flat": ((down & (x[:, :, 1:] > 0)).sum(axes) + (across & (x[:, :, :, 1:] > 0)).sum(axes)) / 144,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(found, name).numpy(), value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
 def test_statistics_are_finite_for_every_kind_of_image() -> None:

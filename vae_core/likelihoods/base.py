@@ -34,17 +34,8 @@ class Likelihood(ABC):
         """E[x|z] in grey levels 0…255: (..., C, H, W)."""
 
     @abstractmethod
-    def mode(self, parameters: Tensor) -> Tensor:
-        """The likeliest of the grey levels 0, 1, …, 255: (..., C, H, W)."""
-
-    def surprise(self, level: Tensor, parameters: Tensor) -> Tensor:
-        """How much likelier than this level the likeliest is, log max_k p(k|z) − log p(x|z) ≥ 0: (..., C, H, W).
-
-        In nats, 0 at the mode. Unlike −log p(x|z), which is large wherever the model is uncertain whatever stands
-        there, it is on one scale for certain and uncertain pixels, and for masses and densities.
-        """
-        best = self.log_prob(self.mode(parameters), parameters)
-        return (best - self.log_prob(level, parameters)).clamp(min=0.0)
+    def log_peak(self, parameters: Tensor) -> Tensor:
+        """The highest log p(x|z) that any pixel value could have, between whole levels too, in nats: (..., C, H, W)."""
 
 
 class LocationScale(Likelihood):

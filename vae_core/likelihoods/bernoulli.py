@@ -26,6 +26,6 @@ class Bernoulli(Likelihood):
         """255·σ(y)."""
         return 255.0 * torch.sigmoid(parameters.select(-4, 0))
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        """255 where y > 0, else 0: log p is linear in x."""
-        return 255.0 * (parameters.select(-4, 0) > 0)
+    def log_peak(self, parameters: Tensor) -> Tensor:
+        """At the end that y points to, since log p is linear in x: max(y, 0) − softplus(y) = −softplus(−|y|)."""
+        return -F.softplus(-parameters.select(-4, 0).abs())

@@ -30,8 +30,9 @@ class DiscretisedLogistic(LocationScale):
         log_below = -F.softplus(-upper)  # log σ(upper), all that counts for level 0
         log_above = -F.softplus(lower)  # log (1 − σ(lower)), all that counts for level 255
         # σ(b) − σ(a) = σ(b) · σ(−a) · (1 − e^(a−b)); the difference of two sigmoids itself would cancel, and
-        # log(1 − e^−δ) = log(2 sinh(δ/2)) − δ/2 keeps its digits in ONNX, which has no expm1.
-        log_width = torch.log(2.0 * torch.sinh(0.5 * inverse_scale)) - 0.5 * inverse_scale
+        # 1 − e^−δ = 2t/(1 + t) with t = tanh(δ/2) keeps its digits in ONNX, which has no expm1.
+        t = torch.tanh(0.5 * inverse_scale)
+        log_width = torch.log(2.0 * t / (1.0 + t))
         inside = log_below + log_above + log_width
         return torch.where(level < 0.5, log_below, torch.where(level > 254.5, log_above, inside))
 
@@ -45,10 +46,14 @@ class DiscretisedLogistic(LocationScale):
         scale = torch.exp(log_scale)
         return scale * (F.softplus(location / scale) - F.softplus((location - 255.0) / scale))
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        """The level nearest to m, or 0 or 255, which hold a whole tail each and may outweigh it."""
-        nearest = parameters.select(-4, 0).round().clamp(0.0, 255.0)
-        for end in (torch.zeros_like(nearest), torch.full_like(nearest, 255.0)):
-            is_likelier = self.log_prob(end, parameters) > self.log_prob(nearest, parameters)
-            nearest = torch.where(is_likelier, end, nearest)
-        return nearest
+    def log_peak(self, parameters: Tensor) -> Tensor:
+        """Of a level in whose middle the location lies, or of the lowest or highest level, which hold a tail each.
+
+        The first is log [σ(δ/2) − σ(−δ/2)] = log tanh(δ/4), δ = 1/s: more than the nearest whole level has, by log 2 at
+        most.
+        """
+        location, log_scale = parameters.unbind(-4)
+        inverse_scale = torch.exp(-log_scale)
+        middle = torch.log(torch.tanh(0.25 * inverse_scale))
+        beyond_end = torch.maximum(0.5 - location, location - 254.5) * inverse_scale
+        return torch.maximum(middle, -F.softplus(-beyond_end))

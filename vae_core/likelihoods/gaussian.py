@@ -30,6 +30,6 @@ class LearnedScaleGaussian(LocationScale):
         """255·m."""
         return 255.0 * parameters.select(-4, 0)
 
-    def mode(self, parameters: Tensor) -> Tensor:
-        """The level nearest to 255·m."""
-        return self.mean(parameters).round().clamp(0.0, 255.0)
+    def log_peak(self, parameters: Tensor) -> Tensor:
+        """At x = m: −½ log 2π − log s."""
+        return -0.5 * LOG_2PI - parameters.select(-4, 1)
