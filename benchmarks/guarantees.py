@@ -128,7 +128,7 @@ def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Gener
                 "rate": rate,
                 "calibration_images": min(enough) if enough else None,
                 "at_least": math.ceil(1 / (rate * share)) - 1,
-                "power_by_calibration_images": curve,
+                "power": [{"calibration_images": size, "power": power} for size, power in curve.items()],
             }
         )
     return result
@@ -144,10 +144,10 @@ def read(job: str, bundle: Bundle) -> Scores:
     return values
 
 
-def measure(bundle: Bundle, known: Scores, strangers: Scores, resamples: int, seed: int) -> dict[str, Any]:
+def measure(calibration: Scores, known: Scores, strangers: Scores, resamples: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
-    size = len(bundle.calibration_scores)
-    pool = np.concatenate([bundle.calibration_scores, known])
+    size = len(calibration)
+    pool = np.concatenate([calibration, known])
     return {
         "resamples": resamples,
         "calibration_images": size,
@@ -177,7 +177,7 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row, need in zip(result["discoveries"], result["needed"], strict=True):
         false, power = row["false_discovery_proportion"], row["power"]
-        largest = max(need["power_by_calibration_images"])
+        largest = need["power"][-1]["calibration_images"]
         size = need["calibration_images"]
         lines.append(
             f"| {row['strangers']:.0%} | {row['rate']} | {false['mean']:.4f} ± {false['standard_error']:.4f} | "
@@ -197,7 +197,7 @@ def main() -> None:
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
     known, strangers = (read(job, bundle) for job in (options.known, options.strangers))
-    result = measure(bundle, known, strangers, options.resamples, options.seed)
+    result = measure(bundle.calibration_scores, known, strangers, options.resamples, options.seed)
     print(table(result), file=sys.stderr)
     print(json.dumps(result, indent=2))
 

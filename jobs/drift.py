@@ -13,8 +13,9 @@ ones, for which e accounts.
 
 G comes from counters between the calibration values of each statistic, at most `EDGES` of them, evenly over the ranks:
 D is exact for up to so many calibration images, and at most 1/`EDGES` too small beyond. Counters of parts add up, so
-one pass over these columns is enough, whatever the number of rows: 2 to 3 ms of one core per statistic and part of
-32,768 rows, on as many threads as read, and nothing but counters stays.
+one pass over these columns is enough, whatever the number of rows, and nothing but counters stays. It takes 3 ms of one
+core per statistic and part of 32,768 rows, reading included: for a billion rows of a dozen statistics 20 minutes of one
+core, shared by the threads that read.
 """
 
 import math

@@ -3,7 +3,10 @@
 What is redrawn are scores: the guarantees are about their ranks, whatever model they come from.
 """
 
+import json
+import runpy
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -74,3 +77,18 @@ def test_the_false_discovery_rate_is_at_most_the_one_asked_for(separation: float
     # It is not held by flagging nothing: far strangers are found as soon as n + 1 ≥ 1/(rate · share), and then some.
     if separation == 6.0 and (SIZE + 1) * rate * share > 1.5:
         assert np.mean(powers) >= 0.95
+
+
+def test_the_benchmark_tells_what_holds_and_what_it_takes() -> None:
+    benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/guarantees.py"))
+    random = np.random.default_rng(3)
+    known, strangers = (random.normal(mean, 1, 2000).astype(np.float32) for mean in (0, 6))
+    result = benchmark["measure"](known[:999], known[999:], strangers, resamples=20, seed=0)
+    assert all(row["holds"] for row in result["false_positive_rate"] + result["discoveries"])
+    sizes = {(row["strangers"], row["rate"]): row["calibration_images"] for row in result["needed"]}
+    # Resolution alone asks for 199; for 1 % at 0.05 for 1,999, more than there are.
+    assert 199 <= sizes[0.05, 0.1] < 600
+    assert sizes[0.01, 0.05] is None
+    table = benchmark["table"](json.loads(json.dumps(result)))
+    assert "| 0.01 |" in table
+    assert "more than 1,500" in table
