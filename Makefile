@@ -35,6 +35,9 @@ $(READY): pyproject.toml requirements.lock
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
 		--extra train --extra gpu --extra cluster --extra dev pyproject.toml --upgrade --output-file requirements.lock
+	# The same versions, and what the study of outlier scores compares with.
+	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
+		--extra benchmarks --constraint requirements.lock pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -7,6 +7,7 @@ likelihoods with standard errors where the first job estimated them.
 """
 
 import json
+import math
 import sys
 from typing import Any
 
@@ -37,6 +38,12 @@ def auroc(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> float:
     return float((below + up_to).mean() / 2 / len(known))
 
 
+def share_flagged(known: npt.NDArray[Any], strangers: npt.NDArray[Any], found: float) -> float:
+    """The share of known images that are flagged where the threshold finds this share of the strangers or more."""
+    threshold = np.sort(strangers)[math.floor((1.0 - found) * len(strangers) + 1e-9)]
+    return float((known >= threshold).mean())
+
+
 def read(job: str) -> pa.Table:
     folder = Folder.at(job).child("scores")
     return pa.concat_tables([folder.read_table(name) for name in folder.names()])
@@ -52,7 +59,7 @@ def measure(known_job: str, stranger_job: str) -> dict[str, Any]:
         "known": len(known),
         "strangers": len(strangers),
         "auroc": auroc(score, other),
-        "fpr_at_95_tpr": float((score >= np.quantile(other, 0.05)).mean()),
+        "fpr_at_95_tpr": share_flagged(score, other, 0.95),
         "fpr": summary["fpr"],
         "false_positive_rate": float(known["is_outlier"].to_numpy(zero_copy_only=False).mean()),
         "strangers_flagged": float(strangers["is_outlier"].to_numpy(zero_copy_only=False).mean()),
