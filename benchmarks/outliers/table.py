@@ -32,7 +32,11 @@ _MEASURES = (Measure("auroc", "AUROC", +1, 1.0, 3), Measure("fpr_at_95_tpr", "FP
 def render(results: Results) -> str:
     """Every family by every measure."""
     families = {family: None for seeds in results.values() for result in seeds for family in result["families"]}
-    return "\n\n".join(_table(results, family, measure) for family in families for measure in _MEASURES)
+    tables = []
+    for family in families:
+        judged = {name: seeds for name, seeds in results.items() if family in seeds[0]["families"]}
+        tables += [_table(judged, family, measure) for measure in _MEASURES]
+    return "\n\n".join(tables)
 
 
 def _table(results: Results, family: str, measure: Measure) -> str:

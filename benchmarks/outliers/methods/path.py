@@ -47,14 +47,16 @@ def copod(fitted: Floats, values: Floats) -> Floats:
     left, right = (-np.log((1.0 + count) / (1.0 + size)) for count in (up_to, from_on))
     skewness = ((fitted - fitted.mean(0)) ** 3).mean(0)
     skewed = np.where(skewness < 0, left, right)
-    return np.max([left.sum(1), right.sum(1), skewed.sum(1)], axis=0)
+    score: Floats = np.max([left.sum(1), right.sum(1), skewed.sum(1)], axis=0)
+    return score
 
 
 def mahalanobis(fitted: Floats, values: Floats) -> Floats:
     """√((t − m)ᵀ S⁻¹ (t − m)) of values [N, T] with mean and covariance of others [M, T]."""
     centred = values - fitted.mean(0)
     precision = np.linalg.pinv(np.cov(fitted, rowvar=False))
-    return np.sqrt(np.einsum("ni,ij,nj->n", centred, precision, centred).clip(min=0.0))
+    distance: Floats = np.sqrt(np.einsum("ni,ij,nj->n", centred, precision, centred).clip(min=0.0))
+    return distance
 
 
 def _path_copod(trained: Trained) -> Score:

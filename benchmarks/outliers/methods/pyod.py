@@ -37,7 +37,7 @@ METHODS = {
     "pyod-iforest": Method(
         "PyOD Isolation Forest", _detector(lambda seed: IForest(random_state=seed)), judges="images"
     ),
-    "pyod-ecod": Method("PyOD ECOD", _detector(lambda _: ECOD()), judges="images"),
+    "pyod-ecod": Method("PyOD ECOD", _detector(lambda _: ECOD()), judges="images", most=2000),
     "pyod-autoencoder": Method(
         "PyOD AutoEncoder",
         _detector(lambda seed: AutoEncoder(random_state=seed, device="cpu", verbose=0)),
