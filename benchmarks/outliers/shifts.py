@@ -31,9 +31,10 @@ def _each(change: Callable[[Images, Generator], npt.NDArray[np.generic]]) -> Shi
     """A shift from a change of one image [H, W, C] at a time."""
 
     def shift(images: Images, generator: Generator) -> Images:
-        changed = [
-            np.asarray(change(image.transpose(1, 2, 0), generator)).reshape(*image.shape[1:], -1) for image in images
-        ]
+        height, width = images.shape[2:]
+        # OpenCV draws into contiguous images only.
+        pictures = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        changed = [np.asarray(change(picture, generator)).reshape(height, width, -1) for picture in pictures]
         return np.stack(changed).astype(np.uint8).transpose(0, 3, 1, 2)
 
     return shift

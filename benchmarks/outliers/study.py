@@ -149,10 +149,8 @@ def _cached(path: Path, method: Method, subject: _Subject) -> None:
 
 
 def measure(method: Method, trained: Trained, families: Mapping[str, Family]) -> dict[str, Any]:
-    """Fit a method, time it, and judge it on every set of every family; one that iterates is no candidate, and the
-    final family is enough.
-    """
-    if method.iterates:
+    """Fit a method, time it, and judge it on every set of every family."""
+    if method.iterates:  # no candidate: what it is worth is enough to know
         families = {"final": families["final"]}
     start = time.process_time()
     score = method.fit(trained)
