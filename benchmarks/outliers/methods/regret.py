@@ -14,7 +14,7 @@ from benchmarks.outliers.methods.likelihood import elbo, fixed_noise
 from vae_core.gaussian import DiagonalGaussian
 
 _STEPS = 100
-_RATE = 0.03  # of 0.01, 0.03 and 0.1 the one that raises the ELBO of validation images most
+_RATE = 0.1  # gains most on validation images: 0.01 stops short, 0.3 adds nothing
 _BATCH = 125
 
 
