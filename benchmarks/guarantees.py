@@ -10,7 +10,9 @@ distribution; in every resample a calibration set is drawn from the pool, and th
   5 % of what is tested; its mean should be at most the rate asked for. Power is the share of the strangers found;
 - the calibration size at which power reaches 0.95. Among m rows with s strangers, flagging R rows at rate q takes a
   p-value of at most qR/m, and no p-value is below 1/(n + 1): with fewer than about m/(qs) calibration images, however
-  far out the strangers lie, hardly one is found. How many more it takes says how well the scores separate them.
+  far out the strangers lie, hardly one is found. How many more it takes says how well the scores separate them. With
+  calibration images without end, 0.95 of the strangers are found if the false positive rate f that comes with it is
+  small enough, (1 − π) f ≤ q (0.95 π + (1 − π) f) with π = s/m; if it is not, no calibration set is large enough.
 
 Prints JSON, and the same as a table on standard error.
 """
@@ -114,6 +116,7 @@ def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Gener
     A quarter of the pool is tested, whatever the size, so that the settings differ in the size alone.
     """
     tested = len(pool) // 4
+    reached = float((pool >= np.quantile(strangers, 1 - POWER)).mean())
     curves: dict[tuple[float, float], dict[int, float]] = {(share, rate): {} for share in SHARES for rate in RATES}
     for size in sizes(len(pool) - tested):
         for row in mixtures(pool, strangers, size, tested, resamples, rng):
@@ -122,11 +125,14 @@ def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Gener
     for (share, rate), curve in curves.items():
         short = [size for size, power in curve.items() if power < POWER]
         enough = [size for size in curve if not short or size > max(short)]
+        allowed = rate * POWER * share / ((1 - rate) * (1 - share))
         result.append(
             {
                 "strangers": share,
                 "rate": rate,
                 "calibration_images": min(enough) if enough else None,
+                "false_positive_rate": reached,
+                "false_positive_rate_allowed": allowed,
                 "at_least": math.ceil(1 / (rate * share)) - 1,
                 "power": [{"calibration_images": size, "power": power} for size, power in curve.items()],
             }
@@ -177,14 +183,21 @@ def table(result: dict[str, Any]) -> str:
     ]
     for row, need in zip(result["discoveries"], result["needed"], strict=True):
         false, power = row["false_discovery_proportion"], row["power"]
-        largest = need["power"][-1]["calibration_images"]
-        size = need["calibration_images"]
         lines.append(
             f"| {row['strangers']:.0%} | {row['rate']} | {false['mean']:.4f} ± {false['standard_error']:.4f} | "
             f"{'yes' if row['holds'] else 'no'} | {power['mean']:.4f} ± {power['standard_error']:.4f} | "
-            f"{f'{size:,}' if size else f'more than {largest:,}'} | {need['at_least']:,} |"
+            f"{_size(need)} | {need['at_least']:,} |"
         )
     return "\n".join(lines)
+
+
+def _size(need: dict[str, Any]) -> str:
+    if need["calibration_images"] is not None:
+        return f"{need['calibration_images']:,}"
+    reached, allowed = need["false_positive_rate"], need["false_positive_rate_allowed"]
+    if reached > allowed:
+        return f"none is enough: false positive rate {reached:.5f} there, {allowed:.5f} allowed"
+    return f"more than {need['power'][-1]['calibration_images']:,}"
 
 
 def main() -> None:
