@@ -9,8 +9,9 @@ import posixpath
 import re
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -134,12 +135,23 @@ class Folder:
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write the file `name`, which appears complete or not at all; one of that name is replaced."""
+        with self.writing(name) as stream:
+            stream.write(data)
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[Any]:
+        """A binary stream for the content of the file `name`, which appears when the block ends without an error."""
         target = self.file(name)
         parent, base = posixpath.split(target)
         if not self.is_local:
             self.filesystem.create_dir(parent, recursive=True)
-            with self.filesystem.open_output_stream(target) as stream:
-                stream.write(data)
+            try:
+                with self.filesystem.open_output_stream(target) as stream:
+                    yield stream
+            except BaseException:
+                with suppress(OSError):
+                    self.delete(name)  # closing the stream ended the upload, as if it were whole
+                raise
             return
         Path(parent).mkdir(parents=True, exist_ok=True)
         # Hidden and of a unique name: no reader lists it, and two writers never share it. A process that is killed may
@@ -147,7 +159,7 @@ class Folder:
         temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}"
         try:
             with temporary.open("wb") as stream:
-                stream.write(data)
+                yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(target)

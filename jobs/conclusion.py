@@ -18,7 +18,11 @@ from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.versions import versions
 from jobs.discoveries import benjamini_hochberg, count_ranks, gather_discoveries
 from jobs.drift import Drift, measure_drift
+from jobs.explain.write import EXPLANATIONS, SHOWN, Explained, write_explanations
+from jobs.images.contract import ImageContract
 from jobs.images.units import Unit
+from jobs.report.digest import Histogram, Place, digest_scores, read_rows
+from jobs.report.score_sections import ScoreFacts, score_edges
 from jobs.scoring import PROVIDER, ScoreTask
 from vae_core.errors import UserError
 
@@ -38,10 +42,11 @@ class Scored:
     fdr: float
     resize: bool
     tail: Tail | None = None
+    explain: int = 0  # how many of the most outlying images
 
 
 def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
-    """Count over all parts, write discoveries, report and summary; returns the summary.
+    """Count over all parts, write discoveries, explanations, report and summary; returns the summary.
 
     Raises:
         UserError: not one row was scored.
@@ -58,6 +63,8 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
     job.output.write_table(DISCOVERIES, gather_discoveries(parts, size, level))
     drift = measure_drift(parts, job.bundle.calibration, counts)
     limit = threshold(calibration, job.fpr)
+    digest = digest_scores(parts, score_edges(calibration.astype(np.float64), limit), job.explain)
+    explained = _explain(job, digest.top)
     flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
     summary: dict[str, Any] = {
         "rows": sum(unit.rows for unit in job.units),
@@ -74,6 +81,8 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "calibration_images": size,
         "tail": None if job.tail is None else job.tail.to_json(),
         "drift": drift.to_json(),
+        "explained": explained.written,
+        "no_longer_readable": explained.unreadable,
         "bundle": job.bundle_name,
         "bundle_hash": job.bundle.hash,
         "engine": totals.engine,
@@ -83,13 +92,23 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "rows_per_second": round(totals.rows_per_second, 1),
         "versions": versions(),
     }
-    _write_report(job, summary, drift)
+    _write_report(job, summary, drift, digest.histogram, explained)
     finish(job.output, summary)
     return summary
 
 
-def _write_report(job: Scored, summary: dict[str, Any], drift: Drift) -> None:
-    from jobs.report.score_sections import ScoreFacts
+def _explain(job: Scored, places: list[Place]) -> Explained:
+    if not places:
+        job.output.delete(EXPLANATIONS)  # of a run that was interrupted and asked for some
+        return Explained(0, 0, [])
+    rows = read_rows(job.output.child(ScoreTask.results), places)
+    contract = ImageContract(*job.bundle.shape, resize=job.resize)
+    return write_explanations(job.output, job.bundle, job.units, places, rows, contract, keep=SHOWN)
+
+
+def _write_report(
+    job: Scored, summary: dict[str, Any], drift: Drift, histogram: Histogram, explained: Explained
+) -> None:
     from jobs.report.write import write_score_report
 
     facts = ScoreFacts(
@@ -109,7 +128,7 @@ def _write_report(job: Scored, summary: dict[str, Any], drift: Drift) -> None:
         bundle_hash=summary["bundle_hash"],
         calibration_size=summary["calibration_images"],
     )
-    write_score_report(job.output, job.bundle, job.units, facts, drift, job.tail, resize=job.resize)
+    write_score_report(job.output, job.bundle, facts, drift, histogram, explained, job.tail)
 
 
 def _refuse_nothing(output: Folder, errors: int) -> None:

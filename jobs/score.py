@@ -21,6 +21,8 @@ from export.tail import fit_tail
 from jobs.bulk import BulkOptions, run
 from jobs.cli import run_main
 from jobs.conclusion import Scored, conclude
+from jobs.explain.table import own_columns
+from jobs.explain.write import SHOWN
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.scoring import FILE, ROW, ScoreTask
@@ -62,6 +64,10 @@ class ScoreOptions(BulkOptions):
     """Also give p-values below the 1/(n + 1) of n calibration images, in a column `p_value_tail`: those of a model, a
     generalised Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
+    explain: int = SHOWN
+    """How many of the most outlying images to explain, in explanations.parquet and, the first of them, in the report:
+    what the model makes of each, where it is surprised, which statistics pushed it out, what it is most like."""
+
     unit_rows: int | None = None
     """About how many rows a worker takes at once; by default a 64th of all, between 1,024 and 32,768."""
 
@@ -73,9 +79,9 @@ class ScoreOptions(BulkOptions):
         for name in ("fpr", "fdr"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"--{name} {getattr(self, name)} is not possible: it must lie between 0 and 1")
-        for name in ("unit_rows", "batch_size"):
-            if (value := getattr(self, name)) is not None and value < 1:
-                raise UserError(f"--{name.replace('_', '-')} {value} is not possible: it must be at least 1")
+        for name, least in (("unit_rows", 1), ("batch_size", 1), ("explain", 0)):
+            if (value := getattr(self, name)) is not None and value < least:
+                raise UserError(f"--{name.replace('_', '-')} {value} is not possible: it must be at least {least}")
 
 
 def score(options: ScoreOptions) -> dict[str, Any]:
@@ -106,7 +112,16 @@ def score(options: ScoreOptions) -> dict[str, Any]:
     if task.tail is not None and task.tail.verdict == "does not fit":
         print("score: the tail's model does not fit the calibration scores; see summary.json", file=sys.stderr)
     scored = Scored(
-        output, bundle, units, options.images, options.bundle, options.fpr, options.fdr, options.resize, task.tail
+        output,
+        bundle,
+        units,
+        options.images,
+        options.bundle,
+        options.fpr,
+        options.fdr,
+        options.resize,
+        task.tail,
+        options.explain,
     )
     summary = conclude(scored, totals)
     print(f"{output.url}: {_sentence(summary)}; see report.html there")
@@ -121,6 +136,11 @@ def plan_task(options: ScoreOptions, bundle: Bundle, images: ImageSet) -> ScoreT
     """
     names = dict.fromkeys([*([options.key] if options.key else []), *options.keep])
     columns = images.keep([name for name in names if name not in (FILE.name, ROW.name)])
+    if options.explain and (taken := [name for name in columns.names if name in own_columns()]):
+        raise UserError(
+            f"the column {taken[0]} cannot be kept, since explanations have one of that name; rename it or give "
+            "--explain 0"
+        )
     return ScoreTask(
         bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
         bundle_hash=bundle.hash,

@@ -11,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export import bundle as names
 from export.bundle import Bundle, write_bundle
+from export.runtime import Session
 from export.storage import Folder
 
 SHAPE = (1, 8, 8)
@@ -39,7 +40,10 @@ def graph(nodes: list[onnx.NodeProto], inputs: list, outputs: list, constants: d
 
 
 def linear_graphs() -> dict[str, bytes]:
-    """Code = projection of the pixels on orthonormal directions; image = the projection back; score = mean level."""
+    """Code = projection of the pixels on orthonormal directions; image = the projection back; score = mean level.
+
+    Surprise is the error of a pixel; the only statistic is the score itself, ten levels its standard deviation.
+    """
     directions = np.linalg.qr(np.random.default_rng(1).normal(size=(64, LATENTS)))[0].astype(np.float32)
     image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *SHAPE])
     z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", LATENTS])
@@ -90,7 +94,41 @@ def linear_graphs() -> dict[str, bytes]:
         [floats("outlier_score")],
         {"flat_shape": flat_shape, "axis": np.array([1])},
     )
-    return {names.ENCODER: encoder, names.DECODER: decoder, names.SCORER: scorer}
+    explainer = graph(
+        [
+            *pixels,
+            helper.make_node("MatMul", ["flat", "encoding"], ["mean"]),
+            helper.make_node("MatMul", ["mean", "decoding"], ["level"]),
+            helper.make_node("Clip", ["level", "least", "most"], ["clipped"]),
+            helper.make_node("Cast", ["clipped"], ["bytes"], to=TensorProto.UINT8),
+            helper.make_node("Reshape", ["bytes", "shape"], ["reconstructed"]),
+            helper.make_node("Sub", ["flat", "clipped"], ["error"]),
+            helper.make_node("Abs", ["error"], ["size"]),
+            helper.make_node("Reshape", ["size", "map_shape"], ["surprise"]),
+            helper.make_node("ReduceMean", ["flat", "axis"], ["contributions"]),
+            helper.make_node("Div", ["contributions", "ten"], ["deviations"]),
+        ],
+        [image],
+        [
+            helper.make_tensor_value_info("reconstructed", TensorProto.UINT8, ["batch", *SHAPE]),
+            floats("surprise", *SHAPE[1:]),
+            floats("contributions", 1),
+            floats("deviations", 1),
+            floats("mean", LATENTS),
+        ],
+        {
+            "flat_shape": flat_shape,
+            "encoding": directions / 100,
+            "decoding": 100 * directions.T,
+            "least": np.float32(0),
+            "most": np.float32(255),
+            "shape": np.array([-1, *SHAPE]),
+            "map_shape": np.array([-1, *SHAPE[1:]]),
+            "axis": np.array([1]),
+            "ten": np.full(1, 10, np.float32),
+        },
+    )
+    return {names.ENCODER: encoder, names.DECODER: decoder, names.SCORER: scorer, names.EXPLAINER: explainer}
 
 
 def dark_images(count: int, seed: int) -> np.ndarray:
@@ -104,9 +142,13 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     order = np.argsort(scores)
     calibration, probe = io.BytesIO(), io.BytesIO()
     pictures = pa.array([encode_png(images[i]) for i in order])
-    pq.write_table(pa.table({"outlier_score": scores[order], "image": pictures}), calibration)
+    graphs = linear_graphs()
+    codes = Session(graphs[names.ENCODER], provider="cpu").run(images[order])["mean"]
+    columns = {"outlier_score": scores[order], "mean": pa.array(list(codes), pa.list_(pa.float32(), LATENTS))}
+    pq.write_table(pa.table({**columns, "image": pictures}), calibration)
     np.savez(probe, image=images[:20])
     manifest = {
+        "statistics": ["brightness"],
         "model": {"latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "mass"},
@@ -114,4 +156,4 @@ def write_linear_bundle(folder: Folder) -> Bundle:
         "training": {"history": [{"epoch": e, "elbo": -50.0 + e, "kl": float(e)} for e in range(1, 6)]},
     }
     others = {names.CALIBRATION: calibration.getvalue(), names.PROBE: probe.getvalue()}
-    return write_bundle(folder, manifest, linear_graphs() | others)
+    return write_bundle(folder, manifest, graphs | others)

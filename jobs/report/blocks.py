@@ -102,6 +102,16 @@ class Scale:
     colours: Sequence[str]  # CSS colours from low to high
 
 
+class Bar(NamedTuple):
+    """A labelled value as a bar from the zero line of its card's track, whose ends are in per cent of the track."""
+
+    label: str
+    value: str
+    left: float
+    right: float
+    style: str  # "out" pushes, "in" pulls
+
+
 class Card(NamedTuple):
     """A few pictures that belong together, a headline, a fact beside it, and where they come from."""
 
@@ -110,6 +120,10 @@ class Card(NamedTuple):
     fact: str = ""
     source: str = ""
     badge: str = ""
+    reason: str = ""
+    bars: Sequence[Bar] = ()
+    zero: float = 0.0  # where the bars start, in per cent of their track
+    others: Sequence[Picture] = ()  # smaller, to compare with
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,7 @@ class Cards:
     items: Sequence[Card]
     reading: Sequence[str] = ()  # what the pictures of each card are, in order
     caption: str = ""
+    others: str = ""  # what the smaller pictures are
 
 
 class Row(NamedTuple):

@@ -4,7 +4,7 @@ A job's scores may be a billion rows in thousands of parts. Each part is read on
 forgotten; only the few parts that hold the most outlying rows are read again.
 """
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
@@ -88,14 +88,20 @@ def digest_scores(scores: Folder, edges: Values, top: int) -> Digest:
     return total
 
 
-def read_rows(scores: Folder, places: list[Place]) -> list[dict[str, object]]:
-    """The rows at `places`, in their order, every column."""
-    rows: dict[Place, dict[str, object]] = {}
-    for part in sorted({place.part for place in places}):
-        here = [place for place in places if place.part == part]
-        taken = scores.read_table(part).take([place.offset for place in here])
-        rows.update(zip(here, taken.to_pylist(), strict=True))
-    return [rows[place] for place in places]
+def read_rows(scores: Folder, places: list[Place]) -> pa.Table:
+    """The rows at `places`, of which there is at least one, in their order, every column."""
+    by_part: dict[str, list[int]] = defaultdict(list)
+    for index, place in enumerate(places):
+        by_part[place.part].append(index)
+
+    def read(part: str) -> pa.Table:
+        taken = scores.read_table(part).take([places[index].offset for index in by_part[part]])
+        return taken.replace_schema_metadata(None)  # parts may have been computed by different providers
+
+    with ThreadPoolExecutor(READERS) as pool:
+        table = pa.concat_tables(pool.map(read, by_part))
+    order = np.concatenate(list(by_part.values()))
+    return table.take(pa.array(np.argsort(order)))
 
 
 class Reason(NamedTuple):

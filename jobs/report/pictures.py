@@ -1,9 +1,10 @@
-"""From arrays of pixels to pictures on a page: PNG data URIs, error maps and the colours that they use.
+"""From arrays of pixels to pictures on a page: PNG data URIs, and the colours of maps.
 
 Images are uint8 [N, C, H, W] as everywhere: one channel is grey, two are grey and alpha, three are RGB, four RGBA.
 """
 
 import base64
+import struct
 from collections.abc import Sequence
 
 import cv2
@@ -33,11 +34,7 @@ def picture(image: Pixels, alt: str, side: int = SIDE, marked: bool = False) -> 
         shrunk = (max(1, width * LARGEST // longest), max(1, height * LARGEST // longest))
         reduced = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         pixels = reduced.reshape(shrunk[1], shrunk[0], -1)  # OpenCV drops the axis of a single channel
-    factor = side / longest
-    if factor >= 2:
-        factor = int(factor)
-    shown = max(1, round(width * factor)), max(1, round(height * factor))
-    return Picture(_data_uri(pixels), *shown, alt, factor >= 2, marked)
+    return _sized(_png_uri(png(pixels)), height, width, alt, side, marked)
 
 
 def pictures(images: Pixels, alt: str, side: int = SIDE) -> list[Picture]:
@@ -45,20 +42,18 @@ def pictures(images: Pixels, alt: str, side: int = SIDE) -> list[Picture]:
     return [picture(image, alt.format(number), side) for number, image in enumerate(images, start=1)]
 
 
-def error_maps(originals: Pixels, reconstructions: Pixels) -> NDArray[np.float32]:
-    """|x − x̂| of every pixel in grey levels, averaged over channels: [N, H, W] within 0…255."""
-    difference = originals.astype(np.float32) - reconstructions.astype(np.float32)
-    return np.asarray(np.abs(difference).mean(axis=1))
+def stored_picture(png: bytes, alt: str, side: int = SIDE) -> Picture:
+    """The picture of a PNG file that is small already, as it is."""
+    width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which is always the first
+    return _sized(_png_uri(png), height, width, alt, side)
 
 
 def common_top(values: NDArray[np.float32], share: float = 0.99) -> float:
-    """The value that a colour map common to all `values` should end at: only the largest few lie beyond it.
+    """The value that a colour map common to all `values` ≥ 0 should end at: only the largest few lie beyond it.
 
-    A round multiple of 8 grey levels, so that the key reads well; at least 8.
+    A whole number, so that the key reads well; at least 1.
     """
-    if values.size == 0:
-        return 8.0
-    return float(min(255.0, max(8.0, np.ceil(np.quantile(values, share) / 8) * 8)))
+    return float(max(1.0, np.ceil(np.quantile(values, share)))) if values.size else 1.0
 
 
 def heat(values: NDArray[np.float32], top: float) -> Pixels:
@@ -75,8 +70,7 @@ def heat_scale(name: str, top: float, unit: str) -> Scale:
     """The key that belongs beside pictures made by `heat`."""
     stops = _inferno()[np.linspace(0, 255, 9).astype(int)]
     colours = [f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist()]
-    beyond = " and more" if top < 255 else ""
-    return Scale(name, "0", f"{top:.0f} {unit}{beyond}", colours)
+    return Scale(name, "0", f"{top:.0f} {unit} and more", colours)
 
 
 def png(image: Pixels) -> bytes:
@@ -88,8 +82,16 @@ def png(image: Pixels) -> bytes:
     return data.tobytes()
 
 
-def _data_uri(image: Pixels) -> str:
-    return "data:image/png;base64," + base64.b64encode(png(image)).decode("ascii")
+def _sized(source: str, height: int, width: int, alt: str, side: int, marked: bool = False) -> Picture:
+    factor = side / max(height, width)
+    if factor >= 2:
+        factor = int(factor)
+    shown = max(1, round(width * factor)), max(1, round(height * factor))
+    return Picture(source, *shown, alt, factor >= 2, marked)
+
+
+def _png_uri(data: bytes) -> str:
+    return "data:image/png;base64," + base64.b64encode(data).decode("ascii")
 
 
 def _inferno() -> Pixels:

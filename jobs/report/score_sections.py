@@ -6,12 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from export.tail import P_VALUE_TAIL
-from jobs.report.blocks import Block, Card, Cards, Charts, Figure, Figures, Head, Note, Section, Table
+from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.digest import Histogram, Reason, empty_histogram
-from jobs.report.pictures import Pixels, common_top, error_maps, heat, heat_scale, picture
-from jobs.report.wording import count, counted, number, p_value, rate, share
+from jobs.report.wording import count, counted, number, rate, share
 
 Values = NDArray[np.float64]
 
@@ -127,61 +125,12 @@ def histogram_section(counted_scores: Histogram, calibration: Values, facts: Sco
     )
 
 
-def outlier_section(
-    rows: Sequence[dict[str, object]], originals: Pixels, reconstructions: Pixels, facts: ScoreFacts
-) -> Section:
-    """The gallery of the most outlying images, aligned with `rows` of the scores, the most outlying first."""
-    if not rows:
-        nothing = "Nothing to show: the images can no longer be read where they were scored."
-        return Section("outliers", "The most outlying images", nothing, [])
-    errors = error_maps(originals, reconstructions)
-    top = common_top(errors)
-    maps = heat(errors, top)
-    folder = _common_folder([str(row["file"]) for row in rows])
-    scores = [float(str(row["outlier_score"])) for row in rows]
-    found = [facts.discovery_threshold is not None and score > facts.discovery_threshold for score in scores]
-    cards = []
-    for i, row in enumerate(rows):
-        rank = i + 1
-        cards.append(
-            Card(
-                [
-                    picture(originals[i], f"image {rank}"),
-                    picture(reconstructions[i], f"reconstruction of image {rank}"),
-                    picture(maps[i], f"error of image {rank}"),
-                ],
-                f"score {number(scores[i])}",
-                f"p = {p_value(float(str(row['p_value'])))}{_modelled(row)}",
-                f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
-                "discovery" if found[i] and not all(found) else "",
-            )
-        )
-    verdict = ", all of them discoveries" if all(found) else ""
-    finest = p_value(1 / (facts.calibration_size + 1))
-    blocks: list[Block] = [
-        heat_scale("Error of a pixel", top, "grey levels"),
-        Cards(
-            cards,
-            ["the image", "its reconstruction", "where they differ"],
-            f"Files are named as they lie below {folder}" if folder else "",
-        ),
-    ]
-    return Section(
-        "outliers",
-        "The most outlying images",
-        f"The {count(len(rows))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
-        "that is new to it comes back changed. "
-        f"With {counted(facts.calibration_size, 'calibration image')}, no p-value can be below {finest}.",
-        blocks,
-    )
-
-
 def error_section(reasons: Sequence[Reason]) -> Section:
     """Why rows could not be scored, with an example of each reason."""
     if not reasons:
         return Section("errors", "What could not be scored", "Nothing: every row has a score.", [])
     total = sum(reason.rows for reason in reasons)
-    folder = _common_folder([each.file for each in reasons])
+    folder = common_folder([each.file for each in reasons])
     table = Table(
         ["Rows", "Reason", "For example"],
         [
@@ -238,12 +187,7 @@ def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> 
     return edges[first : first + bars * step + 1 : step], shares, bool(overflow)
 
 
-def _modelled(row: dict[str, object]) -> str:
-    """The p-value of the tail's model, if the job has it."""
-    return f", modelled {float(str(row[P_VALUE_TAIL])):.0e}" if P_VALUE_TAIL in row else ""
-
-
-def _common_folder(files: Sequence[str]) -> str:
+def common_folder(files: Sequence[str]) -> str:
     """The folder that all files lie in, with its final slash; empty if they share none."""
     parts = [file.split("/")[:-1] for file in files]
     shared = 0

@@ -1,6 +1,5 @@
 """Write `report.html`: read what a job left, have the bundle show itself, put the sections in order."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,11 +10,11 @@ from export.scorer import Scorer
 from export.storage import Folder
 from export.tail import Tail
 from jobs.drift import Drift
+from jobs.explain.write import Explained
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
-from jobs.images.units import Unit
 from jobs.report.blocks import Section
-from jobs.report.digest import digest_errors, digest_scores, read_rows
+from jobs.report.digest import Histogram, digest_errors
 from jobs.report.drift_section import drift_section
 from jobs.report.model_sections import (
     Latents,
@@ -25,62 +24,51 @@ from jobs.report.model_sections import (
     training_section,
     traversal_section,
 )
+from jobs.report.outlier_section import outlier_section
 from jobs.report.page import render_page
 from jobs.report.pictures import Pixels
-from jobs.report.recall import recall_images
 from jobs.report.score_sections import (
     ScoreFacts,
     error_section,
     histogram_section,
-    outlier_section,
-    score_edges,
     score_head,
 )
 from jobs.report.tail_note import tail_note
 
 REPORT = "report.html"
-OUTLIERS = 48  # in the gallery
 CODED = 256  # calibration images that tell which latent units are active
 
 
 def write_score_report(
     output: Folder,
     bundle: Bundle,
-    units: Sequence[Unit],
     facts: ScoreFacts,
     drift: Drift,
+    histogram: Histogram,
+    explained: Explained,
     tail: Tail | None = None,
-    resize: bool = False,
 ) -> str:
     """Write the report of a scoring job whose parts are all there, and return its address.
 
     Args:
         output: the job's directory, with `scores/` and `errors/`.
         bundle: what scored it.
-        units: its plan, to find the most outlying images again.
         facts: its figures.
         drift: how the scored images differ from the calibration images.
+        histogram: of its scores, between `score_edges`.
+        explained: the most outlying images.
         tail: the model of `p_value_tail`, if the job has that.
-        resize: whether images were converted to the model's size.
     """
     calibration = bundle.calibration_scores.astype(np.float64)
-    scores = output.child("scores")
-    digest = digest_scores(scores, score_edges(calibration, facts.threshold), OUTLIERS)
-    rows = read_rows(scores, digest.top)
-    scorer = Scorer(bundle, provider="cpu")
-    images = recall_images(units, digest.top, rows, ImageContract(*bundle.shape, resize=resize))
-    shown = [(row, image) for row, image in zip(rows, images, strict=True) if image is not None]
-    originals = np.stack([image for _, image in shown]) if shown else np.empty((0, *bundle.shape), np.uint8)
-    reconstructions = scorer.reconstruct(originals) if shown else originals
-    scores_section = histogram_section(digest.histogram, calibration, facts)
+    scores_section = histogram_section(histogram, calibration, facts)
     if tail is not None:
         scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(tail)])
     sections = [
         scores_section,
-        outlier_section([row for row, _ in shown], originals, reconstructions, facts),
+        outlier_section(explained, facts),
         drift_section(drift, facts.scored, facts.calibration_size),
         error_section(digest_errors(output.child("errors"))),
-        *model_sections(bundle, scorer),
+        *model_sections(bundle, Scorer(bundle, provider="cpu")),
     ]
     return write_page(output, render_page(score_head(facts), sections, footer(bundle)))
 

@@ -60,7 +60,7 @@ def test_the_output_is_what_the_design_says(
     tmp_path: Path, bundle: Path, source: str, images: np.ndarray, expected: Mapping[str, np.ndarray]
 ) -> None:
     summary = run_score(bundle, source, tmp_path / "out", key="key", keep=("label",), fpr=0.05)
-    names = {"scores", "discoveries.parquet", "report.html", "summary.json", "plan.json"}
+    names = {"scores", "discoveries.parquet", "explanations.parquet", "report.html", "summary.json", "plan.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     scores = read_scores(tmp_path / "out")
     assert scores.schema.names == ["file", "row", "key", "label", *expected, "is_outlier"]
@@ -259,6 +259,7 @@ def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsy
         (["--keep", "kl"], "no column kl"),
         (["--unit-rows", "0"], "--unit-rows 0 is not possible"),
         (["--batch-size", "-1"], "--batch-size -1 is not possible"),
+        (["--explain", "-1"], "--explain -1 is not possible: it must be at least 0"),
         (["--workers", "0"], "--workers is 0"),
         (["--engine", "local", "--address", "auto"], "--address"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),

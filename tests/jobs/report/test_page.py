@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jobs.report.blocks import (
+    Bar,
     Card,
     Cards,
     Chart,
@@ -50,7 +51,12 @@ def every_block(text: str) -> list[Section]:
         chart,
         Charts([chart, chart]),
         Scale(text, text, text, ["rgb(0 0 0)", "rgb(255 255 255)"]),
-        Cards([Card([shown], text, text, text, text)], [text]),
+        Cards(
+            [Card([shown], text, text, text, text, text, [Bar(text, text, 0, 50, "out")], 0.0, [shown])],
+            [text],
+            text,
+            text,
+        ),
         Matrix([Row(text, text, [shown])], [text], text, text),
         Wall([shown], text, text),
         Table([text], [[text]], [text], text),

@@ -6,8 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
+from export.pictures import encode_png
 from jobs.report.blocks import Picture
-from jobs.report.pictures import LARGEST, common_top, error_maps, heat, heat_scale, picture, pictures
+from jobs.report.pictures import LARGEST, common_top, heat, heat_scale, picture, pictures, stored_picture
 
 RANDOM = np.random.default_rng(0)
 
@@ -54,13 +55,12 @@ def test_pictures_are_numbered_from_one() -> None:
     assert [each.alt for each in pictures(np.zeros((2, 1, 4, 4), np.uint8), "number {}")] == ["number 1", "number 2"]
 
 
-def test_error_maps_are_symmetric_and_zero_for_perfect_reconstructions() -> None:
-    a, b = RANDOM.integers(0, 256, (2, 5, 3, 6, 7), dtype=np.uint8)
-    assert not error_maps(a, a).any()
-    assert np.array_equal(error_maps(a, b), error_maps(b, a))
-    assert error_maps(a, b).shape == (5, 6, 7)
-    black, white = np.zeros_like(a), np.full_like(a, 255)
-    assert np.all(error_maps(black, white) == 255)  # no wrap-around of unsigned differences
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 40)])
+def test_a_stored_picture_is_shown_as_it_is(shape: tuple[int, int, int]) -> None:
+    image = RANDOM.integers(0, 256, shape, dtype=np.uint8)
+    png = encode_png(image)
+    assert base64.b64decode(stored_picture(png, "a").source.removeprefix("data:image/png;base64,")) == png
+    assert stored_picture(png, "a", 56)[1:] == picture(image, "a", 56)[1:]
 
 
 def test_heat_gets_lighter_with_the_value() -> None:
@@ -75,7 +75,6 @@ def test_heat_gets_lighter_with_the_value() -> None:
 def test_common_top_bounds_nearly_all_values() -> None:
     values = RANDOM.uniform(0, 100, (10, 8, 8)).astype(np.float32)
     top = common_top(values)
-    assert (values <= top).mean() >= 0.99
-    assert top % 8 == 0
-    assert common_top(np.zeros((3, 4, 4), np.float32)) > 0
-    assert common_top(np.full((3, 4, 4), 255, np.float32)) == 255
+    assert (values > top).sum() <= 0.01 * values.size + 1
+    assert top.is_integer()
+    assert common_top(np.zeros((3, 4, 4), np.float32)) == common_top(np.zeros((0, 4, 4), np.float32)) == 1

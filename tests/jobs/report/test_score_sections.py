@@ -8,14 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.calibration import p_values, threshold
-from jobs.report.blocks import Cards, Chart, Charts, Table
+from jobs.report.blocks import Chart, Charts, Table
 from jobs.report.digest import Reason, empty_histogram
-from jobs.report.page import render_page
 from jobs.report.score_sections import (
     ScoreFacts,
     error_section,
     histogram_section,
-    outlier_section,
     score_edges,
     score_head,
 )
@@ -86,34 +84,6 @@ def test_the_head_tells_the_finding() -> None:
     assert nothing.title == "No discoveries among 1,000 images"
 
 
-def rows(count: int, file: str = "data/a.parquet") -> list[dict[str, object]]:
-    return [{"file": file, "row": row, "outlier_score": 9.0 - row, "p_value": 0.002} for row in range(count)]
-
-
-def test_the_gallery_shows_each_row_with_its_source() -> None:
-    images = RANDOM.integers(0, 256, (8, 1, 28, 28), dtype=np.uint8)
-    section = outlier_section(rows(8), images, images, FACTS)
-    cards = section.blocks[1]
-    assert isinstance(cards, Cards)
-    assert [card.headline for card in cards.items][:2] == ["score 9.000", "score 8.000"]
-    assert cards.items[3].source == "row 3 · a.parquet"
-    assert cards.caption.endswith("data/")
-    assert [bool(card.badge) for card in cards.items] == [True] * 6 + [False] * 2  # scores above 3.5
-
-
-def test_badges_are_left_out_where_every_card_would_have_one() -> None:
-    images = RANDOM.integers(0, 256, (3, 1, 28, 28), dtype=np.uint8)
-    section = outlier_section(rows(3), images, images, FACTS)
-    assert isinstance(section.blocks[1], Cards)
-    assert not any(card.badge for card in section.blocks[1].items)
-    assert "all of them discoveries" in section.lead
-
-
-def test_no_images_no_gallery() -> None:
-    nothing = np.zeros((0, 1, 28, 28), np.uint8)
-    assert outlier_section([], nothing, nothing, FACTS).blocks == []
-
-
 def test_errors_are_listed_and_the_rest_is_counted() -> None:
     section = error_section([Reason(f"reason {i}", 2, "a", i) for i in range(25)])
     table, note = section.blocks
@@ -121,10 +91,3 @@ def test_errors_are_listed_and_the_rest_is_counted() -> None:
     assert len(table.rows) == 20
     assert "5 other reasons, 10 rows" in str(note)
     assert error_section([]).blocks == []
-
-
-@pytest.mark.parametrize(("shape", "limit"), [((1, 28, 28), 1.0), ((3, 64, 64), 4.0), ((3, 256, 256), 12.0)])
-def test_a_full_gallery_of_incompressible_images_is_bounded(shape: tuple[int, int, int], limit: float) -> None:
-    images = RANDOM.integers(0, 256, (48, *shape), dtype=np.uint8)
-    page = render_page(score_head(FACTS), [outlier_section(rows(48), images, images[::-1], FACTS)])
-    assert len(page.encode()) < limit * 1e6

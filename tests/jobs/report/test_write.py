@@ -15,6 +15,7 @@ from export.calibration import threshold
 from export.storage import Folder
 from jobs.discoveries import count_ranks
 from jobs.drift import Drift, measure_drift
+from jobs.explain.write import write_explanations
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
@@ -22,7 +23,7 @@ from jobs.images.units import Unit
 from jobs.report.digest import digest_scores, read_rows
 from jobs.report.pictures import picture
 from jobs.report.recall import recall_images
-from jobs.report.score_sections import ScoreFacts
+from jobs.report.score_sections import ScoreFacts, score_edges
 from jobs.report.write import calibration_images, write_score_report
 from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
@@ -113,10 +114,18 @@ def drift(job: Job, bundle: Bundle) -> Drift:
     return measure_drift(scores, bundle.calibration, count_ranks(scores, len(bundle.calibration)))
 
 
+def write_report(job: Job, bundle: Bundle) -> str:
+    told = facts(job, bundle)
+    scores = job.output.child("scores")
+    edges = score_edges(bundle.calibration_scores.astype(np.float64), told.threshold)
+    digest = digest_scores(scores, edges, 48)
+    rows = read_rows(scores, digest.top)
+    explained = write_explanations(job.output, bundle, job.units, digest.top, rows, CONTRACT, keep=48)
+    return write_score_report(job.output, bundle, told, drift(job, bundle), digest.histogram, explained)
+
+
 def test_the_report_tells_the_job(job: Job, linear_bundle: Bundle) -> None:
-    address = write_score_report(
-        job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
-    )
+    address = write_report(job, linear_bundle)
     page = Path(address).read_text(encoding="utf-8")
     assert "3 of 83 images stand out" in page
     for name in SECTIONS:
@@ -131,30 +140,21 @@ def test_the_report_tells_the_job(job: Job, linear_bundle: Bundle) -> None:
 
 
 def test_the_report_is_a_function_of_the_job(job: Job, linear_bundle: Bundle) -> None:
-    pages = [
-        Path(
-            write_score_report(
-                job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
-            )
-        ).read_bytes()
-        for _ in range(2)
-    ]
+    pages = [Path(write_report(job, linear_bundle)).read_bytes() for _ in range(2)]
     assert pages[0] == pages[1]
 
 
 def test_a_job_whose_images_have_gone_still_has_its_report(job: Job, linear_bundle: Bundle) -> None:
     for file in job.images:
         Path(file).unlink()
-    address = write_score_report(
-        job.output, linear_bundle, job.units, facts(job, linear_bundle), drift(job, linear_bundle)
-    )
+    address = write_report(job, linear_bundle)
     assert '<section id="outliers">' in Path(address).read_text(encoding="utf-8")
 
 
 def test_every_row_finds_its_own_image(job: Job) -> None:
     scores = job.output.child("scores")
     places = digest_scores(scores, np.array([0.0, 255.0]), 100).top
-    rows = read_rows(scores, places)
+    rows = read_rows(scores, places).to_pylist()
     found = recall_images(job.units, places, rows, CONTRACT)
     written = {f"{Path(file).stem}-{i}": image for file, images in job.images.items() for i, image in enumerate(images)}
     assert len(rows) == job.rows == 82

@@ -1,0 +1,1 @@
+"""Why the most outlying images of a scoring job were flagged."""

@@ -1,0 +1,113 @@
+"""The gallery of the most outlying images, each with the reason why."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from export.tail import P_VALUE_TAIL
+from jobs.explain.explanation import Explanation
+from jobs.explain.reasons import Push
+from jobs.explain.write import Explained
+from jobs.report.blocks import Bar, Block, Card, Cards, Section
+from jobs.report.pictures import common_top, heat, heat_scale, picture, stored_picture
+from jobs.report.score_sections import ScoreFacts, common_folder
+from jobs.report.wording import count, counted, number, p_value
+
+BARS = 5  # of a card
+SMALL = 56  # CSS pixels of a calibration image
+
+
+def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
+    """The first of the explained images, the most outlying before all others."""
+    shown = explained.first
+    title = "The most outlying images"
+    if not shown:
+        gone = "the images can no longer be read where they were scored" if explained.unreadable else "--explain is 0"
+        return Section("outliers", title, f"Nothing to show: {gone}.", [])
+    surprise = np.stack([each.surprise for each in shown])
+    top = common_top(surprise)
+    maps = heat(surprise, top)
+    folder = common_folder([str(each.row["file"]) for each in shown])
+    found = [is_discovery(each.row, facts) for each in shown]
+    cards = [
+        _card(each, maps[i], folder, "discovery" if found[i] and not all(found) else "") for i, each in enumerate(shown)
+    ]
+    verdict = ", all of them discoveries" if all(found) else ""
+    missing = (
+        f" {counted(explained.unreadable, 'image')} among the highest scores can no longer be read."
+        if explained.unreadable
+        else ""
+    )
+    blocks: list[Block] = [
+        heat_scale("Surprise of a pixel", top, "nats"),
+        Cards(
+            cards,
+            ["the image", "its reconstruction", "where it surprises the model"],
+            f"Files are named as they lie below {folder}" if folder else "",
+            "nearest calibration images",
+        ),
+    ]
+    return Section(
+        "outliers",
+        title,
+        f"The {count(len(shown))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
+        "that is new to it comes back changed. The bars are the parts of each score and add up to it; σ is the "
+        "standard deviation of a statistic over ordinary images. "
+        f"With {counted(facts.calibration_size, 'calibration image')}, no p-value can be below "
+        f"{p_value(1 / (facts.calibration_size + 1))}.{missing}",
+        blocks,
+    )
+
+
+def is_discovery(row: Mapping[str, Any], facts: ScoreFacts) -> bool:
+    """Whether a row of the scores is among the discoveries."""
+    return facts.discovery_threshold is not None and float(row["outlier_score"]) > facts.discovery_threshold
+
+
+def _card(each: Explanation, surprise: Any, folder: str, badge: str) -> Card:
+    row, rank = each.row, each.rank
+    zero, bars = _bars(each.pushes)
+    return Card(
+        [
+            picture(each.image, f"image {rank}"),
+            picture(each.reconstructed, f"reconstruction of image {rank}"),
+            picture(surprise, f"surprise of image {rank}"),
+        ],
+        f"score {number(row['outlier_score'])}",
+        f"p = {p_value(row['p_value'])}{_modelled(row)}",
+        f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
+        badge,
+        each.reason,
+        bars,
+        zero,
+        [stored_picture(known.picture, f"calibration image like image {rank}", SMALL) for known in each.nearest],
+    )
+
+
+def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
+    """Where zero is on a card's track, and a bar for each of what contributes most, either way."""
+    largest = sorted(pushes, key=lambda push: -abs(push.contribution))[:BARS]
+    drawn = [push for push in pushes if push in largest]
+    values = [push.contribution for push in drawn]
+    low, high = min(0.0, *values), max(0.0, *values)
+    span = max(high - low, 1e-9)
+
+    def at(value: float) -> float:
+        return round(100 * (value - low) / span, 2)
+
+    return at(0.0), [
+        Bar(
+            push.name,
+            f"{'+' if push.contribution >= 0 else ''}{number(push.contribution, 2)}",
+            at(min(0.0, push.contribution)),
+            at(max(0.0, push.contribution)),
+            "out" if push.contribution >= 0 else "in",
+        )
+        for push in drawn
+    ]
+
+
+def _modelled(row: Mapping[str, Any]) -> str:
+    """The p-value of the tail's model, if the job has it."""
+    return f", modelled {float(row[P_VALUE_TAIL]):.0e}" if P_VALUE_TAIL in row else ""

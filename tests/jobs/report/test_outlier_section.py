@@ -1,0 +1,109 @@
+"""The gallery shows each outlying image with what explains it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from export.pictures import encode_png, reduce
+from jobs.explain.explanation import Explanation, Neighbour
+from jobs.explain.write import Explained
+from jobs.report.blocks import Cards, Scale, Section
+from jobs.report.outlier_section import outlier_section
+from jobs.report.page import render_page
+from jobs.report.score_sections import ScoreFacts, score_head
+
+RANDOM = np.random.default_rng(0)
+FACTS = ScoreFacts(
+    images="photos",
+    rows=1000,
+    scored=990,
+    errors=10,
+    outliers=30,
+    discoveries=12,
+    fpr=0.01,
+    fdr=0.1,
+    threshold=2.5,
+    discovery_threshold=3.5,
+    rows_per_second=1234.4,
+    engine="local",
+    provider="cpu",
+    bundle_hash="abcdef0123456789",
+    calibration_size=500,
+)
+
+
+def explanations(count: int, shape: tuple[int, int, int] = (1, 28, 28), **more: Any) -> list[Explanation]:
+    """Of images of noise, whose scores fall from 9 by one each."""
+    images = RANDOM.integers(0, 256, (count, 5, *shape), dtype=np.uint8)
+    return [
+        Explanation(
+            rank=i + 1,
+            row={"file": "data/a.parquet", "row": i, "outlier_score": 9.0 - i, "p_value": 0.002, **more},
+            image=images[i, 0],
+            reconstructed=images[i, 1],
+            surprise=RANDOM.exponential(3, shape[1:]).astype(np.float32),
+            contributions={"kl": 6.0, "log_error": 4.0 - i, "log_mean_norm": -1.0},
+            deviations={"kl": 5.0, "log_error": 3.0, "log_mean_norm": 1.0},
+            nearest=[Neighbour(encode_png(reduce(image, 64)), 1.0, 2.0) for image in images[i, 2:]],
+        )
+        for i in range(count)
+    ]
+
+
+def gallery(section: Section) -> Cards:
+    scale, cards = section.blocks
+    assert isinstance(scale, Scale)
+    assert isinstance(cards, Cards)
+    return cards
+
+
+def test_each_image_has_its_card() -> None:
+    cards = gallery(outlier_section(Explained(8, 0, explanations(8)), FACTS))
+    assert [card.headline for card in cards.items][:2] == ["score 9.000", "score 8.000"]
+    assert cards.items[3].source == "row 3 · a.parquet"
+    assert cards.caption.endswith("data/")
+    assert [bool(card.badge) for card in cards.items] == [True] * 6 + [False] * 2  # scores above 3.5
+    assert [len(card.pictures) for card in cards.items] == [len(card.others) for card in cards.items] == [3] * 8
+    assert cards.items[0].reason.startswith("Its latent code carries 5.0 σ more information")
+
+
+def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
+    for card in gallery(outlier_section(Explained(8, 0, explanations(8)), FACTS)).items:
+        values = [float(bar.value.replace("−", "-")) for bar in card.bars]
+        assert values == sorted(values, reverse=True)
+        assert len(values) == 2  # kl and log_mean_norm both look at the code
+        lengths = [bar.right - bar.left for bar in card.bars]
+        for bar, value, length in zip(card.bars, values, lengths, strict=True):
+            assert 0 <= bar.left <= bar.right <= 100
+            assert length / lengths[0] == pytest.approx(abs(value) / 5.0, abs=1e-3)
+            assert card.zero == (bar.left if value >= 0 else bar.right)
+            assert bar.style == ("out" if value >= 0 else "in")
+
+
+def test_badges_are_left_out_where_every_card_would_have_one() -> None:
+    section = outlier_section(Explained(3, 0, explanations(3)), FACTS)
+    assert not any(card.badge for card in gallery(section).items)
+    assert "all of them discoveries" in section.lead
+
+
+def test_a_modelled_p_value_is_told_if_there_is_one() -> None:
+    section = outlier_section(Explained(1, 0, explanations(1, p_value_tail=3e-7)), FACTS)
+    assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07"
+
+
+def test_what_is_missing_is_said() -> None:
+    assert (
+        "2 images among the highest scores can no longer be read"
+        in outlier_section(Explained(3, 2, explanations(3)), FACTS).lead
+    )
+    gone = outlier_section(Explained(0, 5, []), FACTS)
+    assert gone.blocks == []
+    assert "can no longer be read" in gone.lead
+    assert "--explain is 0" in outlier_section(Explained(0, 0, []), FACTS).lead
+
+
+@pytest.mark.parametrize(("shape", "limit"), [((1, 28, 28), 1.5), ((3, 64, 64), 6.0), ((3, 256, 256), 15.0)])
+def test_a_full_gallery_of_incompressible_images_is_bounded(shape: tuple[int, int, int], limit: float) -> None:
+    page = render_page(score_head(FACTS), [outlier_section(Explained(48, 0, explanations(48, shape)), FACTS)])
+    assert len(page.encode()) < limit * 1e6
