@@ -24,20 +24,24 @@ class Words(NamedTuple):
     low: str
 
 
-_ERROR, _PIXELS, _CODE, _PICTURE = "reconstruction", "likelihood of the pixels", "latent code", "the image as such"
+_ERROR, _PIXELS, _CODE, _ITSELF = "reconstruction", "likelihood of the pixels", "latent code", "the image itself"
 
 _WORDS = {
     "reconstruction": Words(
-        _PIXELS, "its pixels are {} likelier than usual", "its pixels are {} less likely than usual"
+        _PIXELS, "its pixels are suspiciously likely ({} more than usual)", "its pixels are {} less likely than usual"
     ),
     "best_reconstruction": Words(
-        _PIXELS, "the model is {} surer of the pixels than usual", "the model is {} less sure of the pixels than usual"
+        _PIXELS, "the model is {} surer of its pixels than usual", "the model is {} less sure of its pixels than usual"
     ),
     "log_surprise": Words(
-        _PIXELS, "its pixels are {} more surprising than usual", "its pixels are {} less surprising than usual"
+        _PIXELS,
+        "its pixels surprise the model {} more than usual",
+        "its pixels surprise the model suspiciously little ({} less than usual)",
     ),
     "log_peak_surprise": Words(
-        _PIXELS, "its oddest pixel is {} odder than usual", "its oddest pixel is {} less odd than usual"
+        _PIXELS,
+        "its oddest pixel surprises the model {} more than usual",
+        "no pixel surprises the model as the oddest usually does ({} less)",
     ),
     "kl": Words(
         _CODE,
@@ -52,34 +56,42 @@ _WORDS = {
     ),
     "log_aggregate_posterior": Words(
         _CODE,
-        "its latent code is {} closer to those of the training images than usual",
-        "its latent code is {} further from those of the training images than usual",
+        "its latent code lies suspiciously close to those of ordinary images ({} closer than usual)",
+        "its latent code lies {} further from those of ordinary images than usual",
     ),
-    "log_error": Words(_ERROR, "reconstructed {} worse than usual", "reconstructed {} better than usual"),
-    "log_absolute_error": Words(_ERROR, "reconstructed {} worse than usual", "reconstructed {} better than usual"),
+    "log_error": Words(
+        _ERROR,
+        "it is reconstructed {} worse than usual",
+        "it is reconstructed suspiciously well ({} better than usual)",
+    ),
+    "log_absolute_error": Words(
+        _ERROR,
+        "it is reconstructed {} worse than usual",
+        "it is reconstructed suspiciously well ({} better than usual)",
+    ),
     "log_peak_error": Words(
         _ERROR,
         "its worst pixel is reconstructed {} worse than usual",
-        "its worst pixel is reconstructed {} better than usual",
+        "its worst pixel is reconstructed suspiciously well ({} better than usual)",
     ),
     "log_relative_error": Words(
         _ERROR,
-        "reconstructed {} worse than its busyness explains",
-        "reconstructed {} better than its busyness explains",
+        "it is reconstructed {} worse than its busyness explains",
+        "it is reconstructed suspiciously well for its busyness ({} better than usual)",
     ),
     "log_error_curvature": Words(
         _ERROR,
         "its fine detail is reconstructed {} worse than usual",
-        "its fine detail is reconstructed {} better than usual",
+        "its fine detail is reconstructed suspiciously well ({} better than usual)",
     ),
-    "log_roughness": Words(_PICTURE, "{} busier than usual", "{} smoother than usual"),
-    "log_curvature": Words(_PICTURE, "{} more finely detailed than usual", "{} less finely detailed than usual"),
+    "log_roughness": Words(_ITSELF, "it is {} busier than usual", "it is {} smoother than usual"),
+    "log_curvature": Words(_ITSELF, "it has {} more fine detail than usual", "it has {} less fine detail than usual"),
     "log_reconstructed_roughness": Words(
-        _PICTURE, "the model draws it {} busier than usual", "the model draws it {} smoother than usual"
+        _ITSELF, "the model draws it {} busier than usual", "the model draws it {} smoother than usual"
     ),
-    "black": Words(_PICTURE, "{} more black than usual", "{} less black than usual"),
-    "white": Words(_PICTURE, "{} more white than usual", "{} less white than usual"),
-    "flat": Words(_PICTURE, "{} more flat areas than usual", "{} fewer flat areas than usual"),
+    "black": Words(_ITSELF, "it has {} more pure black than usual", "it has {} less pure black than usual"),
+    "white": Words(_ITSELF, "it has {} more pure white than usual", "it has {} less pure white than usual"),
+    "flat": Words(_ITSELF, "it has {} more flat area than usual", "it has {} less flat area than usual"),
 }
 
 

@@ -6,7 +6,7 @@
 - nearest, nearest_distance, nearest_score: PNG files of the calibration images whose latent codes are nearest, the
   distances between the codes, and their outlier scores
 - contributions, deviations: for each statistic what it adds to the outlier score, which is their sum, and by how many
-  standard deviations of ordinary images it is too high
+  standard deviations of the ordinary images most like this one it is too high
 """
 
 import json

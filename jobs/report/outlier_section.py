@@ -52,8 +52,8 @@ def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
         "outliers",
         title,
         f"The {count(len(shown))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
-        "that is new to it comes back changed. The bars are the parts of each score and add up to it; σ is the "
-        "standard deviation of a statistic over ordinary images. "
+        "that is new to it comes back changed. The bars are the parts of each score and add up to it; σ is a "
+        "standard deviation of the ordinary images most like it. "
         f"With {counted(facts.calibration_size, 'calibration image')}, no p-value can be below "
         f"{p_value(1 / (facts.calibration_size + 1))}.{missing}",
         blocks,
@@ -78,7 +78,7 @@ def _card(each: Explanation, surprise: Any, folder: str, badge: str) -> Card:
         f"p = {p_value(row['p_value'])}{_modelled(row)}",
         f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
         badge,
-        each.reason,
+        each.reason.replace(" σ", "\N{NO-BREAK SPACE}σ"),
         bars,
         zero,
         [stored_picture(known.picture, f"calibration image like image {rank}", SMALL) for known in each.nearest],

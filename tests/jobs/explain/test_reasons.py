@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.explain.reasons import pushes, reason
-from vae_core.statistics import Statistics
+from vae_core.outlier import NAMES
 
-NAMES = Statistics._fields
 numbers = st.floats(-1e4, 1e4, allow_nan=False)
 
 
@@ -38,17 +37,17 @@ def test_every_statistic_has_words_for_both_directions(name: str) -> None:
 
 def test_the_direction_is_that_of_the_deviation() -> None:
     assert sentence({"log_relative_error": 5.0}, {"log_relative_error": 6.21}) == (
-        "Reconstructed 6.2 σ worse than its busyness explains."
+        "It is reconstructed 6.2 σ worse than its busyness explains."
     )
     assert sentence({"log_relative_error": 5.0}, {"log_relative_error": -6.21}) == (
-        "Reconstructed 6.2 σ better than its busyness explains."
+        "It is reconstructed suspiciously well for its busyness (6.2 σ better than usual)."
     )
 
 
 def test_what_pushes_most_comes_first_and_what_hardly_does_is_left_out() -> None:
     contributions = {"kl": 3.0, "log_error": 6.0, "reconstruction": 0.5}
     assert sentence(contributions, {"kl": 3.0, "log_error": 4.0, "reconstruction": -9.0}) == (
-        "Reconstructed 4.0 σ worse than usual; its latent code carries 3.0 σ more information than usual."
+        "It is reconstructed 4.0 σ worse than usual; its latent code carries 3.0 σ more information than usual."
     )
 
 

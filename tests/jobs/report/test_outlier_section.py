@@ -65,7 +65,7 @@ def test_each_image_has_its_card() -> None:
     assert cards.caption.endswith("data/")
     assert [bool(card.badge) for card in cards.items] == [True] * 6 + [False] * 2  # scores above 3.5
     assert [len(card.pictures) for card in cards.items] == [len(card.others) for card in cards.items] == [3] * 8
-    assert cards.items[0].reason.startswith("Its latent code carries 5.0 σ more information")
+    assert cards.items[0].reason.startswith("Its latent code carries 5.0\N{NO-BREAK SPACE}σ more information")
 
 
 def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
