@@ -50,6 +50,22 @@ def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
+def test_a_stream_that_fails_leaves_no_half_file(folder: Folder) -> None:
+    with folder.writing("a.bin") as stream:
+        stream.write(b"one")
+        stream.write(b"two")
+    assert folder.read("a.bin") == b"onetwo"
+
+    def fail() -> None:
+        with folder.writing("b.bin") as stream:
+            stream.write(b"half")
+            raise ValueError("the rest")
+
+    with pytest.raises(ValueError, match="the rest"):
+        fail()
+    assert folder.names() == ["a.bin"]
+
+
 def test_a_missing_file_is_an_error(folder: Folder) -> None:
     with pytest.raises(FileNotFoundError):
         folder.read("nothing")
