@@ -65,9 +65,7 @@ class ScoreOptions(BulkOptions):
     generalised Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
     explain: int = SHOWN
-    """How many of the most outlying images to explain, in explanations.parquet and, the first of them, in the report:
-    what the model makes of each, where it is surprised, which statistics pushed it out, what it is most like. With 0
-    no image is read again."""
+    """Most outlying images to explain, in explanations.parquet and, the first of them, in the report; 0 for none."""
 
     unit_rows: int | None = None
     """About how many rows a worker takes at once; by default a 64th of all, between 1,024 and 32,768."""
