@@ -59,11 +59,12 @@ def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]
     log_px_z = model.likelihood.log_prob(level, parameters)
     log_peak = model.likelihood.log_peak(parameters)
     surprise = (log_peak - log_px_z).clamp(min=0.0)  # as pixel_surprise, of which both terms are wanted here
-    reconstructed = model.likelihood.mean(parameters)
-    error = level - reconstructed
+    error = level - model.likelihood.mean(parameters)
     squared_error = sum_pixels(error**2) / pixels
     down, across = _gradient(level)
+    error_down, error_across = _gradient(error)
     roughness = _energy(down, across) / pixels
+    reconstructed_roughness = _energy(down - error_down, across - error_across) / pixels  # since x̂ = x − error
     return (
         Statistics(
             reconstruction=sum_pixels(log_px_z),
@@ -77,10 +78,10 @@ def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]
             log_absolute_error=torch.log(sum_pixels(error.abs()) / pixels + 0.25),  # the mean |rounding|
             log_peak_error=torch.log(error.abs().amax((1, 2, 3)) + 0.5),  # the largest
             log_relative_error=torch.log((squared_error + _ROUNDING) / (roughness + _ROUNDING)),
-            log_error_curvature=torch.log(_energy(*_curvature(*_gradient(error))) / pixels + _ROUNDING),
+            log_error_curvature=torch.log(_energy(*_curvature(error_down, error_across)) / pixels + _ROUNDING),
             log_roughness=torch.log(roughness + _ROUNDING),
             log_curvature=torch.log(_energy(*_curvature(down, across)) / pixels + _ROUNDING),
-            log_reconstructed_roughness=torch.log(_energy(*_gradient(reconstructed)) / pixels + _ROUNDING),
+            log_reconstructed_roughness=torch.log(reconstructed_roughness + _ROUNDING),
             black=_count(level == 0) / pixels,
             white=_count(level == 255) / pixels,
             flat=(_count((down == 0) & (level[:, :, 1:, :] > 0)) + _count((across == 0) & (level[:, :, :, 1:] > 0)))
