@@ -7,6 +7,7 @@ threads in one session, and a session of one thread does not spin.
 import ctypes
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -98,5 +99,9 @@ class Session:
         if len(items) <= batch_size:
             return self.run(items)
         starts = range(0, len(items), batch_size)
-        parts = [self.run(items[start : start + batch_size]) for start in starts]
-        return {name: np.concatenate([part[name] for part in parts]) for name in self.output_names}
+        return concatenate([self.run(items[start : start + batch_size]) for start in starts])
+
+
+def concatenate(runs: Sequence[Arrays]) -> Arrays:
+    """The outputs of one run and more, as if they were of one."""
+    return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}

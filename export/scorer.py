@@ -1,13 +1,14 @@
 """`Scorer`: a bundle's outlier scores, statistics, likelihoods and explanations for images, from Python."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
 
 from export.bundle import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
 from export.neighbours import nearest
-from export.runtime import Arrays, Provider, Session
+from export.runtime import Arrays, Provider, Session, concatenate
 from vae_core.errors import UserError
 
 # Latent vectors that likelihood.onnx decodes at once: beyond this memory grows and speed does not.
@@ -72,13 +73,26 @@ class Scorer:
         Raises:
             UserError: the images have another type or shape.
         """
+        return concatenate(list(self.runs(images)))
+
+    def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
+        """What `score` returns, a few rows at a time: those of one run of the slowest graph.
+
+        For callers that want to be able to stop in between: the likelihoods of a thousand images take a while.
+        """
         self._check(images)
-        outputs = self._scorer.run_batched(images, self._batch_size)
-        if self._likelihood is not None:
-            outputs |= self._likelihood.run_batched(images, self._likelihood_batch)
-            if self._has_bits:
-                outputs["bits_per_dim"] = outputs["log_px"] * np.float32(-1.0 / (images[0].size * math.log(2.0)))
-        return outputs
+        rows = self._batch_size if self._likelihood is None else self._likelihood_batch
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            scored = self._scorer.run(batch)
+            for first in range(0, len(batch), rows):
+                outputs = {name: values[first : first + rows] for name, values in scored.items()}
+                if self._likelihood is not None:
+                    outputs |= self._likelihood.run(batch[first : first + rows])
+                    if self._has_bits:
+                        bits = np.float32(-1.0 / (images[0].size * math.log(2.0)))
+                        outputs["bits_per_dim"] = outputs["log_px"] * bits
+                yield outputs
 
     def explain(self, images: npt.NDArray[np.uint8], neighbours: int = 3) -> Arrays:
         """What makes each image outlying, as named arrays; T statistics are in the order of `bundle.statistics`.

@@ -4,7 +4,7 @@ What a worker needs, and nothing else: numpy, pyarrow, an image encoder and ONNX
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -96,7 +96,7 @@ class SampleTask:
         """What makes another job of it."""
         return {"bundle": self.bundle_hash, "seed": self.seed, "draw": self.draw, "format": self.format}
 
-    def open(self, threads: int) -> Callable[[SampleUnit], Part]:
+    def open(self, threads: int) -> Callable[[SampleUnit], Iterator[Part]]:
         """Open the bundle, verify it, and return what draws a unit.
 
         Raises:
@@ -109,11 +109,10 @@ class SampleTask:
         sampler = Sampler(bundle, threads=1)
         del threads
 
-        def sample(unit: SampleUnit) -> Part:
-            images = sampler.sample(range(unit.start, unit.stop), seed=self.seed, draw=self.draw)
-            names = [f"{index:09d}.png" for index in range(unit.start, unit.stop)]
-            encoded = [encode_png(image) for image in images]
-            columns: dict[str, Any] = {"index": range(unit.start, unit.stop), "seed": [self.seed] * unit.rows}
+        def part(indices: range) -> Part:
+            encoded = [encode_png(image) for image in sampler.sample(indices, seed=self.seed, draw=self.draw)]
+            names = [f"{index:09d}.png" for index in indices]
+            columns: dict[str, Any] = {"index": indices, "seed": [self.seed] * len(indices)}
             if self.format == "parquet":
                 pictures = [{"bytes": png, "path": name} for png, name in zip(encoded, names, strict=True)]
                 return Part(pa.table({"image": pictures, **columns}, schema=_CORPUS), _ERRORS.empty_table())
@@ -122,6 +121,11 @@ class SampleTask:
                 folder.write(name, png)
             files = [f"images/{name}" for name in names]
             return Part(pa.table({"file_name": files, **columns}, schema=_FILES), _ERRORS.empty_table())
+
+        def sample(unit: SampleUnit) -> Iterator[Part]:
+            indices = range(unit.start, unit.stop)
+            for start in range(0, unit.rows, sampler.batch_size):
+                yield part(indices[start : start + sampler.batch_size])
 
         return sample
 

@@ -3,7 +3,7 @@
 What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -12,10 +12,11 @@ import pyarrow as pa
 
 from export.bundle import Bundle
 from export.calibration import P_VALUE, threshold
+from export.runtime import Arrays, concatenate
 from export.scorer import Scorer
 from export.tail import P_VALUE_TAIL, Tail
 from jobs.bulk import Part
-from jobs.images.batches import ImageBatch, error_row, error_schema, with_reasons
+from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
@@ -78,7 +79,7 @@ class ScoreTask:
             "tail": self.tail is not None,  # the bundle says the rest
         }
 
-    def open(self, threads: int) -> Callable[[Unit], Part]:
+    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:
         """Open the bundle, verify it, and return what scores a unit.
 
         Raises:
@@ -90,15 +91,13 @@ class ScoreTask:
         scorer = Scorer(bundle, likelihood=self.likelihood, threads=threads, batch_size=self.batch_size)
         limit = np.float32(threshold(bundle.calibration_scores, self.fpr))
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
+        nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
-        def score(batch: ImageBatch) -> Part:
-            if not len(batch.images):
-                return Part(schema.empty_table(), batch.errors)
-            numbers = scorer.score(batch.images)
+        def part(keys: pa.Table, numbers: Arrays) -> Part:
             modelled = [] if self.tail is None else [self.tail.p_values(numbers[SCORE], numbers[P_VALUE])]
             scores = pa.Table.from_arrays(
                 [
-                    *(batch.keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
+                    *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
                     *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
                     *map(pa.array, modelled),
                     pa.array(numbers[SCORE] > limit),
@@ -108,23 +107,23 @@ class ScoreTask:
             # No order among rows without a number, so no p-value either.
             finite = np.isfinite(numbers[SCORE])
             if finite.all():
-                return Part(scores, batch.errors)
-            lost = with_reasons(batch.keys.filter(~finite), ["its outlier score is not finite"] * int((~finite).sum()))
-            return Part(scores.filter(finite), pa.concat_tables([batch.errors, lost]))
+                return Part(scores, nothing.errors)
+            lost = keys.filter(~finite)
+            return Part(scores.filter(finite), with_reasons(lost, ["its outlier score is not finite"] * len(lost)))
 
-        def score_unit(unit: Unit) -> Part:
-            parts = [score(batch) for batch in read_unit(unit, self.contract, self.columns)]
-            return Part(
-                pa.concat_tables([schema.empty_table(), *(part.results for part in parts)]).combine_chunks(),
-                pa.concat_tables([self._error_schema.empty_table(), *(part.errors for part in parts)]).combine_chunks(),
-            )
+        def score(unit: Unit) -> Iterator[Part]:
+            yield nothing
+            for batch in read_unit(unit, self.contract, self.columns):
+                yield Part(nothing.results, batch.errors)
+                runs = []
+                for run in scorer.runs(batch.images) if len(batch.images) else ():
+                    runs.append(run)
+                    yield nothing  # a place to stop; a table for every run would cost time
+                if runs:
+                    yield part(batch.keys, concatenate(runs))
 
-        return score_unit
+        return score
 
     def failed(self, unit: Unit, reason: str) -> Part:
         """One row that could not be scored, after the bad files that are the unit's to report."""
         return Part(self.schema.empty_table(), error_row(unit, self.columns, reason))
-
-    @property
-    def _error_schema(self) -> pa.Schema:
-        return error_schema(self.columns)

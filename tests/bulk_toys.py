@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from export.storage import Folder
 from jobs.bulk import Part
 
 RESULTS = pa.schema({"index": pa.int64(), "square": pa.int64()})
+PIECE_ROWS = 4
 ERRORS = pa.schema({"index": pa.int64(), "reason": pa.string()})
 
 
@@ -60,8 +61,8 @@ class Squares:
     def identity(self) -> dict[str, Any]:
         return {"title": self.title}
 
-    def open(self, threads: int) -> Callable[[RangeUnit], Part]:
-        def work(unit: RangeUnit) -> Part:
+    def open(self, threads: int) -> Callable[[RangeUnit], Iterator[Part]]:
+        def work(unit: RangeUnit) -> Iterator[Part]:
             if self.log:
                 imported = "torch" if "torch" in sys.modules else "-"
                 name = f"{time.monotonic_ns()}-{unit.number}-{unit.start}-{unit.stop}-{os.getpid()}"
@@ -69,7 +70,10 @@ class Squares:
             time.sleep(self.seconds)
             if self.offline and len(list(Path(self.log).iterdir())) <= self.offline:
                 raise OSError("no route to storage")
-            rows = range(unit.start, unit.stop)
+            for start in range(unit.start, unit.stop, PIECE_ROWS):
+                yield piece(unit, range(start, min(start + PIECE_ROWS, unit.stop)))
+
+        def piece(unit: RangeUnit, rows: range) -> Part:
             if self.killing.intersection(rows):
                 os.kill(os.getpid(), signal.SIGKILL)
             if self.raising.intersection(rows):

@@ -1,7 +1,7 @@
 """Reading what scoring wrote, and images to be scored."""
 
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -46,13 +46,13 @@ class TorchFree:
             raise AttributeError(name)
         return getattr(self.task, name)
 
-    def open(self, threads: int) -> Callable[[Any], Part]:
+    def open(self, threads: int) -> Callable[[Any], Iterator[Part]]:
         work = self.task.open(threads)
 
-        def watched(unit: Any) -> Part:
-            part = work(unit)
-            assert "torch" not in sys.modules
-            return part
+        def watched(unit: Any) -> Iterator[Part]:
+            for piece in work(unit):
+                assert "torch" not in sys.modules
+                yield piece
 
         return watched
 

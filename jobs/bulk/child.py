@@ -8,6 +8,7 @@ import os
 import pickle
 import sys
 
+from jobs.bulk.contract import Part
 from jobs.bulk.salvage import describe
 
 
@@ -26,7 +27,7 @@ def main() -> None:
             return
         try:
             work = work or task.open(threads)
-            answer = work(unit)
+            answer: Part | str = Part.join(work(unit))
         except Exception as error:
             answer = describe(error)
         pickle.dump(answer, answers)

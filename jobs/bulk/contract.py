@@ -1,6 +1,6 @@
 """What a bulk job is made of: units of work, a task that maps them, and the parts it makes of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
@@ -29,10 +29,19 @@ class Unit(Protocol):
 
 
 class Part(NamedTuple):
-    """What a unit came to: every one of its rows is in exactly one of the tables."""
+    """What some rows came to: every one of them is in exactly one of the tables."""
 
     results: pa.Table
     errors: pa.Table  # the rows that could not be done, each with its `reason`
+
+    @classmethod
+    def join(cls, pieces: Iterable["Part"]) -> "Part":
+        """One part of one piece and more, in their order, with the schemas of the first."""
+        results, errors = zip(*pieces, strict=True)
+        return cls(
+            pa.concat_tables(results, promote_options="default").combine_chunks(),
+            pa.concat_tables(errors, promote_options="default").combine_chunks(),
+        )
 
 
 U = TypeVar("U", bound=Unit)
@@ -62,8 +71,12 @@ class Task(Protocol[U_contra]):
         """What makes this job another job, as JSON: the bundle's hash, the options that change results."""
         ...
 
-    def open(self, threads: int) -> Callable[[U_contra], Part]:
-        """In the worker, once: load what the work needs, and return the function that does a unit."""
+    def open(self, threads: int) -> Callable[[U_contra], Iterator[Part]]:
+        """In the worker, once: load what the work needs, and return the function that does a unit.
+
+        It yields the unit's part in pieces, in the order of the rows and at least one, which may be empty. Between
+        two of them the job can be stopped, so a piece is best no more than a second of work.
+        """
         ...
 
     def failed(self, unit: U_contra, reason: str) -> Part:

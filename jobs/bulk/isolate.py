@@ -2,6 +2,9 @@
 
 Some inputs end the process that touches them (a decoder's segmentation fault, the kernel's out-of-memory
 killer), which no `except` can catch. A child takes the blow, and the parent learns how it died.
+
+The child has a process group of its own: the terminal's Ctrl-C is for the parent, which ends the child itself. A child
+that died of it would look like one that a row has killed.
 """
 
 import os
@@ -9,9 +12,13 @@ import pickle
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from multiprocessing.connection import wait
 from typing import Any, Generic
 
 from jobs.bulk.contract import Part, Task, U
+
+_GLANCE_SECONDS = 0.1  # between looks at whether to go on waiting
 
 
 class Died(Exception):
@@ -25,13 +32,15 @@ class Refused(Exception):
 class Child(Generic[U]):
     """Does units in a child process, started when needed and again after it died. Close it when done."""
 
-    def __init__(self, task: Task[U], threads: int) -> None:
+    def __init__(self, task: Task[U], threads: int, check: Callable[[], None]) -> None:
+        """Start nothing yet; `check` is called again and again while the child works, and may raise to end the wait."""
         self._task = task
         self._threads = threads
+        self._check = check
         self._process: subprocess.Popen[bytes] | None = None
 
-    def __call__(self, unit: U) -> Part:
-        """The unit's part.
+    def __call__(self, unit: U) -> Iterator[Part]:
+        """The unit's part, in one piece.
 
         Raises:
             Died: the child ended, by a signal or otherwise.
@@ -42,13 +51,15 @@ class Child(Generic[U]):
         assert process.stdout is not None
         try:
             _send(process.stdin, unit)
+            while not wait([process.stdout], _GLANCE_SECONDS):  # type: ignore[list-item]
+                self._check()
             answer: Part | str = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             self._process = None
             raise Died(f"it ended the process that worked on it ({_how(process)})") from error
         if isinstance(answer, str):
             raise Refused(answer)
-        return answer
+        yield answer
 
     def _start(self) -> subprocess.Popen[bytes]:
         # This process's module path, also where a cluster or a test runner has extended it.
@@ -58,6 +69,7 @@ class Child(Generic[U]):
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,
+            process_group=0,
         )
         self._process = process
         assert process.stdin is not None

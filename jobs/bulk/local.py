@@ -4,7 +4,6 @@ ONNX Runtime, the image decoders and pyarrow release the interpreter lock, so th
 and need no start-up.
 """
 
-import ctypes
 import os
 import queue
 import threading
@@ -13,7 +12,7 @@ from collections.abc import Generator, Sequence
 
 from export.storage import Folder
 from jobs.bulk.contract import Task, U
-from jobs.bulk.worker import Receipt, Worker
+from jobs.bulk.worker import Receipt, Stopped, Worker
 
 _STOP_SECONDS = 20.0
 
@@ -23,28 +22,25 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Stopped(BaseException):
-    """Raised inside a thread from outside; no `except Exception` on its way takes it for a bad row."""
-
-
 def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -> Generator[Receipt, None, None]:
     """Do `units` on `workers` threads, which share the cores; yields receipts as units end.
 
-    Closing the iterator, or an exception in its consumer such as Ctrl-C, stops the threads at once: an unfinished unit
-    leaves no file.
+    Closing the iterator, or an exception in its consumer such as Ctrl-C, stops the threads, each after the piece of
+    work that it is at: a unit is then finished or leaves no part.
     """
     todo: queue.SimpleQueue[U] = queue.SimpleQueue()
     for unit in units:
         todo.put(unit)
     receipts: queue.SimpleQueue[Receipt | BaseException] = queue.SimpleQueue()
     threads_each = max(1, cores() // workers)
+    stop = threading.Event()
 
     def serve() -> None:
         try:
-            worker = Worker(task, output, threads_each)
-            while True:
+            worker = Worker(task, output, threads_each, stop)
+            while not stop.is_set():
                 receipts.put(worker(todo.get_nowait()))
-        except (queue.Empty, _Stopped):
+        except (queue.Empty, Stopped):
             return
         except BaseException as error:  # a SystemExit in a thread would otherwise leave the driver waiting
             receipts.put(error)
@@ -59,17 +55,15 @@ def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -
                 raise receipt
             yield receipt
     finally:
-        _stop(threads)
+        stop.set()
+        _join(threads)
 
 
-def _stop(threads: Sequence[threading.Thread]) -> None:
-    """End threads that may be in the middle of a unit, and wait for them: a little, as for one run of the network.
+def _join(threads: Sequence[threading.Thread]) -> None:
+    """Wait for threads that end with the piece of work they are at: a little, as for one run of the network.
 
     Python ends threads with the process anyway, but one that is then inside ONNX Runtime brings it down noisily.
     """
-    for thread in threads:
-        if thread.is_alive() and thread.ident is not None:
-            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(_Stopped))
     deadline = time.monotonic() + _STOP_SECONDS
     for thread in threads:
         thread.join(max(0.0, deadline - time.monotonic()))

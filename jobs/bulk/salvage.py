@@ -1,8 +1,6 @@
 """Do a unit that fails as a whole in smaller and smaller pieces, until only the rows at fault are left out."""
 
-from collections.abc import Callable
-
-import pyarrow as pa
+from collections.abc import Callable, Iterator
 
 from jobs.bulk.contract import Part, U
 from vae_core.errors import JobFailed
@@ -12,7 +10,7 @@ from vae_core.errors import JobFailed
 HOPELESS = 32
 
 
-def salvage(unit: U, work: Callable[[U], Part], failed: Callable[[U, str], Part]) -> Part:
+def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, str], Part]) -> Part:
     """The part of `unit` by `work`, halving what raises; a single row that raises is handed to `failed`.
 
     A row at fault costs about 2 log2(rows) calls of `work`. Results keep the order of the rows.
@@ -26,7 +24,7 @@ def salvage(unit: U, work: Callable[[U], Part], failed: Callable[[U, str], Part]
     def attempt(piece: U) -> list[Part]:
         nonlocal guilty, succeeded
         try:
-            part = work(piece)
+            part = Part.join(work(piece))
         except OSError:
             raise  # the storage: asking it row by row would neither help nor end
         except Exception as error:
@@ -41,13 +39,7 @@ def salvage(unit: U, work: Callable[[U], Part], failed: Callable[[U, str], Part]
         succeeded = True
         return [part]
 
-    parts = attempt(unit)
-    if len(parts) == 1:
-        return parts[0]
-    return Part(
-        pa.concat_tables([part.results for part in parts], promote_options="default").combine_chunks(),
-        pa.concat_tables([part.errors for part in parts], promote_options="default").combine_chunks(),
-    )
+    return Part.join(attempt(unit))
 
 
 def describe(error: BaseException) -> str:

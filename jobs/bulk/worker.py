@@ -1,8 +1,9 @@
 """What a worker does with a unit, whichever engine runs it: count attempts, map, commit, report."""
 
+import threading
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple
 
 from export.storage import Folder
@@ -15,6 +16,10 @@ from jobs.bulk.salvage import describe, salvage
 from vae_core.errors import JobFailed, UserError
 
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # between attempts, where the storage does not answer
+
+
+class Stopped(BaseException):
+    """The job was stopped before the unit ended. No `except Exception` on its way takes it for a bad row."""
 
 
 class Receipt(NamedTuple):
@@ -36,17 +41,25 @@ class Receipt(NamedTuple):
 
 
 class Worker(Generic[U]):
-    """Does units of one task, one after the other; opens the task with the first."""
+    """Does units of one task, one after the other; opens the task with the first.
 
-    def __init__(self, task: Task[U], output: Folder, threads: int = 1) -> None:
+    `stop` ends it where it is safe: before a unit, between two pieces of one, or while it waits for the storage.
+    """
+
+    def __init__(self, task: Task[U], output: Folder, threads: int = 1, stop: threading.Event | None = None) -> None:
         self._task = task
         self._output = output
         self._threads = threads
+        self._stop = stop or threading.Event()
         self._attempts = Attempts(output)
-        self._work: Callable[[U], Part] | None = None
+        self._work: Callable[[U], Iterator[Part]] | None = None
 
     def __call__(self, unit: U) -> Receipt:
-        """Do `unit` and commit it. Never raises: a failure of the job travels in the receipt."""
+        """Do `unit` and commit it. A failure of the job travels in the receipt.
+
+        Raises:
+            Stopped: `stop` was set; the unit has left no part.
+        """
         began = time.monotonic()
 
         def receipt(results: int = 0, errors: int = 0, **failure: Any) -> Receipt:
@@ -75,7 +88,8 @@ class Worker(Generic[U]):
             except OSError:
                 if delay is None:
                     raise
-                time.sleep(delay)
+                if self._stop.wait(delay):
+                    raise Stopped from None
         raise AssertionError
 
     def _map(self, unit: U, in_child: bool) -> Part:
@@ -83,10 +97,25 @@ class Worker(Generic[U]):
             # A node that joined after the probe: what it writes here, nobody would ever see.
             raise UserError(f"a worker cannot see {self._output.url}; use storage that every node shares")
         if in_child:
-            child = Child(self._task, self._threads)
+            child = Child(self._task, self._threads, self._check)
             try:
-                return salvage(unit, child, self._task.failed)
+                return salvage(unit, self._stoppable(child), self._task.failed)
             finally:
                 child.close()
         work = self._work = self._work or self._task.open(self._threads)
-        return salvage(unit, work, self._task.failed)
+        return salvage(unit, self._stoppable(work), self._task.failed)
+
+    def _stoppable(self, work: Callable[[U], Iterator[Part]]) -> Callable[[U], Iterator[Part]]:
+        """The same work, which raises Stopped before or after a piece."""
+
+        def pieces(unit: U) -> Iterator[Part]:
+            self._check()
+            for piece in work(unit):
+                yield piece
+                self._check()
+
+        return pieces
+
+    def _check(self) -> None:
+        if self._stop.is_set():
+            raise Stopped

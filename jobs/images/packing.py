@@ -64,7 +64,7 @@ class PackTask:
             "inputs": self.inputs,
         }
 
-    def open(self, threads: int) -> Callable[[Unit], Part]:  # noqa: ARG002
+    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:  # noqa: ARG002
         """The function that packs a unit, on one thread; `threads` is not needed."""
         return self._pack
 
@@ -80,19 +80,14 @@ class PackTask:
         origin = [pa.field(new, types[old]) for old, new in ORIGIN.items() if new not in names]
         return packed_schema(self.contract.shape, pa.schema([*self.columns, *origin]))
 
-    def _pack(self, unit: Unit) -> Part:
+    def _pack(self, unit: Unit) -> Iterator[Part]:
         schema = self._schema
         names = {old: new for old, new in ORIGIN.items() if new not in self.columns.names}
-        results, errors = [schema.empty_table()], []
+        yield Part(schema.empty_table(), error_schema(self.columns).empty_table())
         for batch in self._read(unit):
-            errors.append(batch.errors)
             keys = batch.keys.rename_columns([names.get(name, name) for name in batch.keys.column_names])
             table = keys.append_column(schema.field("image"), packed_column(batch.images))
-            results.append(table.select(schema.names).cast(schema))
-        return Part(
-            pa.concat_tables(results).combine_chunks(),
-            pa.concat_tables([error_schema(self.columns).empty_table(), *errors]).combine_chunks(),
-        )
+            yield Part(table.select(schema.names).cast(schema), batch.errors)
 
     def _read(self, unit: Unit) -> Iterator[ImageBatch]:
         if self.source is None:
