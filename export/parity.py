@@ -18,23 +18,26 @@ from vae_core.noise import Purpose, uniform
 
 # Largest |Δ| / max(1, |value|) in fp32. Images are whole grey levels. The likelihood's parameters are in grey levels
 # too (or logits), of which only differences count: they are judged against the 255 of their range. Effective samples
-# are exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats. The outlier score divides
-# differences of statistics by their spread, which magnifies rounding, as its contributions and deviations do, and large
-# contributions may cancel. The surprise of a pixel is a difference of log-probabilities over a scale that may be a
-# tenth of a grey level. A p-value steps where its
-# score passes a calibration score, of which the probe batch holds some.
+# are exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats. Peaks are of a single pixel,
+# whose rounding nothing averages. The outlier score and the log density of codes divide differences by spreads, which
+# magnifies rounding, as contributions and deviations do, and large contributions may cancel. The surprise of a pixel is
+# a difference of log-probabilities over a scale that may be a tenth of a grey level. A p-value steps where its score
+# passes a calibration score, of which the probe batch holds some.
 _DEFAULT_TOLERANCE = 1e-5
 _TOLERANCES = {
     "location": 1e-5 * 255,
     "logits": 1e-4,
     "effective_samples": 1e-2,
+    "log_peak_error": 1e-4,
+    "log_peak_surprise": 1e-4,
     "outlier_score": 1e-4,
+    "log_aggregate_posterior": 1e-4,
     "contributions": 1e-2,
     "deviations": 1e-3,
     "surprise": 1e-2,
     "p_value": 1e-2,
 }
-_LOG_PROBABILITIES = ("reconstruction", "elbo", "log_px")
+_LOG_PROBABILITIES = ("reconstruction", "best_reconstruction", "elbo", "log_px")
 _IMAGE_LEVELS = 1
 
 
