@@ -80,14 +80,14 @@ def run(
     options = BulkOptions(engine=engine, address=address, workers=workers)
     plan = make_plan(task.kind, task.identity(), units)
     resumes = check_output(output, plan)
-    uses_ray = _uses_ray(options)
+    on_ray = uses_ray(options)
     if resumes and output.has(SUMMARY):
         summary = json.loads(output.read_text(SUMMARY))
-        return Totals("ray" if uses_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
+        return Totals("ray" if on_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
     finished = finished_units(output, task.results) if resumes else set()
     todo = [unit for unit in units if unit.number not in finished]
     began = time.monotonic()
-    with _engine(options, uses_ray, task, todo, output, reads) as (chosen_workers, receipts):
+    with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:
             output.write_text(PLAN, plan.to_json())
         done = sum(unit.rows for unit in units if unit.number in finished)
@@ -98,7 +98,7 @@ def run(
     left = {unit.number for unit in units} - finished_units(output, task.results)
     if left:
         raise JobFailed(f"{len(left)} units did not arrive in {output.url}, the first is {min(left)}; run it again")
-    return totals._replace(engine="ray" if uses_ray else "local", workers=chosen_workers)
+    return totals._replace(engine="ray" if on_ray else "local", workers=chosen_workers)
 
 
 def finish(output: Folder, summary: dict[str, Any]) -> None:
@@ -108,7 +108,8 @@ def finish(output: Folder, summary: dict[str, Any]) -> None:
     output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 
-def _uses_ray(options: BulkOptions) -> bool:
+def uses_ray(options: BulkOptions) -> bool:
+    """Whether a job with these options runs on Ray."""
     if options.engine != "auto":
         return options.engine == "ray"
     if options.address or os.environ.get("RAY_ADDRESS"):
@@ -119,12 +120,12 @@ def _uses_ray(options: BulkOptions) -> bool:
 
 @contextmanager
 def _engine(
-    options: BulkOptions, uses_ray: bool, task: Task[U], todo: Sequence[U], output: Folder, reads: Sequence[str]
+    options: BulkOptions, on_ray: bool, task: Task[U], todo: Sequence[U], output: Folder, reads: Sequence[str]
 ) -> Iterator[tuple[int, Iterator[Receipt]]]:
     """The number of workers, and the receipts of `todo` as an iterator that starts the work."""
     if not todo:
         yield 0, iter(())
-    elif uses_ray:
+    elif on_ray:
         print(f"{task.kind}: starting on Ray", file=sys.stderr, flush=True)
         with connect(options.address, options.workers) as cluster:
             require_shared(output, reads)

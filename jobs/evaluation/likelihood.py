@@ -1,0 +1,111 @@
+"""The work of the likelihood's estimation: some images in, a table of estimates and one of errors out.
+
+What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import pyarrow as pa
+
+from export.bundle import Bundle
+from export.likelihood import ImageLikelihood, LikelihoodEstimator
+from jobs.bulk import Part
+from jobs.evaluation.rows import DrawnUnit
+from jobs.images.batches import error_schema, run_keys, with_reasons
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_images
+from vae_core.errors import UserError
+
+ESTIMATORS = ("importance", "prior")  # fields of an ImageLikelihood, and beginnings of column names
+BOUNDS = "bounds"
+
+_ESTIMATE = [
+    *((name, pa.float64()) for name in ("log_px", "variance", "bias", "effective_samples")),
+    (BOUNDS, pa.list_(pa.float64())),
+]
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        *((name, pa.float64()) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")),
+        *((f"{estimator}_{name}", kind) for estimator in ESTIMATORS for name, kind in _ESTIMATE),
+    ]
+)
+_ERRORS = error_schema(pa.schema([]))
+
+
+@dataclass(frozen=True)
+class LikelihoodTask:
+    """Estimates log p(x) with fresh noise; see `jobs.bulk.Task`."""
+
+    bundle: str  # path or URL
+    bundle_hash: str  # of the bundle that the job was planned with
+    contract: ImageContract
+    inputs: str  # a hash over the input's files
+    samples: int
+    seed: int
+
+    kind: ClassVar[str] = "likelihood"
+    noun: ClassVar[str] = "images"
+    results: ClassVar[str] = "likelihood"
+    parquet_options: ClassVar[Mapping[str, object]] = {"use_dictionary": ["file"]}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes another job of it."""
+        return {
+            "bundle": self.bundle_hash,
+            "inputs": self.inputs,
+            "resize": self.contract.resize,
+            "samples": self.samples,
+            "seed": self.seed,
+        }
+
+    def open(self, threads: int) -> Callable[[DrawnUnit], Part]:
+        """Open the bundle, verify it, and return what does a unit.
+
+        Raises:
+            UserError: the bundle is another one than the job was planned with.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.hash != self.bundle_hash:
+            raise UserError(f"{self.bundle} has changed since the job was planned; evaluate into a new --output")
+        estimator = LikelihoodEstimator(bundle, samples=self.samples, seed=self.seed)
+        del threads  # the estimator's sums must not depend on them
+
+        def estimate_unit(unit: DrawnUnit) -> Part:
+            results, errors = [], [_ERRORS.empty_table()]
+            for row, piece in unit.drawn:
+                for batch in read_images([piece], self.contract):
+                    errors.append(batch.errors)
+                    for image in batch.images:
+                        found = _columns(estimator.estimate(image, row))
+                        if all(map(math.isfinite, _numbers(found))):
+                            results.append({"file": piece.file, "row": piece.first_row, **found})
+                        else:
+                            errors.append(with_reasons(batch.keys, ["its likelihood is not finite"]))
+            return Part(pa.Table.from_pylist(results, SCHEMA), pa.concat_tables(errors).combine_chunks())
+
+        return estimate_unit
+
+    def failed(self, unit: DrawnUnit, reason: str) -> Part:
+        """One image whose likelihood could not be estimated."""
+        ((_, piece),) = unit.drawn
+        return Part(SCHEMA.empty_table(), with_reasons(run_keys(piece.file, piece.first_row, 1, None, ()), [reason]))
+
+
+def _columns(found: ImageLikelihood) -> dict[str, Any]:
+    """An image's likelihood as a row of the results."""
+    row: dict[str, Any] = {
+        name: getattr(found, name) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")
+    }
+    for estimator in ESTIMATORS:
+        row |= {f"{estimator}_{name}": value for name, value in getattr(found, estimator)._asdict().items()}
+    return row
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[float]:
+    for name, value in row.items():
+        yield from value if name.endswith(BOUNDS) else [value]

@@ -1,0 +1,70 @@
+"""Which rows are looked at where all would be too many: one at random from each of equal runs of rows.
+
+So they lie evenly over the set, whatever its order, and each row has the same chance. The spread of a mean over them
+is at most that of as many rows drawn freely, which is what the standard errors assume.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from jobs.images.source import ImageSet
+from jobs.images.units import Piece
+from vae_core.noise import Purpose, uniform
+
+_MOST_UNITS, _UNIT_ROWS = 64, 32
+
+
+def draw_rows(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
+    """Row numbers among `total`, ascending: all of them, or `wanted` if there are more."""
+    if wanted >= total:
+        return np.arange(total, dtype=np.int64)
+    edges = np.arange(wanted + 1, dtype=np.int64) * total // wanted
+    within = uniform(seed, Purpose.EVALUATE_ROWS, np.arange(wanted), 1)[:, 0]
+    return edges[:-1] + (within * np.diff(edges)).astype(np.int64)
+
+
+@dataclass(frozen=True)
+class DrawnUnit:
+    """Some single rows of an image set; see `jobs.bulk.Unit`."""
+
+    number: int
+    drawn: tuple[tuple[int, Piece], ...]  # each row's number in the whole set, which keys its noise, and where it lies
+
+    @property
+    def rows(self) -> int:
+        """How many images."""
+        return len(self.drawn)
+
+    def halves(self) -> tuple["DrawnUnit", "DrawnUnit"]:
+        """The unit in two, of the same number."""
+        middle = len(self.drawn) // 2
+        return DrawnUnit(self.number, self.drawn[:middle]), DrawnUnit(self.number, self.drawn[middle:])
+
+    def to_json(self) -> dict[str, Any]:
+        """As values that `json.dumps` takes."""
+        return {"number": self.number, "drawn": [[row, list(piece)] for row, piece in self.drawn]}
+
+
+def plan_drawn(images: ImageSet, wanted: int, seed: int) -> list[DrawnUnit]:
+    """At most `wanted` images of the set, in units that take seconds: by default a 64th of them, 32 at most."""
+    rows = draw_rows(images.rows, wanted, seed)
+    drawn = tuple(_locate(images, rows))
+    size = min(max(1, len(drawn) // _MOST_UNITS), _UNIT_ROWS)
+    return [
+        DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))
+    ]
+
+
+def _locate(images: ImageSet, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Piece]]:
+    """Each of the ascending `rows` of the set, as a piece of one row."""
+    pieces = images.pieces
+    ends = np.cumsum([piece.rows for piece in pieces])
+    for row, place in zip(rows.tolist(), np.searchsorted(ends, rows, side="right").tolist(), strict=True):
+        piece = pieces[place]
+        skipped = row - (int(ends[place]) - piece.rows)
+        start = piece.start + skipped
+        yield row, piece._replace(start=start, stop=start + 1, first_row=piece.first_row + skipped)

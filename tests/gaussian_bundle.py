@@ -1,0 +1,150 @@
+"""A bundle whose model is linear and Gaussian, so that log p(x) of every image is known: the oracle of evaluation.
+
+z ~ N(0, I), x|z ~ N(Wz + ½, s² I) for pixels x in [0, 1]. The columns of W are orthogonal, so the true posterior is
+diagonal; `write_gaussian_bundle` can move q(z|x) away from it. See tests/vae_core_oracle.py for the same in torch.
+"""
+
+import io
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper
+
+from export import bundle as names
+from export.bundle import Bundle, write_bundle
+from export.storage import Folder
+from linear_bundle import encode_png, graph
+
+SHAPE = (1, 4, 4)
+LATENTS, SCALE = 3, 0.1
+PIXELS = math.prod(SHAPE)
+WEIGHT = np.linalg.qr(np.random.default_rng(1).normal(size=(PIXELS, LATENTS)))[0] * [0.3, 0.2, 0.1]
+DIAGONAL = (WEIGHT**2).sum(axis=0) + SCALE**2  # WᵀW + s² I
+
+
+def draw_images(count: int, seed: int) -> np.ndarray:
+    """Images of the model, rounded to grey levels, uint8 [count, 1, 4, 4]."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(count, LATENTS)) @ WEIGHT.T + 0.5 + SCALE * rng.normal(size=(count, PIXELS))
+    return np.clip(np.rint(255 * x), 0, 255).astype(np.uint8).reshape(count, *SHAPE)
+
+
+def exact_log_px(images: np.ndarray) -> np.ndarray:
+    """Log N(x; ½, WWᵀ + s² I), [N]."""
+    centred = images.reshape(len(images), -1) / 255.0 - 0.5
+    covariance = WEIGHT @ WEIGHT.T + SCALE**2 * np.eye(PIXELS)
+    square = np.sum(centred * np.linalg.solve(covariance, centred.T).T, axis=1)
+    return -0.5 * (square + np.linalg.slogdet(2 * np.pi * covariance)[1])
+
+
+def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_error: float = 0.0) -> Bundle:
+    """The bundle, calibrated on 120 images; the outlier score is the images' mean level."""
+    image = helper.make_tensor_value_info("image", TensorProto.UINT8, ["batch", *SHAPE])
+    z = helper.make_tensor_value_info("z", TensorProto.FLOAT, ["batch", LATENTS])
+
+    def floats(name: str, *shape: int) -> object:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", *shape])
+
+    def nodes(*lines: str) -> list:
+        """Nodes from lines such as `MatMul z decoding -> centred`."""
+        made = []
+        for line in lines:
+            left, output = line.split(" -> ")
+            operator, *inputs = left.split()
+            attributes = {"to": TensorProto.FLOAT} if operator == "Cast" else {}
+            made.append(helper.make_node(operator, inputs, [output], **attributes))
+        return made
+
+    def constants(**values: object) -> dict[str, np.ndarray]:
+        return {
+            name: np.asarray(value, np.int64 if name.endswith(("shape", "axis")) else np.float32)
+            for name, value in values.items()
+        }
+
+    pixels = ["Cast image -> float", "Reshape float flat_shape -> flat"]
+    encoder = graph(
+        nodes(
+            *pixels,
+            "Mul flat unit -> x",
+            "Sub x half -> centred",
+            "MatMul centred encoding -> exact_mean",
+            "Add exact_mean mean_error -> mean",
+            "Mul exact_mean zero -> nothing",
+            "Add nothing variances -> log_variance",
+        ),
+        [image],
+        [floats("mean", LATENTS), floats("log_variance", LATENTS)],
+        constants(
+            flat_shape=[-1, PIXELS],
+            unit=1 / 255,
+            half=0.5,
+            zero=0,
+            encoding=WEIGHT / DIAGONAL,
+            mean_error=mean_error,
+            variances=np.log(SCALE**2 / DIAGONAL) + 2 * log_scale_error,
+        ),
+    )
+    to_bytes = [
+        helper.make_node("Clip", ["level", "least", "most"], ["clipped"]),
+        helper.make_node("Cast", ["clipped"], ["image"], to=TensorProto.UINT8),
+    ]
+    decoder = graph(
+        nodes(
+            "MatMul z decoding -> centred",
+            "Add centred half -> flat",
+            "Reshape flat shape -> location",
+            "Mul location zero -> nothing",
+            "Add nothing scale -> log_scale",
+            "Mul location white -> level",
+        )
+        + to_bytes,
+        [z],
+        [image, floats("location", *SHAPE), floats("log_scale", *SHAPE)],
+        constants(
+            decoding=WEIGHT.T,
+            half=0.5,
+            shape=[-1, *SHAPE],
+            zero=0,
+            scale=math.log(SCALE),
+            white=255,
+            least=0,
+            most=255,
+        ),
+    )
+    scorer = graph(
+        [
+            *nodes(*pixels),
+            helper.make_node("ReduceMean", ["flat", "axis"], ["outlier_score"], keepdims=0),
+            helper.make_node("ReduceMax", ["flat", "axis"], ["brightest"], keepdims=0),
+        ],
+        [image],
+        [floats("brightest"), floats("outlier_score")],
+        constants(flat_shape=[-1, PIXELS], axis=[1]),
+    )
+    images = draw_images(120, seed=2)
+    from export.calibration import attach
+    from export.runtime import Session
+
+    outputs = Session(scorer, provider="cpu").run(images)
+    order = np.argsort(outputs["outlier_score"])
+    table = {name: value[order] for name, value in outputs.items()}
+    calibration, probe = io.BytesIO(), io.BytesIO()
+    pq.write_table(pa.table({**table, "image": pa.array([encode_png(images[i]) for i in order])}), calibration)
+    np.savez(probe, image=images[:20])
+    manifest = {
+        "model": {"latent_dim": LATENTS, "likelihood": "gaussian"},
+        "image": {"shape": list(SHAPE)},
+        "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},
+        "probe": {"real_images": 16},
+        "training": {},
+    }
+    files = {
+        names.ENCODER: encoder,
+        names.DECODER: decoder,
+        names.SCORER: attach(scorer, table["outlier_score"]),
+        names.CALIBRATION: calibration.getvalue(),
+        names.PROBE: probe.getvalue(),
+    }
+    return write_bundle(folder, manifest, files)
