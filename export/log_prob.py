@@ -61,8 +61,8 @@ def _gaussian(level: Array, parameters: Mapping[str, Array]) -> Array:
 
 
 def _discretised_logistic(level: Array, parameters: Mapping[str, Array]) -> Array:
-    # P(x = k) = σ(b) − σ(a) = σ(b) σ(−a) (1 − e^−δ), with b, a = (k ± ½ − m)/s and δ = b − a = 1/s. The lowest level has
-    # σ(b) alone and the highest σ(−a) alone. With σ(b) = e^min(b, 0) / (1 + e^−|b|), one logarithm does for all.
+    # P(x = k) = σ(b) − σ(a) = σ(b) σ(−a) (1 − e^−δ), with b, a = (k ± ½ − m)/s and δ = b − a = 1/s. The lowest level
+    # has σ(b) alone and the highest σ(−a) alone. With σ(b) = e^min(b, 0) / (1 + e^−|b|), one logarithm does for all.
     width = np.exp(-parameters["log_scale"])
     upper = (level + 0.5 - parameters["location"]) * width
     lower = upper - width

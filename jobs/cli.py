@@ -17,6 +17,7 @@ _COMMANDS = {
     "export": ("jobs.export", "make a bundle of verified ONNX graphs from a training run"),
     "calibrate": ("jobs.calibrate", "put images of your own in the place of a bundle's calibration set"),
     "score": ("jobs.score", "score images for outliers"),
+    "evaluate": ("jobs.evaluate", "measure likelihood and how well outliers are told apart"),
     "sample": ("jobs.sample", "generate a corpus of images"),
     "demo": ("jobs.demo", "the whole road on a small data set that ships with the package"),
 }

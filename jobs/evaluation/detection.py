@@ -1,4 +1,4 @@
-"""How well a score tells outliers from ordinary images: AUROC, average precision, false positives at 95% of the outliers.
+"""How well a score tells outliers from ordinary images: AUROC, average precision, FPR@95%TPR.
 
 Everything is counted at distinct scores, from the highest down, so equal scores are treated as what they are. With n
 ordinary images, m outliers, and images of a score of at least s called outliers:

@@ -29,7 +29,7 @@ _BINS = 4096  # of effective samples, of equal ratio: the median is known to wit
 class Moments(NamedTuple):
     """Mean and spread of some columns."""
 
-    count: int
+    rows: int
     mean: Array  # [C]
     square: Array  # Σ (value − mean)², [C]
 
@@ -41,19 +41,19 @@ class Moments(NamedTuple):
 
     def merge(self, other: "Moments") -> "Moments":
         """Both together (Chan, Golub and LeVeque 1979)."""
-        count = self.count + other.count
-        if count == 0:
+        rows = self.rows + other.rows
+        if rows == 0:
             return self
         step = other.mean - self.mean
-        mean = self.mean + step * (other.count / count)
-        return Moments(count, mean, self.square + other.square + step**2 * (self.count * other.count / count))
+        mean = self.mean + step * (other.rows / rows)
+        return Moments(rows, mean, self.square + other.square + step**2 * (self.rows * other.rows / rows))
 
     @property
     def standard_error(self) -> Array:
         """Of the means, [C]; NaN of a single row."""
-        if self.count < 2:
+        if self.rows < 2:
             return np.full_like(self.mean, np.nan)
-        error: Array = np.sqrt(self.square / (self.count - 1) / self.count)
+        error: Array = np.sqrt(self.square / (self.rows - 1) / self.rows)
         return error
 
 
@@ -113,9 +113,12 @@ def _describe(
 
     def value(name: str, noise: str | None = None) -> dict[str, Any]:
         """A mean with its errors; `noise` names the column with the variances of the estimates."""
-        found: dict[str, Any] = {"mean": float(moments.mean[index[name]]), "standard_error": _finite(errors[index[name]])}
+        found: dict[str, Any] = {
+            "mean": float(moments.mean[index[name]]),
+            "standard_error": _finite(errors[index[name]]),
+        }
         if noise is not None:
-            found["monte_carlo_standard_error"] = math.sqrt(float(moments.mean[index[noise]]) / moments.count)
+            found["monte_carlo_standard_error"] = math.sqrt(float(moments.mean[index[noise]]) / moments.rows)
         return found
 
     def bits(found: dict[str, Any]) -> dict[str, Any]:
@@ -146,9 +149,7 @@ def _describe(
                 "mean": float(moments.mean[index[f"{estimator}_effective_samples"]]),
                 "median": _median(histogram),
             },
-            "by_samples": [
-                {"samples": size, **value(f"{estimator}_{BOUNDS}/{size}")} for size in bound_sizes(samples)
-            ],
+            "by_samples": [{"samples": size, **value(f"{estimator}_{BOUNDS}/{size}")} for size in bound_sizes(samples)],
         }
     return metrics
 

@@ -7,8 +7,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from export.bundle import Bundle
+from export.calibration import P_VALUE
+from export.scorer import Scorer
+from export.storage import Folder
 from jobs.evaluation.bootstrap import Interval, intervals
 from jobs.evaluation.detection import auroc, rank, roc
+from jobs.evaluation.samples import sample_columns
 from jobs.scoring import SCORE
 
 Columns = Mapping[str, npt.NDArray[np.float32]]
@@ -28,6 +33,16 @@ class Found(NamedTuple):
 
     metrics: dict[str, Any]
     curve: Curve
+
+
+def compare_sets(bundle: Bundle, ordinary: Folder, outliers: Mapping[str, Folder], seed: int) -> dict[str, Found]:
+    """`compare` each set of outliers with the ordinary images, from the folders of their scores."""
+    if not outliers:
+        return {}
+    # What the scorer has for an image, so that a bundle of other statistics is compared by those.
+    names = [name for name in Scorer(bundle, provider="cpu").output_names if name != P_VALUE]
+    known = sample_columns(ordinary, names, seed)
+    return {name: compare(known, sample_columns(scores, names, seed), seed) for name, scores in outliers.items()}
 
 
 def compare(ordinary: Columns, outliers: Columns, seed: int) -> Found:

@@ -54,9 +54,7 @@ def plan_drawn(images: ImageSet, wanted: int, seed: int) -> list[DrawnUnit]:
     rows = draw_rows(images.rows, wanted, seed)
     drawn = tuple(_locate(images, rows))
     size = min(max(1, len(drawn) // _MOST_UNITS), _UNIT_ROWS)
-    return [
-        DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))
-    ]
+    return [DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))]
 
 
 def _locate(images: ImageSet, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Piece]]:

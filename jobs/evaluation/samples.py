@@ -29,9 +29,7 @@ def sample_columns(
     drawn = draw_rows(ends[-1], most, seed)
     # Which of the drawn rows lie in which part, by their places there.
     cuts = np.searchsorted(drawn, [0, *ends])
-    here = {
-        name: drawn[cuts[i] : cuts[i + 1]] - (ends[i] - rows) for i, (name, rows) in enumerate(parts) if rows
-    }
+    here = {name: drawn[cuts[i] : cuts[i + 1]] - (ends[i] - rows) for i, (name, rows) in enumerate(parts) if rows}
 
     def read(name: str) -> list[npt.NDArray[np.float32]]:
         if not len(here.get(name, ())):

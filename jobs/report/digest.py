@@ -55,9 +55,9 @@ def empty_histogram(edges: Values) -> Histogram:
 
 
 class Place(NamedTuple):
-    """A row of a part, ordered so that the smallest is the most outlying; ties go by where they stand."""
+    """A row of a part, ordered so that the smallest comes first; ties go by where they stand."""
 
-    minus_score: float
+    rank: float  # minus the score, or the score itself where the least outlying come first
     part: str
     offset: int
 
@@ -66,19 +66,20 @@ class Digest(NamedTuple):
     """One pass over the scores."""
 
     histogram: Histogram
-    top: list[Place]  # the most outlying rows, the most outlying first
+    top: list[Place]  # the most outlying rows, the most outlying first, or the least
 
 
-def digest_scores(scores: Folder, edges: Values, top: int) -> Digest:
-    """The histogram of `outlier_score` over all parts, and the `top` most outlying rows."""
+def digest_scores(scores: Folder, edges: Values, top: int, lowest: bool = False) -> Digest:
+    """The histogram of `outlier_score` over all parts, and the `top` most outlying rows, or the least with `lowest`."""
+    sign = 1 if lowest else -1
 
     def read(part: str) -> Digest:
         histogram, places, start = empty_histogram(edges), list[Place](), 0
         for values in _column_batches(scores, part):
             histogram = histogram.add(values)
-            ranked = np.where(np.isnan(values), -np.inf, values)
-            chosen = np.argsort(-ranked, kind="stable")[:top]
-            places += [Place(-float(ranked[i]), part, start + int(i)) for i in chosen]
+            ranked = np.where(np.isnan(values), np.inf, sign * values)
+            chosen = np.argsort(ranked, kind="stable")[:top]
+            places += [Place(float(ranked[i]), part, start + int(i)) for i in chosen]
             start += len(values)
         return Digest(histogram, sorted(places)[:top])
 

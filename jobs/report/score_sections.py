@@ -99,7 +99,7 @@ def score_edges(calibration: Values, threshold: float) -> Values:
 def histogram_section(counted_scores: Histogram, calibration: Values, facts: ScoreFacts) -> Section:
     """Scores of this data set over those of the calibration images, with both thresholds."""
     known = empty_histogram(counted_scores.edges).add(calibration.astype(np.float32))
-    edges, (theirs, ours), overflow = _shown(counted_scores.edges, [known, counted_scores], facts.threshold)
+    edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], facts.threshold)
     beyond = edges[:-1] >= facts.threshold - 1e-9 * abs(facts.threshold)
     thresholds = [Threshold(f"p = {facts.fpr:g}", "alert", facts.threshold)]
     if facts.discovery_threshold is not None:
@@ -156,7 +156,7 @@ def error_section(reasons: Sequence[Reason]) -> Section:
     )
 
 
-def _shown(edges: Values, histograms: Sequence[Histogram], threshold: float) -> tuple[Values, list[Values], bool]:
+def shown_bars(edges: Values, histograms: Sequence[Histogram], threshold: float) -> tuple[Values, list[Values], bool]:
     """The stretch of the fine edges worth showing, in about `BARS` bars, and each histogram's shares in them.
 
     It ends where only a thousandth of the scores lie further out; these are gathered in the last bar, as those

@@ -1,0 +1,123 @@
+"""Write the report of an evaluation: read what its scoring jobs left, have the bundle show itself."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from export.bundle import Bundle
+from export.calibration import threshold
+from export.scorer import Scorer
+from export.storage import Folder
+from jobs.images.contract import ImageContract
+from jobs.images.units import Unit
+from jobs.report.blocks import Section, Table
+from jobs.report.curves import RocCurve
+from jobs.report.digest import Digest, digest_scores, read_rows
+from jobs.report.evaluation_sections import (
+    Shown,
+    evaluation_head,
+    false_alarm_section,
+    histograms_section,
+    likelihood_section,
+    missed_section,
+    separation_section,
+    statistics_section,
+)
+from jobs.report.page import render_page
+from jobs.report.recall import recall_images
+from jobs.report.score_sections import score_edges
+from jobs.report.wording import count
+from jobs.report.write import footer, model_sections, write_page
+
+FALSE_ALARMS, MISSED = 24, 12  # in the galleries, of all and of each set
+
+
+class EvaluatedSet(NamedTuple):
+    """A set of images whose scoring job has ended."""
+
+    name: str
+    job: Folder
+    units: Sequence[Unit]  # the job's whole plan, to find images again
+
+
+def write_evaluation_report(
+    output: Folder,
+    bundle: Bundle,
+    ordinary: EvaluatedSet,
+    outliers: Sequence[EvaluatedSet],
+    curves: Sequence[RocCurve],
+    metrics: Mapping[str, Any],
+    resize: bool = False,
+) -> str:
+    """Write the report, and return its address.
+
+    Args:
+        output: the evaluation's directory.
+        bundle: what was evaluated.
+        ordinary: the images that the model should know.
+        outliers: the sets of outliers, in the order of `metrics`.
+        curves: their ROC curves.
+        metrics: what `metrics.json` will hold.
+        resize: whether images were converted to the model's size.
+    """
+    fpr = metrics["fpr"]
+    limit = threshold(bundle.calibration_scores, fpr)
+    edges = score_edges(bundle.calibration_scores.astype(np.float64), limit)
+    scorer = Scorer(bundle, provider="cpu")
+    contract = ImageContract(*bundle.shape, resize=resize)
+    highest = digest_scores(ordinary.job.child("scores"), edges, FALSE_ALARMS)
+    lowest = {each.name: digest_scores(each.job.child("scores"), edges, MISSED, lowest=True) for each in outliers}
+    sections: list[Section | None] = []
+    if outliers:
+        histograms = {name: digest.histogram for name, digest in lowest.items()}
+        sections += [
+            separation_section(metrics, curves),
+            histograms_section(highest.histogram, histograms, limit, fpr),
+            statistics_section(metrics["outliers"]),
+            missed_section([_look(scorer, each, lowest[each.name], contract) for each in outliers]),
+        ]
+    sections.append(false_alarm_section(_look(scorer, ordinary, highest, contract)))
+    if metrics["likelihood"] is not None:
+        sections.append(likelihood_section(metrics["likelihood"]))
+    sections += [_sets_section(output, [ordinary, *outliers], metrics), *model_sections(bundle, scorer)]
+    page = render_page(
+        evaluation_head(ordinary.name, metrics), [each for each in sections if each is not None], footer(bundle)
+    )
+    return write_page(output, page)
+
+
+def _look(scorer: Scorer, images: EvaluatedSet, digest: Digest, contract: ImageContract) -> Shown:
+    """The images at the top of a digest, with their reconstructions; those that can no longer be read are left out."""
+    rows = read_rows(images.job.child("scores"), digest.top)
+    found = recall_images(images.units, digest.top, rows, contract)
+    kept = [(row, image) for row, image in zip(rows, found, strict=True) if image is not None]
+    originals = np.stack([image for _, image in kept]) if kept else np.empty((0, *contract.shape), np.uint8)
+    return Shown(images.name, [row for row, _ in kept], originals, scorer.reconstruct(originals) if kept else originals)
+
+
+def _sets_section(output: Folder, sets: Sequence[EvaluatedSet], metrics: Mapping[str, Any]) -> Section:
+    """What was read of each set, and where its own report lies."""
+    counts = [metrics["images"], *metrics["outliers"].values()]
+    rows = [
+        [
+            each.name,
+            count(known["rows"]),
+            count(known["scored"]),
+            count(known["errors"] + known["bad_files"]),
+            f"{each.job.url.removeprefix(output.url).lstrip('/')}/report.html",
+        ]
+        for each, known in zip(sets, counts, strict=True)
+    ]
+    return Section(
+        "sets",
+        "What was read",
+        "Each set was scored by a job of its own, whose report names what could not be read and why.",
+        [
+            Table(
+                ["Set", "Rows", "Scored", "Errors", "Its own report, beside this one"],
+                rows,
+                ["Rows", "Scored", "Errors"],
+            )
+        ],
+    )
