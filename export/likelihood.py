@@ -34,8 +34,8 @@ class ImageLikelihood(NamedTuple):
     reconstruction: float  # E_q[log p(x|z)], estimated
     reconstruction_variance: float  # of that estimate over draws of the noise, and so of the ELBO's too
     kl: float  # KL(q(z|x) ‖ p(z)), exact
-    importance: Estimate
-    prior: Estimate  # by Monte Carlo from the prior
+    importance_sampling: Estimate
+    monte_carlo: Estimate
 
     @property
     def elbo(self) -> float:
@@ -82,8 +82,8 @@ class LikelihoodEstimator:
             reconstruction=float(reconstruction.mean()),
             reconstruction_variance=float(reconstruction.var(ddof=1) / self._samples),
             kl=float(0.5 * np.sum(mean**2 + np.expm1(log_variance) - log_variance)),
-            importance=estimate(reconstruction + log_ratio),
-            prior=estimate(prior),
+            importance_sampling=estimate(reconstruction + log_ratio),
+            monte_carlo=estimate(prior),
         )
 
     def _noise(self, purpose: Purpose, row: int) -> Iterator[tuple[slice, Array]]:

@@ -125,7 +125,7 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 def _sentence(metrics: Mapping[str, Any]) -> str:
     told = []
     if (likelihood := metrics["likelihood"]) is not None:
-        elbo, log_px = likelihood["elbo"], likelihood["importance"]
+        elbo, log_px = likelihood["elbo"], likelihood["importance_sampling"]
         told.append(
             f"ELBO {elbo['mean']:,.2f}, log p(x) ≥ {log_px['mean']:,.2f} nats per image by {likelihood['samples']:,} "
             f"importance samples ({likelihood['images']:,} images)"

@@ -19,7 +19,7 @@ from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from vae_core.errors import UserError
 
-ESTIMATORS = ("importance", "prior")  # fields of an ImageLikelihood, and beginnings of column names
+ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and beginnings of column names
 BOUNDS = "bounds"
 
 _ESTIMATE = [

@@ -19,7 +19,7 @@ from jobs.scoring import SCORE
 
 Metrics = Mapping[str, Any]
 
-_ESTIMATORS = {"importance": "importance sampling", "prior": "Monte Carlo from the prior"}
+_ESTIMATORS = {"importance_sampling": "importance sampling", "monte_carlo": "Monte Carlo from the prior"}
 _FEW = 10  # effective samples below which an estimate is not to be trusted
 
 
@@ -44,7 +44,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
         worst = min(areas, key=lambda each: areas[each])
         title = f"AUROC {_rate(areas[worst])} or more for {counted(len(areas), 'set')} of outliers, least for {worst}"
     elif likelihood is not None:
-        title = f"{number(likelihood['importance']['mean'], 6)} nats per image"
+        title = f"{number(likelihood['importance_sampling']['mean'], 6)} nats per image"
     else:
         title = f"{share(false['value'])} of {counted(known['scored'], 'image')} flagged"
     figures = [
@@ -85,7 +85,7 @@ def _outlier_figure(name: str, found: Metrics) -> Figure:
 
 
 def _likelihood_figures(likelihood: Metrics) -> list[Figure]:
-    elbo, best = likelihood["elbo"], likelihood["importance"]
+    elbo, best = likelihood["elbo"], likelihood["importance_sampling"]
     figures = [
         Figure("ELBO", number(elbo["mean"], 6), f"{_error(elbo)} nats per image: a lower bound on log p(x)."),
         Figure(

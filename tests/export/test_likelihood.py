@@ -32,7 +32,7 @@ def estimated(inexact: Bundle, images: np.ndarray) -> list[ImageLikelihood]:
     return [estimator.estimate(image, row) for row, image in enumerate(images)]
 
 
-@pytest.mark.parametrize("name", ["importance", "prior"])
+@pytest.mark.parametrize("name", ["importance_sampling", "monte_carlo"])
 def test_estimates_reach_the_exact_value_within_their_own_errors(
     estimated: list[ImageLikelihood], images: np.ndarray, name: str
 ) -> None:
@@ -61,18 +61,20 @@ def test_the_elbo_is_the_exact_one_within_its_error(estimated: list[ImageLikelih
 
 
 def test_bounds_rise_with_the_samples_and_begin_at_the_elbo(estimated: list[ImageLikelihood]) -> None:
-    mean = np.mean([each.importance.bounds for each in estimated], axis=0)
-    error = np.std([each.importance.bounds for each in estimated], axis=0).max() / len(estimated) ** 0.5
+    mean = np.mean([each.importance_sampling.bounds for each in estimated], axis=0)
+    error = np.std([each.importance_sampling.bounds for each in estimated], axis=0).max() / len(estimated) ** 0.5
     assert len(mean) == len(bound_sizes(600)) == 11
     assert (np.diff(mean) > -0.05 * error).all()
     assert mean[0] == pytest.approx(np.mean([each.elbo for each in estimated]), abs=0.1)
-    assert estimated[0].importance.bounds[-1] == pytest.approx(estimated[0].importance.log_px, abs=1e-12)
+    assert estimated[0].importance_sampling.bounds[-1] == pytest.approx(
+        estimated[0].importance_sampling.log_px, abs=1e-12
+    )
 
 
 def test_at_the_true_posterior_every_weight_is_p_of_x(tmp_path: Path, images: np.ndarray) -> None:
     estimator = LikelihoodEstimator(write_gaussian_bundle(Folder.at(tmp_path)), samples=20)
     for row, expected in enumerate(exact_log_px(images[:10])):
-        found = estimator.estimate(images[row], row).importance
+        found = estimator.estimate(images[row], row).importance_sampling
         # The decoder computes in float32.
         assert found.log_px == pytest.approx(expected, abs=1e-4)
         assert found.variance < 1e-8
@@ -84,9 +86,9 @@ def test_an_estimate_depends_on_seed_and_row_alone(inexact: Bundle, images: np.n
     first.estimate(images[1], 12)  # what came before does not matter
     one, other = first.estimate(images[0], 5), second.estimate(images[0], 5)
     assert one.elbo == other.elbo
-    assert one.importance.bounds.tolist() == other.importance.bounds.tolist()
+    assert one.importance_sampling.bounds.tolist() == other.importance_sampling.bounds.tolist()
     others = [second.estimate(images[0], 6), LikelihoodEstimator(inexact, samples=300, seed=2).estimate(images[0], 5)]
-    assert len({each.prior.log_px for each in (one, *others)}) == 3
+    assert len({each.monte_carlo.log_px for each in (one, *others)}) == 3
 
 
 def test_it_equals_torch_with_the_same_noise(bundle: Path) -> None:
@@ -107,10 +109,12 @@ def test_it_equals_torch_with_the_same_noise(bundle: Path) -> None:
         weights = importance_log_weights(model, batch, posterior).double()
         prior_weights = monte_carlo_log_weights(model, batch, prior).double()
         kl = model.posterior(batch).kl()
-    np.testing.assert_allclose([f.importance.log_px for f in found], log_mean_exp(weights), rtol=1e-5)
-    np.testing.assert_allclose([f.prior.log_px for f in found], log_mean_exp(prior_weights), rtol=1e-5)
+    np.testing.assert_allclose([f.importance_sampling.log_px for f in found], log_mean_exp(weights), rtol=1e-5)
+    np.testing.assert_allclose([f.monte_carlo.log_px for f in found], log_mean_exp(prior_weights), rtol=1e-5)
     np.testing.assert_allclose([f.kl for f in found], kl, rtol=1e-5)
-    np.testing.assert_allclose([f.importance.effective_samples for f in found], effective_samples(weights), rtol=1e-2)
+    np.testing.assert_allclose(
+        [f.importance_sampling.effective_samples for f in found], effective_samples(weights), rtol=1e-2
+    )
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 5.0, 300.0])
