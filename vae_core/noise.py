@@ -24,9 +24,8 @@ class Purpose(enum.IntEnum):
     SAMPLE_PIXEL = 3
     LIKELIHOOD = 4
     FIT = 5
-    EVALUATE_ROWS = 6
-    EVALUATE_POSTERIOR = 7
-    EVALUATE_PRIOR = 8
+    EVALUATE_POSTERIOR = 6
+    EVALUATE_PRIOR = 7
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

@@ -50,7 +50,7 @@ class LikelihoodTask:
 
     kind: ClassVar[str] = "likelihood"
     noun: ClassVar[str] = "images"
-    results: ClassVar[str] = "likelihood"
+    results: ClassVar[str] = "estimates"
     parquet_options: ClassVar[Mapping[str, object]] = {"use_dictionary": ["file"]}
 
     def identity(self) -> dict[str, Any]:

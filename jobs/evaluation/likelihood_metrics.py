@@ -66,7 +66,7 @@ def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> d
         dimensions: numbers in an image, for bits per dimension; None if the likelihood is no mass.
     """
     edges = np.geomspace(1.0, samples, _BINS + 1)
-    edges[0], edges[-1] = 0.0, samples + 1.0  # rounding does not push anything out
+    edges[0], edges[-1] = 0.0, samples * 1.001  # rounding does not push anything out
 
     def read(name: str) -> tuple[Moments, list[Histogram]]:
         table = parts.read_table(name)

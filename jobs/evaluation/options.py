@@ -25,7 +25,7 @@ class EvaluateOptions(BulkOptions):
     """The folder, or the URL of one, that takes the results: empty, or this very job's, which then goes on."""
 
     likelihood_images: int = 1000
-    """Of how many of the images, drawn evenly over all, the likelihood is estimated; 0 for none. It is costly: each is
+    """Of how many of the images, drawn at random, the likelihood is estimated; 0 for none. It is costly: each is
     decoded twice as often as there are samples."""
 
     samples: int = 1000

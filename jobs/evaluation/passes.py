@@ -86,7 +86,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         "images": estimated,
         "errors": failed,
         "of": images.rows,
-        "drawn": "all" if estimated + failed == images.rows else "one at random from each of equal runs of rows",
+        "drawn": "all" if estimated + failed == images.rows else "at random",
         "samples": options.samples,
         "unit": "nats per image",
         "kind": kind,

@@ -1,8 +1,4 @@
-"""Which rows are looked at where all would be too many: one at random from each of equal runs of rows.
-
-So they lie evenly over the set, whatever its order, and each row has the same chance. The spread of a mean over them
-is at most that of as many rows drawn freely, which is what the standard errors assume.
-"""
+"""Which rows are looked at where all would be too many: drawn at random, each as likely as any other."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,18 +9,15 @@ import numpy.typing as npt
 
 from jobs.images.source import ImageSet
 from jobs.images.units import Piece
-from vae_core.noise import Purpose, uniform
 
 _MOST_UNITS, _UNIT_ROWS = 64, 32
 
 
 def draw_rows(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers among `total`, ascending: all of them, or `wanted` if there are more."""
+    """Row numbers among `total`, ascending: all of them, or `wanted` if there are more, without repetition."""
     if wanted >= total:
         return np.arange(total, dtype=np.int64)
-    edges = np.arange(wanted + 1, dtype=np.int64) * total // wanted
-    within = uniform(seed, Purpose.EVALUATE_ROWS, np.arange(wanted), 1)[:, 0]
-    return edges[:-1] + (within * np.diff(edges)).astype(np.int64)
+    return np.sort(np.random.default_rng(seed).choice(total, wanted, replace=False, shuffle=False))
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Columns of a job's scores in memory: all rows, or of a job of very many an even million of them."""
+"""Columns of a job's scores in memory: all rows, or of a job of very many a million of them, drawn at random."""
 
 from itertools import accumulate
 

@@ -135,6 +135,7 @@ class Cards:
     reading: Sequence[str] = ()  # what the pictures of each card are, in order
     caption: str = ""
     others: str = ""  # what the smaller pictures are
+    title: str = ""
 
 
 class Row(NamedTuple):

@@ -30,7 +30,7 @@ from jobs.report.score_sections import score_edges
 from jobs.report.wording import count
 from jobs.report.write import footer, model_sections, write_page
 
-FALSE_ALARMS, MISSED = 24, 12  # in the galleries, of all and of each set
+FALSE_ALARMS, MISSED = 24, 9  # in the galleries, of all and of each set
 
 
 class EvaluatedSet(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 
 from jobs.report.blocks import Block, Card, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
-from jobs.report.curves import STYLES, Bound, RocCurve, bound_chart, roc_chart
+from jobs.report.curves import STYLES, RocCurve, bound_chart, roc_chart
 from jobs.report.digest import Histogram
 from jobs.report.pictures import Pixels, common_top, error_maps, heat, heat_scale, picture
 from jobs.report.score_sections import shown_bars
@@ -52,7 +52,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
         Figure(
             f"Flagged at {share(metrics['fpr'])}",
             share(false["value"]),
-            f"Of the ordinary images: {_between(false, share)} with 95% confidence.",
+            f"Of the ordinary images: {_between(false, share)} with 95 % confidence.",
         ),
         *(_outlier_figure(name, found) for name, found in outliers.items()),
     ]
@@ -118,16 +118,7 @@ def likelihood_section(likelihood: Metrics) -> Section:
         Table(columns, rows, columns[1:]),
         Charts(
             [
-                bound_chart(
-                    [
-                        Bound(
-                            name,
-                            style,
-                            [each["samples"] for each in likelihood[key]["by_samples"]],
-                            [each["mean"] for each in likelihood[key]["by_samples"]],
-                        )
-                    ]
-                )
+                _bounds(name, style, likelihood[key])
                 for (key, name), style in zip(_ESTIMATORS.items(), STYLES, strict=False)
             ]
         ),
@@ -154,6 +145,11 @@ def likelihood_section(likelihood: Metrics) -> Section:
     )
 
 
+def _bounds(name: str, style: str, found: Metrics) -> Chart:
+    by_samples = found["by_samples"]
+    return bound_chart(name, style, [each["samples"] for each in by_samples], [each["mean"] for each in by_samples])
+
+
 def _likelihood_row(name: str, found: Metrics) -> list[str]:
     effective, bits = found.get("effective_samples"), found.get("bits_per_dim")
     noise = found.get("monte_carlo_standard_error")
@@ -172,7 +168,7 @@ def separation_section(metrics: Metrics, curves: Sequence[RocCurve]) -> Section:
     """How well each set of outliers is told apart: a table with intervals, and ROC curves."""
     level = metrics["fpr"]
     columns = [
-        "Outliers", "Images", "AUROC", "FPR at 95% TPR", f"Found at {share(level)}", "Average precision", "Prevalence"
+        "Outliers", "Images", "AUROC", "FPR at 95 % TPR", f"Found at {share(level)}", "Average precision", "Prevalence"
     ]  # fmt: skip
     rows = [
         [
@@ -192,9 +188,9 @@ def separation_section(metrics: Metrics, curves: Sequence[RocCurve]) -> Section:
     return Section(
         "outliers",
         "How well outliers are told apart",
-        "AUROC is the chance that an outlier scores higher than an ordinary image. FPR at 95% TPR is the share of "
+        "AUROC is the chance that an outlier scores higher than an ordinary image. FPR at 95 % TPR is the share of "
         "ordinary images that is flagged when 95 % of the outliers are. Average precision depends on the prevalence of "
-        "outliers, and equals it for a score that knows nothing. In brackets, 95% intervals: chance in which images "
+        "outliers, and equals it for a score that knows nothing. In brackets, 95 % intervals: chance in which images "
         "were tested, not in how the model was trained.",
         [Table(columns, rows, columns[1:]), Charts(charts)],
     )
@@ -209,7 +205,7 @@ def histograms_section(ordinary: Histogram, outliers: Mapping[str, Histogram], t
             histogram_chart(
                 f"Share of images by outlier score: {name}",
                 [Bars("ordinary images", "known", edges, known), Bars(name, "beyond", edges, strange)],
-                [Threshold(f"p = {fpr:g}", "second", threshold)],
+                [Threshold(f"p = {fpr:g}", "known", threshold)],
                 "outlier score, higher is more outlying",
                 f"≥ {number(float(edges[-2]), 3)}" if overflow else "",
             )
@@ -297,12 +293,12 @@ def _cards(shown: Shown, maps: Pixels) -> Cards:
         )
         for i, row in enumerate(shown.rows)
     ]
-    return Cards(cards, ["the image", "its reconstruction", "where they differ"], shown.name)
+    return Cards(cards, ["the image", "its reconstruction", "where they differ"], title=shown.name)
 
 
 def _rate(value: float) -> str:
-    """A figure between 0 and 1 that may be all but 1, with the digits that tell."""
-    return f"{value:.4f}"
+    """A figure between 0 and 1; one that is all but 1 does not pass for 1."""
+    return f"{value:.4f}" if value == 1 or value < 0.99995 else f"{value:.6f}"
 
 
 def _between(found: Metrics, words: Any) -> str:
