@@ -78,16 +78,20 @@ def check_output(output: Folder, plan: Plan) -> bool:
         raise UserError(f"{output.url}/{PLAN} is not the plan of a job ({error}); choose another --output") from error
     advice = "choose another --output, or delete this one to start anew"
     if kind != plan.kind:
-        raise UserError(f"{output.url} holds a {kind} job, not a {plan.kind} job; {advice}")
+        raise UserError(f"{output.url} holds {_a(kind)} job, not {_a(plan.kind)} job; {advice}")
     for name in sorted({*identity, *plan.identity}):
         was, now = identity.get(name), plan.identity.get(name)
         if was != now:
             raise UserError(
-                f"{output.url} holds a {kind} job with another {name} ({_short(was)}, now {_short(now)}); {advice}"
+                f"{output.url} holds {_a(kind)} job with another {name} ({_short(was)}, now {_short(now)}); {advice}"
             )
     if units_hash != plan.units_hash:
-        raise UserError(f"{output.url} holds a {kind} job over another input, or it has changed since; {advice}")
+        raise UserError(f"{output.url} holds {_a(kind)} job over another input, or it has changed since; {advice}")
     return True
+
+
+def _a(kind: str) -> str:
+    return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def _short(value: object) -> str:

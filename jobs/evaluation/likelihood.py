@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pyarrow as pa
 
 from export.bundle import Bundle
@@ -81,7 +82,8 @@ class LikelihoodTask:
                 for batch in read_images([piece], self.contract):
                     errors.append(batch.errors)
                     for image in batch.images:
-                        found = _columns(estimator.estimate(image, row))
+                        with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row
+                            found = _columns(estimator.estimate(image, row))
                         if all(map(math.isfinite, _numbers(found))):
                             results.append({"file": piece.file, "row": piece.first_row, **found})
                         else:

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.evaluation.bootstrap import intervals
@@ -12,6 +12,7 @@ from jobs.evaluation.outliers import compare, proportion
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=25).map(np.array)
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_auroc_is_the_chance_of_a_higher_score_with_ties_halved(ordinary: np.ndarray, outliers: np.ndarray) -> None:
     difference = outliers[:, None] - ordinary[None, :]
@@ -21,6 +22,7 @@ def test_auroc_is_the_chance_of_a_higher_score_with_ties_halved(ordinary: np.nda
     assert auroc(-ordinary, -outliers) == pytest.approx(1 - expected, abs=1e-12)
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_average_precision_and_false_positives_are_what_their_definitions_say(
     ordinary: np.ndarray, outliers: np.ndarray
@@ -34,6 +36,7 @@ def test_average_precision_and_false_positives_are_what_their_definitions_say(
     assert found.fpr_at_95_tpr == pytest.approx(np.mean(ordinary >= enough[0]))
 
 
+@settings(deadline=None)
 @given(SCORES, SCORES)
 def test_the_area_under_the_curve_is_the_auroc(ordinary: np.ndarray, outliers: np.ndarray) -> None:
     fpr, tpr = roc(*rank(ordinary, outliers).counts())

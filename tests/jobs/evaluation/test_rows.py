@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from export.storage import Folder
@@ -16,6 +16,7 @@ from jobs.images.reader import read_images
 from jobs.images.source import find_images
 
 
+@settings(deadline=None)
 @given(st.integers(1, 10**9), st.integers(1, 200), st.integers(0, 2**63 - 1))
 def test_rows_are_distinct_and_in_order(total: int, wanted: int, seed: int) -> None:
     rows = draw_rows(total, wanted, seed)
