@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
 OPTIONS = {"score": "ScoreOptions", "sample": "SampleOptions", "prepare": "PrepareOptions", "train": "Train"}
-OPTIONS |= {"export": "Export", "demo": "Demo", "calibrate": "CalibrateOptions"}
+OPTIONS |= {"evaluate": "EvaluateOptions", "export": "Export", "demo": "Demo", "calibrate": "CalibrateOptions"}
 
 
 def commands() -> list[list[str]]:

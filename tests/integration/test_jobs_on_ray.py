@@ -10,8 +10,14 @@ import pytest
 from export.bundle import Bundle
 from export.scorer import Scorer
 from export.storage import Folder
+from gaussian_bundle import draw_images, write_gaussian_bundle
 from image_files import LAYOUTS, write_parquet
 from jobs.bulk import run
+from jobs.evaluate import evaluate
+from jobs.evaluation.likelihood import LikelihoodTask
+from jobs.evaluation.options import EvaluateOptions
+from jobs.evaluation.rows import plan_drawn
+from jobs.images.contract import ImageContract
 from jobs.images.source import find_images, plan_units
 from jobs.sample import SampleOptions, sample
 from jobs.sampling import SampleTask, plan_samples
@@ -61,9 +67,12 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
     opened, images = Bundle.open(str(bundle)), find_images([source])
     options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=True)
     sampling = SampleTask(str(bundle), opened.hash, Folder.at(tmp_path / "corpus"), "parquet", seed=0, draw=True)
+    contract = ImageContract(*opened.shape)
+    evaluation = LikelihoodTask(str(bundle), opened.hash, contract, images.fingerprint, samples=4, seed=0)
     for task, units in [
         (plan_task(options, opened, images), plan_units(images)),
         (sampling, plan_samples(40, opened.shape)),
+        (evaluation, plan_drawn(images, 40, seed=0)),
     ]:
         totals = run(TorchFree(task), units, Folder.at(tmp_path / task.kind), engine="ray", workers=1)
         assert (totals.results, totals.errors) == (40, 0)
@@ -77,3 +86,25 @@ def test_bundle_and_images_at_relative_paths_are_found_by_actors(
     write_parquet(Path("in.parquet"), *LAYOUTS["packed"](strangers_and_blobs(30)))
     summary = score(ScoreOptions(bundle="bundle", images=("in.parquet",), output="out", engine="ray", workers=1))
     assert summary["scored"] == 30
+
+
+def test_an_evaluation_comes_to_the_same_on_both_engines(tmp_path: Path) -> None:
+    write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=0.1)
+    images = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](draw_images(60, seed=1)), row_group_size=20)
+    found = {}
+    for engine in ("ray", "local"):
+        metrics = evaluate(
+            EvaluateOptions(
+                bundle=str(tmp_path / "bundle"),
+                images=(images,),
+                outliers=(f"same={images}",),
+                output=str(tmp_path / engine),
+                samples=50,
+                likelihood_images=30,
+                fpr=0.05,
+                workers=2,
+                engine=engine,  # type: ignore[arg-type]
+            )
+        )
+        found[engine] = {name: metrics[name] for name in ("likelihood", "outliers", "images")}
+    assert found["ray"] == found["local"]

@@ -169,10 +169,10 @@ def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) ->
         cli.main(["--help"])
     assert stop.value.code == 0
     said = capsys.readouterr().out
-    assert all(name in said for name in ("prepare", "train", "export", "score", "sample", "demo"))
+    assert all(name in said for name in ("prepare", "train", "export", "score", "evaluate", "sample", "demo"))
 
 
-@pytest.mark.parametrize("command", ["prepare", "train", "export", "score", "sample", "demo"])
+@pytest.mark.parametrize("command", ["prepare", "train", "export", "score", "evaluate", "sample", "demo"])
 def test_help_describes_every_option(capsys: pytest.CaptureFixture[str], command: str) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main([command, "--help"])

@@ -33,6 +33,9 @@ def test_parts_do_not_matter(tmp_path: Path, parts: int) -> None:
     assert digest.histogram.total == len(scores)
     rows = read_rows(folder, digest.top)
     assert rows["row"].to_pylist() == np.argsort(-scores, kind="stable")[:20].tolist()
+    lowest = digest_scores(folder, edges, 20, lowest=True)
+    assert read_rows(folder, lowest.top)["row"].to_pylist() == np.argsort(scores, kind="stable")[:20].tolist()
+    assert np.array_equal(lowest.histogram.counts, digest.histogram.counts)
 
 
 def test_ties_go_by_place_and_fewer_rows_than_asked_are_all(tmp_path: Path) -> None:
@@ -58,6 +61,8 @@ def test_nan_is_counted_nowhere_and_ranks_last(tmp_path: Path) -> None:
     digest = digest_scores(folder, np.array([0.0, 1.0]), 3)
     assert digest.histogram.total == 1
     assert read_rows(folder, digest.top)["row"].to_pylist() == [2, 1, 0]
+    lowest = digest_scores(folder, np.array([0.0, 1.0]), 3, lowest=True)
+    assert read_rows(folder, lowest.top)["row"].to_pylist() == [1, 0, 2]
 
 
 @given(st.lists(st.floats(-10, 10, width=32)), st.lists(st.floats(-10, 10, width=32)))

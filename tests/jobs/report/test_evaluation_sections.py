@@ -1,0 +1,163 @@
+"""What the evaluation's page says is what `metrics.json` holds."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from jobs.report.blocks import Cards, Charts, Note, Table
+from jobs.report.curves import RocCurve
+from jobs.report.digest import empty_histogram
+from jobs.report.evaluation_sections import (
+    Shown,
+    evaluation_head,
+    false_alarm_section,
+    histograms_section,
+    likelihood_section,
+    missed_section,
+    separation_section,
+    statistics_section,
+)
+from jobs.report.page import render_page
+
+
+def interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.01, "high": min(1.0, value + 0.01)}
+
+
+def outliers(area: float) -> dict[str, Any]:
+    return {
+        "rows": 500,
+        "scored": 490,
+        "found_at_fpr": interval(0.6),
+        "compared": {"ordinary": 1000, "outliers": 490, "prevalence": 0.3289},
+        "outlier_score": {
+            "auroc": interval(area),
+            "average_precision": interval(0.95),
+            "fpr_at_95_tpr": interval(0.123),
+        },
+        "statistics": {"kl": {"auroc": 0.2345, "auroc_two_sided": 0.7777}},
+    }
+
+
+def estimate(mean: float, median: float) -> dict[str, Any]:
+    return {
+        "mean": mean,
+        "standard_error": 5.3,
+        "monte_carlo_standard_error": 0.4,
+        "bias": -1.5,
+        "bits_per_dim": {"mean": 3.4242, "standard_error": 0.011},
+        "effective_samples": {"mean": 1.7, "median": median},
+        "by_samples": [{"samples": size, "mean": mean - 10 / size} for size in (1, 2, 4)],
+    }
+
+
+def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
+    return {
+        "images": {"scored": 1000, "false_positive_rate": interval(0.0123)},
+        "fpr": 0.01,
+        "outliers": {name: outliers(area) for name, area in areas.items()},
+        "likelihood": {
+            "images": 300,
+            "of": 1000,
+            "drawn": "at random",
+            "samples": 4,
+            "kind": "mass",
+            "elbo": {"mean": -1882.4, "standard_error": 5.4, "monte_carlo_standard_error": 0.2},
+            "reconstruction": {"mean": -1850.0, "standard_error": 5.4, "monte_carlo_standard_error": 0.2},
+            "kl": {"mean": 32.4, "standard_error": 0.1},
+            "importance_sampling": estimate(-1860.6, median),
+            "monte_carlo": estimate(-2500.0, 50.0),
+        },
+        "calibration_images": 600,
+        "bundle_hash": "abcdef0123456789",
+    }
+
+
+@pytest.mark.parametrize(
+    ("areas", "title"),
+    [
+        ({"digits": 0.985}, "AUROC 0.9850 for digits"),
+        ({"digits": 0.985, "noise": 0.91}, "AUROC 0.9100 or more for 2 sets of outliers, least for noise"),
+        ({}, "−1,860.60 nats per image"),
+        ({"digits": 0.99999}, "AUROC 0.999990 for digits"),  # all but one does not pass for one
+        ({"digits": 1.0}, "AUROC 1.0000 for digits"),
+    ],
+)
+def test_the_head_tells_the_finding(areas: dict[str, float], title: str) -> None:
+    head = evaluation_head("test.parquet", metrics(areas))
+    assert head.title == title
+    values = [figure.value for figure in head.figures.items]
+    assert values[:2] == ["1,000", "1.2 %"]
+    assert {"−1,882.40", "−1,860.60", "3.424"} <= set(values)
+
+
+def test_without_outliers_and_likelihood_the_head_tells_the_false_alarms() -> None:
+    head = evaluation_head("test", metrics({}) | {"likelihood": None})
+    assert head.title == "1.2 % of 1,000 images flagged"
+
+
+def test_the_table_has_every_measure_with_its_interval() -> None:
+    curves = [RocCurve(name, np.array([0.0, 1.0]), np.array([0.0, 1.0])) for name in "abcdefgh"]
+    section = separation_section(metrics(dict.fromkeys("abcdefgh", 0.985)), curves)
+    table, charts = section.blocks
+    assert isinstance(table, Table)
+    assert table.rows[0] == [
+        *("a", "490", "0.9850 [0.9750, 0.9950]", "12 % [11 %, 13 %]"),
+        *("60 % [59 %, 61 %]", "0.9500 [0.9400, 0.9600]", "33 %"),
+    ]
+    assert isinstance(charts, Charts)
+    assert [len(chart.keys) for chart in charts.items] == [6, 2]  # no two curves of a chart look alike
+
+
+def test_the_likelihood_is_told_with_its_errors_and_a_warning() -> None:
+    table, charts, note = likelihood_section(metrics({})["likelihood"]).blocks
+    assert isinstance(table, Table)
+    assert [row[1] for row in table.rows] == ["−1,882.40", "−1,850.00", "32.4000", "−1,860.60", "−2,500.00"]
+    assert table.rows[3][2:] == ["5.3", "0.40", "3.424", "1.70, median 1.20", "−1.5"]
+    assert isinstance(charts, Charts)
+    assert len(charts.items) == 2
+    assert isinstance(note, Note)
+    assert "importance sampling is a lower bound" in note.text
+    assert len(likelihood_section(metrics({}, median=40.0)["likelihood"]).blocks) == 2
+    score = likelihood_section(metrics({}, median=40.0)["likelihood"] | {"kind": "score"})
+    assert "no distribution" in str(score.blocks[-1])
+
+
+def test_statistics_stand_as_they_are_and_two_sided() -> None:
+    section = statistics_section(metrics({"a": 0.9, "b": 0.8})["outliers"])
+    assert section is not None
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    assert table.rows == [["kl", "0.2345 · 0.7777", "0.2345 · 0.7777"], ["outlier_score", "0.9000", "0.8000"]]
+
+
+def test_histograms_hold_both_sets() -> None:
+    rng = np.random.default_rng(0)
+    edges = np.linspace(-5, 15, 400)
+    known, strange = (empty_histogram(edges).add(rng.normal(m, 1, 500).astype(np.float32)) for m in (0, 4))
+    (charts,) = histograms_section(known, {"digits": strange, "noise": strange}, 2.0, 0.01).blocks
+    assert isinstance(charts, Charts)
+    assert [[key.name for key in chart.keys] for chart in charts.items] == [
+        ["ordinary images", "digits"],
+        ["ordinary images", "noise"],
+    ]
+
+
+def shown(name: str, count: int) -> Shown:
+    images = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), dtype=np.uint8)
+    rows: list[dict[str, object]] = [
+        {"file": "data/a.parquet", "row": row, "outlier_score": 1.0 + row, "p_value": 0.5} for row in range(count)
+    ]
+    return Shown(name, rows, images, images)
+
+
+def test_galleries_name_their_sets_and_rows() -> None:
+    section = missed_section([shown("digits", 3), shown("noise", 0)])
+    _, cards, nothing = section.blocks
+    assert isinstance(cards, Cards)
+    assert (cards.title, [card.headline for card in cards.items][:2]) == ("digits", ["score 1.000", "score 2.000"])
+    assert cards.items[1].source == "row 1 · a.parquet"
+    assert "noise: nothing to show" in str(nothing)
+    page = render_page(evaluation_head("test", metrics({"digits": 0.9})), [section, false_alarm_section(shown("t", 2))])
+    assert "<h3>digits</h3>" in page
