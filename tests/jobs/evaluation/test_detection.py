@@ -44,6 +44,19 @@ def test_the_area_under_the_curve_is_the_auroc(ordinary: np.ndarray, outliers: n
     assert np.trapezoid(tpr, fpr) == pytest.approx(auroc(ordinary, outliers), abs=1e-12)
 
 
+def test_the_measures_are_scikit_learns() -> None:
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    ordinary, outliers = rng.normal(0, 1, 900).round(1), rng.normal(1, 2, 400).round(1)  # many ties
+    labels, scores = np.repeat([0, 1], [900, 400]), np.concatenate([ordinary, outliers])
+    found = separation(*rank(ordinary, outliers).counts())
+    assert found.auroc == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
+    assert found.average_precision == pytest.approx(metrics.average_precision_score(labels, scores), abs=1e-12)
+    fpr, tpr, _ = metrics.roc_curve(labels, scores, drop_intermediate=False)
+    assert found.fpr_at_95_tpr == pytest.approx(fpr[np.flatnonzero(tpr >= 0.95)[0]])
+    np.testing.assert_allclose(roc(*rank(ordinary, outliers).counts()), [fpr, tpr], atol=1e-12)
+
+
 def test_float32_scores_are_told_apart_to_the_last_bit() -> None:
     low = np.float32(7.25)
     high = np.nextafter(low, np.float32(np.inf))
