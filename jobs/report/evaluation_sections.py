@@ -3,6 +3,7 @@
 They take what `metrics.json` holds, so that page and file cannot differ.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -44,7 +45,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
         worst = min(areas, key=lambda each: areas[each])
         title = f"AUROC {_rate(areas[worst])} or more for {counted(len(areas), 'set')} of outliers, least for {worst}"
     elif likelihood is not None:
-        title = f"{number(likelihood['importance_sampling']['mean'], 6)} nats per image"
+        title = f"{_nats(likelihood['importance_sampling']['mean'])} nats per image"
     else:
         title = f"{share(false['value'])} of {counted(known['scored'], 'image')} flagged"
     figures = [
@@ -87,10 +88,10 @@ def _outlier_figure(name: str, found: Metrics) -> Figure:
 def _likelihood_figures(likelihood: Metrics) -> list[Figure]:
     elbo, best = likelihood["elbo"], likelihood["importance_sampling"]
     figures = [
-        Figure("ELBO", number(elbo["mean"], 6), f"{_error(elbo)} nats per image: a lower bound on log p(x)."),
+        Figure("ELBO", _nats(elbo["mean"]), f"{_error(elbo)} nats per image: a lower bound on log p(x)."),
         Figure(
             "log p(x), at least",
-            number(best["mean"], 6),
+            _nats(best["mean"]),
             f"{_error(best)} nats, by {count(likelihood['samples'])} importance samples: a tighter bound.",
         ),
     ]
@@ -104,11 +105,19 @@ def likelihood_section(likelihood: Metrics) -> Section:
     """Every estimate with its errors, and how the bounds rise with the samples."""
     rows = [
         _likelihood_row("ELBO", likelihood["elbo"]),
-        _likelihood_row("   its reconstruction, E[log p(x|z)]", likelihood["reconstruction"]),
-        _likelihood_row("   its KL from the prior", likelihood["kl"]),
+        _likelihood_row("– its reconstruction, E[log p(x|z)]", likelihood["reconstruction"]),
+        _likelihood_row("– its KL from the prior", likelihood["kl"]),
         *(_likelihood_row(f"log p(x), {name}", likelihood[key]) for key, name in _ESTIMATORS.items()),
     ]
-    columns = ["", "Nats per image", "Standard error", "of it noise", "Bits per dimension", "Effective samples", "Bias"]
+    columns = [
+        "",
+        "Nats per image",
+        "Standard error",
+        "Of it, noise",
+        "Bits per dimension",
+        "Effective samples",
+        "Bias",
+    ]
     images = (
         f"{counted(likelihood['images'], 'image')} of {count(likelihood['of'])}"
         if likelihood["drawn"] != "all"
@@ -155,7 +164,7 @@ def _likelihood_row(name: str, found: Metrics) -> list[str]:
     noise = found.get("monte_carlo_standard_error")
     return [
         name,
-        number(found["mean"], 6),
+        _nats(found["mean"]),
         "–" if found["standard_error"] is None else number(found["standard_error"], 2),
         "" if noise is None else number(noise, 2),
         "" if bits is None else number(bits["mean"], 4),
@@ -175,8 +184,8 @@ def separation_section(metrics: Metrics, curves: Sequence[RocCurve]) -> Section:
             name,
             count(found["scored"]),
             _with_interval(found[SCORE]["auroc"], _rate),
-            _with_interval(found[SCORE]["fpr_at_95_tpr"], share),
-            _with_interval(found["found_at_fpr"], share),
+            _with_interval(found[SCORE]["fpr_at_95_tpr"], _percent),
+            _with_interval(found["found_at_fpr"], _percent),
             _with_interval(found[SCORE]["average_precision"], _rate),
             share(found["compared"]["prevalence"]),
         ]
@@ -275,11 +284,11 @@ def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section
         if not each.rows:
             blocks.append(Note(f"{each.name}: nothing to show, since the images can no longer be read."))
             continue
-        blocks.append(_cards(each, heat(error, top)))
+        blocks.append(_cards(each, heat(error, top), explained=any(isinstance(block, Cards) for block in blocks)))
     return Section(name, title, lead, blocks)
 
 
-def _cards(shown: Shown, maps: Pixels) -> Cards:
+def _cards(shown: Shown, maps: Pixels, explained: bool) -> Cards:
     cards = [
         Card(
             [
@@ -293,12 +302,23 @@ def _cards(shown: Shown, maps: Pixels) -> Cards:
         )
         for i, row in enumerate(shown.rows)
     ]
-    return Cards(cards, ["the image", "its reconstruction", "where they differ"], title=shown.name)
+    reading = () if explained else ("the image", "its reconstruction", "where they differ")
+    return Cards(cards, reading, title=shown.name)
+
+
+def _nats(value: float) -> str:
+    return f"{value:,.2f}".replace("-", "−")
 
 
 def _rate(value: float) -> str:
     """A figure between 0 and 1; one that is all but 1 does not pass for 1."""
     return f"{value:.4f}" if value == 1 or value < 0.99995 else f"{value:.6f}"
+
+
+def _percent(value: float) -> str:
+    """A share in per cent with two digits that matter, of what it lacks where that is less."""
+    lacking = 100 * (1 - value)
+    return f"{100 * value:.{1 - math.floor(math.log10(lacking))}f} %" if 0.01 <= lacking < 10 else share(value)
 
 
 def _between(found: Metrics, words: Any) -> str:

@@ -113,7 +113,7 @@ def test_the_table_has_every_measure_with_its_interval() -> None:
 def test_the_likelihood_is_told_with_its_errors_and_a_warning() -> None:
     table, charts, note = likelihood_section(metrics({})["likelihood"]).blocks
     assert isinstance(table, Table)
-    assert [row[1] for row in table.rows] == ["−1,882.40", "−1,850.00", "32.4000", "−1,860.60", "−2,500.00"]
+    assert [row[1] for row in table.rows] == ["−1,882.40", "−1,850.00", "32.40", "−1,860.60", "−2,500.00"]
     assert table.rows[3][2:] == ["5.3", "0.40", "3.424", "1.70, median 1.20", "−1.5"]
     assert isinstance(charts, Charts)
     assert len(charts.items) == 2
