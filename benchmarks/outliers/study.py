@@ -44,8 +44,8 @@ from benchmarks.outliers.settings import (
     open_run,
 )
 from benchmarks.outliers.table import render
-from benchmarks.separation import auroc, share_flagged
 from export.bundle import Bundle
+from jobs.evaluation.detection import rank, separation
 from jobs.runs import Run
 from vae_core.errors import UserError
 
@@ -172,7 +172,8 @@ def _judge(score: Score, family: Family, most: int | None) -> dict[str, dict[str
     result = {}
     for name, images in family.outliers.items():
         strangers = _finite(score, images[:most])
-        result[name] = {"auroc": auroc(known, strangers), "fpr_at_95_tpr": share_flagged(known, strangers, 0.95)}
+        found = separation(*rank(known, strangers).counts())
+        result[name] = {"auroc": found.auroc, "fpr_at_95_tpr": found.fpr_at_95_tpr}
     return result
 
 

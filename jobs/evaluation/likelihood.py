@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle import Bundle
@@ -35,7 +36,7 @@ SCHEMA = pa.schema(
         *((f"{estimator}_{name}", kind) for estimator in ESTIMATORS for name, kind in _ESTIMATE),
     ]
 )
-_ERRORS = error_schema(pa.schema([]))
+_NO_ERRORS = error_schema(pa.schema([])).empty_table()
 
 
 @dataclass(frozen=True)
@@ -76,19 +77,24 @@ class LikelihoodTask:
         estimator = LikelihoodEstimator(bundle, samples=self.samples, seed=self.seed)
         del threads  # the estimator's sums must not depend on them
 
-        def estimate_unit(unit: DrawnUnit) -> Part:
-            results, errors = [], [_ERRORS.empty_table()]
+        def estimate(row: int, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
+            with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row
+                found = _columns(estimator.estimate(image, row))
+            if not all(map(math.isfinite, _numbers(found))):
+                return Part(SCHEMA.empty_table(), with_reasons(keys, ["its likelihood is not finite"]))
+            return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)
+
+        def pieces(unit: DrawnUnit) -> Iterator[Part]:
+            yield Part(SCHEMA.empty_table(), _NO_ERRORS)
             for row, piece in unit.drawn:
                 for batch in read_images([piece], self.contract):
-                    errors.append(batch.errors)
+                    yield Part(SCHEMA.empty_table(), batch.errors)
                     for image in batch.images:
-                        with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row
-                            found = _columns(estimator.estimate(image, row))
-                        if all(map(math.isfinite, _numbers(found))):
-                            results.append({"file": piece.file, "row": piece.first_row, **found})
-                        else:
-                            errors.append(with_reasons(batch.keys, ["its likelihood is not finite"]))
-            return Part(pa.Table.from_pylist(results, SCHEMA), pa.concat_tables(errors).combine_chunks())
+                        yield estimate(row, batch.keys, image)
+
+        def estimate_unit(unit: DrawnUnit) -> Part:
+            results, errors = zip(*pieces(unit), strict=True)
+            return Part(pa.concat_tables(results).combine_chunks(), pa.concat_tables(errors).combine_chunks())
 
         return estimate_unit
 

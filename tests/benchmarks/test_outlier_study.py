@@ -3,33 +3,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from benchmarks.outliers.methods import likelihood, ours, path, regret
 from benchmarks.outliers.methods.base import Trained
 from benchmarks.outliers.settings import Family
 from benchmarks.outliers.study import measure
 from benchmarks.outliers.table import render
-from benchmarks.separation import auroc, share_flagged
 from bundles import SHAPE, pictures, trained
-
-levels = st.lists(st.integers(0, 5), min_size=1, max_size=40).map(np.array)
-
-
-@given(known=levels, strangers=levels)
-def test_auroc_counts_pairs_and_ties_by_half(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> None:
-    pairs = np.sign(strangers[:, None] - known[None, :])
-    assert auroc(known, strangers) == pytest.approx((pairs.mean() + 1) / 2, abs=1e-12)
-
-
-@given(known=levels, strangers=levels)
-def test_the_threshold_is_the_highest_that_finds_enough(known: npt.NDArray[Any], strangers: npt.NDArray[Any]) -> None:
-    enough = [t for t in strangers if 20 * np.sum(strangers >= t) >= 19 * len(strangers)]
-    assert share_flagged(known, strangers, 0.95) == (known >= max(enough)).mean()
+from jobs.evaluation.detection import auroc
 
 
 def test_copod_is_the_largest_of_three_sums_of_tails() -> None:
