@@ -6,6 +6,7 @@ diagonal; `write_gaussian_bundle` can move q(z|x) away from it. See tests/vae_co
 
 import io
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,8 @@ from onnx import TensorProto, helper
 
 from export import bundle as names
 from export.bundle import Bundle, write_bundle
+from export.calibration import attach
+from export.runtime import Session
 from export.storage import Folder
 from linear_bundle import encode_png, graph
 
@@ -123,17 +126,40 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         [floats("brightest"), floats("outlier_score")],
         constants(flat_shape=[-1, PIXELS], axis=[1]),
     )
+    # Every image is reconstructed as itself and surprises nowhere: evaluation only shows explanations.
+    explainer = graph(
+        [
+            *nodes(
+                *pixels,
+                "Identity image -> reconstructed",
+                "Reshape float map_shape -> plane",
+                "Mul plane zero -> surprise",
+                "MatMul flat code -> mean",
+            ),
+            helper.make_node("ReduceMean", ["flat", "axis"], ["contributions"]),
+            helper.make_node("ReduceMax", ["flat", "axis"], ["deviations"]),
+        ],
+        [image],
+        [
+            helper.make_tensor_value_info("reconstructed", TensorProto.UINT8, ["batch", *SHAPE]),
+            floats("surprise", *SHAPE[1:]),
+            floats("contributions", 1),
+            floats("deviations", 1),
+            floats("mean", LATENTS),
+        ],
+        constants(flat_shape=[-1, PIXELS], map_shape=[-1, *SHAPE[1:]], zero=0, code=WEIGHT, axis=[1]),
+    )
     images = draw_images(120, seed=2)
-    from export.calibration import attach
-    from export.runtime import Session
-
     outputs = Session(scorer, provider="cpu").run(images)
+    codes = Session(explainer, provider="cpu").run(images)["mean"]
     order = np.argsort(outputs["outlier_score"])
-    table = {name: value[order] for name, value in outputs.items()}
+    table: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
+    table["mean"] = pa.array(list(codes[order]), pa.list_(pa.float32(), LATENTS))
     calibration, probe = io.BytesIO(), io.BytesIO()
     pq.write_table(pa.table({**table, "image": pa.array([encode_png(images[i]) for i in order])}), calibration)
     np.savez(probe, image=images[:20])
     manifest = {
+        "statistics": ["brightest"],
         "model": {"latent_dim": LATENTS, "likelihood": "gaussian"},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},
@@ -144,6 +170,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.ENCODER: encoder,
         names.DECODER: decoder,
         names.SCORER: attach(scorer, table["outlier_score"]),
+        names.EXPLAINER: explainer,
         names.CALIBRATION: calibration.getvalue(),
         names.PROBE: probe.getvalue(),
     }

@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle import Bundle
-from export.calibration import P_VALUE
-from export.scorer import Scorer
 from export.storage import Folder
 from jobs.evaluation.bootstrap import Interval, intervals
 from jobs.evaluation.detection import auroc, rank, roc
@@ -39,8 +37,7 @@ def compare_sets(bundle: Bundle, ordinary: Folder, outliers: Mapping[str, Folder
     """`compare` each set of outliers with the ordinary images, from the folders of their scores."""
     if not outliers:
         return {}
-    # What the scorer has for an image, so that a bundle of other statistics is compared by those.
-    names = [name for name in Scorer(bundle, provider="cpu").output_names if name != P_VALUE]
+    names = [*bundle.statistics, SCORE]
     known = sample_columns(ordinary, names, seed)
     return {name: compare(known, sample_columns(scores, names, seed), seed) for name, scores in outliers.items()}
 

@@ -89,6 +89,8 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         "drawn": "all" if estimated + failed == images.rows else "at random",
         "samples": options.samples,
         "unit": "nats per image",
+        "bound": "importance_sampling and monte_carlo are lower bounds in expectation; their bias and "
+        "monte_carlo_standard_error are the jackknife's, and too small where the effective samples are near one",
         "kind": kind,
         **likelihood_metrics(parts, options.samples, math.prod(bundle.shape) if kind == "mass" else None),
     }

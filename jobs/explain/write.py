@@ -58,14 +58,14 @@ def write_explanations(
     schema = explanation_schema(rows.schema, bundle.statistics)
     written, first = 0, list[Explanation]()
     with output.writing(EXPLANATIONS) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        for explanations, kept in _explain(bundle, units, places, rows, contract):
+        for explanations, kept in explain_rows(bundle, units, places, rows, contract):
             writer.write_table(explanation_table(kept, explanations, schema))
             written += len(explanations)
             first += explanations[: keep - len(first)]
     return Explained(written, len(places) - written, first)
 
 
-def _explain(
+def explain_rows(
     bundle: Bundle, units: Sequence[Unit], places: Sequence[Place], rows: pa.Table, contract: ImageContract
 ) -> Iterator[tuple[list[Explanation], pa.Table]]:
     """Some explanations at a time, and their rows of the scores; what cannot be read any more is left out."""

@@ -9,6 +9,7 @@ from export.bundle import Bundle
 from export.calibration import threshold
 from export.scorer import Scorer
 from export.storage import Folder
+from jobs.explain.write import explain_rows
 from jobs.images.contract import ImageContract
 from jobs.images.units import Unit
 from jobs.report.blocks import Section, Table
@@ -19,13 +20,12 @@ from jobs.report.evaluation_sections import (
     evaluation_head,
     false_alarm_section,
     histograms_section,
-    likelihood_section,
     missed_section,
     separation_section,
     statistics_section,
 )
+from jobs.report.likelihood_section import likelihood_section
 from jobs.report.page import render_page
-from jobs.report.recall import recall_images
 from jobs.report.score_sections import score_edges
 from jobs.report.wording import count
 from jobs.report.write import footer, model_sections, write_page
@@ -64,7 +64,6 @@ def write_evaluation_report(
     fpr = metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
     edges = score_edges(bundle.calibration_scores.astype(np.float64), limit)
-    scorer = Scorer(bundle, provider="cpu")
     contract = ImageContract(*bundle.shape, resize=resize)
     highest = digest_scores(ordinary.job.child("scores"), edges, FALSE_ALARMS)
     lowest = {each.name: digest_scores(each.job.child("scores"), edges, MISSED, lowest=True) for each in outliers}
@@ -75,25 +74,26 @@ def write_evaluation_report(
             separation_section(metrics, curves),
             histograms_section(highest.histogram, histograms, limit, fpr),
             statistics_section(metrics["outliers"]),
-            missed_section([_look(scorer, each, lowest[each.name], contract) for each in outliers]),
+            missed_section([_look(bundle, each, lowest[each.name], contract) for each in outliers]),
         ]
-    sections.append(false_alarm_section(_look(scorer, ordinary, highest, contract)))
+    sections.append(false_alarm_section(_look(bundle, ordinary, highest, contract)))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
-    sections += [_sets_section(output, [ordinary, *outliers], metrics), *model_sections(bundle, scorer)]
+    sections += [
+        _sets_section(output, [ordinary, *outliers], metrics),
+        *model_sections(bundle, Scorer(bundle, provider="cpu")),
+    ]
     page = render_page(
         evaluation_head(ordinary.name, metrics), [each for each in sections if each is not None], footer(bundle)
     )
     return write_page(output, page)
 
 
-def _look(scorer: Scorer, images: EvaluatedSet, digest: Digest, contract: ImageContract) -> Shown:
-    """The images at the top of a digest, with their reconstructions; those that can no longer be read are left out."""
+def _look(bundle: Bundle, images: EvaluatedSet, digest: Digest, contract: ImageContract) -> Shown:
+    """The images at the top of a digest, explained; those that can no longer be read are left out."""
     rows = read_rows(images.job.child("scores"), digest.top)
-    found = recall_images(images.units, digest.top, rows, contract)
-    kept = [(row, image) for row, image in zip(rows, found, strict=True) if image is not None]
-    originals = np.stack([image for _, image in kept]) if kept else np.empty((0, *contract.shape), np.uint8)
-    return Shown(images.name, [row for row, _ in kept], originals, scorer.reconstruct(originals) if kept else originals)
+    parts = explain_rows(bundle, images.units, digest.top, rows, contract)
+    return Shown(images.name, [each for explanations, _ in parts for each in explanations])
 
 
 def _sets_section(output: Folder, sets: Sequence[EvaluatedSet], metrics: Mapping[str, Any]) -> Section:

@@ -1,4 +1,4 @@
-"""Sections about an evaluation: the likelihood, how well each set of outliers is told apart, and what goes wrong.
+"""Sections about an evaluation: how well each set of outliers is told apart, and what goes wrong.
 
 They take what `metrics.json` holds, so that page and file cannot differ.
 """
@@ -9,28 +9,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.report.blocks import Block, Card, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
+from jobs.explain.explanation import Explanation
+from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
-from jobs.report.curves import STYLES, RocCurve, bound_chart, roc_chart
+from jobs.report.curves import STYLES, RocCurve, roc_chart
 from jobs.report.digest import Histogram
-from jobs.report.pictures import Pixels, common_top, error_maps, heat, heat_scale, picture
-from jobs.report.score_sections import shown_bars
-from jobs.report.wording import count, counted, number, p_value, share
+from jobs.report.likelihood_section import likelihood_figures, nats
+from jobs.report.outlier_section import explanation_card
+from jobs.report.pictures import common_top, heat, heat_scale
+from jobs.report.score_sections import common_folder, shown_bars
+from jobs.report.wording import count, counted, number, share
 from jobs.scoring import SCORE
 
 Metrics = Mapping[str, Any]
 
-_ESTIMATORS = {"importance_sampling": "importance sampling", "monte_carlo": "Monte Carlo from the prior"}
-_FEW = 10  # effective samples below which an estimate is not to be trusted
-
 
 class Shown(NamedTuple):
-    """Some images of a set with their scores, to be looked at."""
+    """Some images of a set, to be looked at, each with what its score is made of."""
 
     name: str
-    rows: Sequence[dict[str, object]]
-    originals: Pixels
-    reconstructions: Pixels
+    explanations: Sequence[Explanation]
 
 
 def evaluation_head(images: str, metrics: Metrics) -> Head:
@@ -45,7 +43,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
         worst = min(areas, key=lambda each: areas[each])
         title = f"AUROC {_rate(areas[worst])} or more for {counted(len(areas), 'set')} of outliers, least for {worst}"
     elif likelihood is not None:
-        title = f"{_nats(likelihood['importance_sampling']['mean'])} nats per image"
+        title = f"{nats(likelihood['importance_sampling']['mean'])} nats per image"
     else:
         title = f"{share(false['value'])} of {counted(known['scored'], 'image')} flagged"
     figures = [
@@ -58,7 +56,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
         *(_outlier_figure(name, found) for name, found in outliers.items()),
     ]
     if likelihood is not None:
-        figures += _likelihood_figures(likelihood)
+        figures += likelihood_figures(likelihood)
     figures.append(
         Figure(
             "Bundle",
@@ -83,94 +81,6 @@ def _outlier_figure(name: str, found: Metrics) -> Figure:
         f"{share(score['fpr_at_95_tpr']['value'])} of the ordinary images are flagged when 95 % of "
         f"{counted(found['scored'], 'outlier')} are.",
     )
-
-
-def _likelihood_figures(likelihood: Metrics) -> list[Figure]:
-    elbo, best = likelihood["elbo"], likelihood["importance_sampling"]
-    figures = [
-        Figure("ELBO", _nats(elbo["mean"]), f"{_error(elbo)} nats per image: a lower bound on log p(x)."),
-        Figure(
-            "log p(x), at least",
-            _nats(best["mean"]),
-            f"{_error(best)} nats, by {count(likelihood['samples'])} importance samples: a tighter bound.",
-        ),
-    ]
-    if "bits_per_dim" in best:
-        bits = best["bits_per_dim"]
-        figures.append(Figure("Bits per dimension", number(bits["mean"], 4), f"{_error(bits)}, at most."))
-    return figures
-
-
-def likelihood_section(likelihood: Metrics) -> Section:
-    """Every estimate with its errors, and how the bounds rise with the samples."""
-    rows = [
-        _likelihood_row("ELBO", likelihood["elbo"]),
-        _likelihood_row("– its reconstruction, E[log p(x|z)]", likelihood["reconstruction"]),
-        _likelihood_row("– its KL from the prior", likelihood["kl"]),
-        *(_likelihood_row(f"log p(x), {name}", likelihood[key]) for key, name in _ESTIMATORS.items()),
-    ]
-    columns = [
-        "",
-        "Nats per image",
-        "Standard error",
-        "Of it, noise",
-        "Bits per dimension",
-        "Effective samples",
-        "Bias",
-    ]
-    images = (
-        f"{counted(likelihood['images'], 'image')} of {count(likelihood['of'])}"
-        if likelihood["drawn"] != "all"
-        else f"all {counted(likelihood['images'], 'image')}"
-    )
-    blocks: list[Block] = [
-        Table(columns, rows, columns[1:]),
-        Charts(
-            [
-                _bounds(name, style, likelihood[key])
-                for (key, name), style in zip(_ESTIMATORS.items(), STYLES, strict=False)
-            ]
-        ),
-    ]
-    few = [name for key, name in _ESTIMATORS.items() if likelihood[key]["effective_samples"]["median"] < _FEW]
-    if few:
-        blocks.append(
-            Note(
-                f"With a median of fewer than {_FEW} effective samples, {' and '.join(few)} "
-                f"{'is' if len(few) == 1 else 'are'} a lower bound that may lie far below log p(x): the samples that "
-                "would count most were not drawn, so the noise and the bias told here are too small as well."
-            )
-        )
-    if likelihood["kind"] == "score":
-        blocks.append(Note("On grey pixels this model's likelihood is a score that no distribution normalises."))
-    return Section(
-        "likelihood",
-        "How likely the model finds the images",
-        f"Estimated for {images}, with {counted(likelihood['samples'], 'fresh sample')} for each and each estimator. "
-        "Every estimate of log p(x) is too low in expectation, by less the more samples there are. The standard error "
-        "is over images; the part of it that is noise of the estimates would shrink with more samples. Bias and noise "
-        "come from the jackknife.",
-        blocks,
-    )
-
-
-def _bounds(name: str, style: str, found: Metrics) -> Chart:
-    by_samples = found["by_samples"]
-    return bound_chart(name, style, [each["samples"] for each in by_samples], [each["mean"] for each in by_samples])
-
-
-def _likelihood_row(name: str, found: Metrics) -> list[str]:
-    effective, bits = found.get("effective_samples"), found.get("bits_per_dim")
-    noise = found.get("monte_carlo_standard_error")
-    return [
-        name,
-        _nats(found["mean"]),
-        "–" if found["standard_error"] is None else number(found["standard_error"], 2),
-        "" if noise is None else number(noise, 2),
-        "" if bits is None else number(bits["mean"], 4),
-        "" if effective is None else f"{number(effective['mean'], 3)}, median {number(effective['median'], 3)}",
-        "" if "bias" not in found else number(found["bias"], 2),
-    ]
 
 
 def separation_section(metrics: Metrics, curves: Sequence[RocCurve]) -> Section:
@@ -259,7 +169,7 @@ def missed_section(shown: Sequence[Shown]) -> Section:
     return _gallery(
         "missed",
         "The outliers that look most ordinary",
-        "The lowest scores of each set of outliers: what is missed first.",
+        "The lowest scores of each set of outliers: what is missed first. The bars are the parts of each score.",
         shown,
     )
 
@@ -269,45 +179,28 @@ def false_alarm_section(shown: Shown) -> Section:
     return _gallery(
         "false-alarms",
         "The ordinary images that look most outlying",
-        "The highest scores of the ordinary images: what is flagged by mistake, or does not belong in this set.",
+        "The highest scores of the ordinary images: what is flagged by mistake, or does not belong in this set. The "
+        "bars are the parts of each score.",
         [shown],
     )
 
 
 def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section:
-    """Cards of images with reconstruction and error, a caption over those of each set where there are several."""
-    errors = [error_maps(each.originals, each.reconstructions) for each in sets]
-    values = [each for each in errors if each.size]
-    top = common_top(np.concatenate([each.ravel() for each in values])) if values else 8.0
-    blocks: list[Block] = [heat_scale("Error of a pixel", top, "grey levels")]
-    for each, error in zip(sets, errors, strict=True):
-        if not each.rows:
-            blocks.append(Note(f"{each.name}: nothing to show, since the images can no longer be read."))
+    """The sets' images as cards, each set under its name, with one scale for all."""
+    surprise = [np.stack([each.surprise for each in shown.explanations]) for shown in sets if shown.explanations]
+    top = common_top(np.concatenate([each.ravel() for each in surprise])) if surprise else 1.0
+    blocks: list[Block] = [heat_scale("Surprise of a pixel", top, "nats")]
+    reading = ["the image", "its reconstruction", "where it surprises the model"]
+    for shown in sets:
+        if not shown.explanations:
+            blocks.append(Note(f"{shown.name}: nothing to show, since the images can no longer be read."))
             continue
-        blocks.append(_cards(each, heat(error, top), explained=any(isinstance(block, Cards) for block in blocks)))
+        folder = common_folder([str(each.row["file"]) for each in shown.explanations])
+        maps = heat(np.stack([each.surprise for each in shown.explanations]), top)
+        cards = [explanation_card(each, maps[i], folder) for i, each in enumerate(shown.explanations)]
+        blocks.append(Cards(cards, reading, others="nearest calibration images", title=shown.name))
+        reading = []  # is told once
     return Section(name, title, lead, blocks)
-
-
-def _cards(shown: Shown, maps: Pixels, explained: bool) -> Cards:
-    cards = [
-        Card(
-            [
-                picture(shown.originals[i], f"{shown.name}, image {i + 1}"),
-                picture(shown.reconstructions[i], f"{shown.name}, reconstruction of image {i + 1}"),
-                picture(maps[i], f"{shown.name}, error of image {i + 1}"),
-            ],
-            f"score {number(float(str(row[SCORE])))}",
-            f"p = {p_value(float(str(row['p_value'])))}",
-            f"row {row['row']} · {str(row['file']).rsplit('/', 1)[-1]}",
-        )
-        for i, row in enumerate(shown.rows)
-    ]
-    reading = () if explained else ("the image", "its reconstruction", "where they differ")
-    return Cards(cards, reading, title=shown.name)
-
-
-def _nats(value: float) -> str:
-    return f"{value:,.2f}".replace("-", "−")
 
 
 def _rate(value: float) -> str:
@@ -327,7 +220,3 @@ def _between(found: Metrics, words: Any) -> str:
 
 def _with_interval(found: Metrics, words: Any) -> str:
     return f"{words(found['value'])} [{words(found['low'])}, {words(found['high'])}]"
-
-
-def _error(found: Metrics) -> str:
-    return "of a single image," if found["standard_error"] is None else f"± {number(found['standard_error'], 2)}"

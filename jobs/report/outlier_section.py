@@ -10,7 +10,7 @@ from jobs.explain.explanation import Explanation
 from jobs.explain.reasons import Push
 from jobs.explain.write import Explained
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
-from jobs.report.pictures import common_top, heat, heat_scale, picture, stored_picture
+from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
 from jobs.report.score_sections import ScoreFacts, common_folder
 from jobs.report.wording import count, counted, number, p_value
 
@@ -31,7 +31,8 @@ def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
     folder = common_folder([str(each.row["file"]) for each in shown])
     found = [is_discovery(each.row, facts) for each in shown]
     cards = [
-        _card(each, maps[i], folder, "discovery" if found[i] and not all(found) else "") for i, each in enumerate(shown)
+        explanation_card(each, maps[i], folder, "discovery" if found[i] and not all(found) else "")
+        for i, each in enumerate(shown)
     ]
     verdict = ", all of them discoveries" if all(found) else ""
     missing = (
@@ -65,7 +66,11 @@ def is_discovery(row: Mapping[str, Any], facts: ScoreFacts) -> bool:
     return facts.discovery_threshold is not None and float(row["outlier_score"]) > facts.discovery_threshold
 
 
-def _card(each: Explanation, surprise: Any, folder: str, badge: str) -> Card:
+def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
+    """An image with its reconstruction, its `surprise` in colours [3, H, W], and the reason for its score.
+
+    Its file is named as it lies below `folder`.
+    """
     row, rank = each.row, each.rank
     zero, bars = _bars(each.pushes)
     return Card(

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.explain.explanation import Explanation
 from jobs.report.blocks import Cards, Charts, Note, Table
 from jobs.report.curves import RocCurve
 from jobs.report.digest import empty_histogram
@@ -13,11 +14,11 @@ from jobs.report.evaluation_sections import (
     evaluation_head,
     false_alarm_section,
     histograms_section,
-    likelihood_section,
     missed_section,
     separation_section,
     statistics_section,
 )
+from jobs.report.likelihood_section import likelihood_section
 from jobs.report.page import render_page
 
 
@@ -145,19 +146,23 @@ def test_histograms_hold_both_sets() -> None:
 
 
 def shown(name: str, count: int) -> Shown:
-    images = np.random.default_rng(0).integers(0, 256, (count, 1, 28, 28), dtype=np.uint8)
-    rows: list[dict[str, object]] = [
-        {"file": "data/a.parquet", "row": row, "outlier_score": 1.0 + row, "p_value": 0.5} for row in range(count)
-    ]
-    return Shown(name, rows, images, images)
+    image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), dtype=np.uint8)
+    surprise = np.ones((28, 28), np.float32)
+    rows = [{"file": "data/a.parquet", "row": row, "outlier_score": 1.0 + row, "p_value": 0.5} for row in range(count)]
+    return Shown(
+        name,
+        [Explanation(i + 1, row, image, image, surprise, {"kl": 1.0}, {"kl": 3.0}, []) for i, row in enumerate(rows)],
+    )
 
 
 def test_galleries_name_their_sets_and_rows() -> None:
-    section = missed_section([shown("digits", 3), shown("noise", 0)])
-    _, cards, nothing = section.blocks
+    section = missed_section([shown("digits", 3), shown("noise", 0), shown("letters", 1)])
+    _, cards, nothing, others = section.blocks
     assert isinstance(cards, Cards)
+    assert isinstance(others, Cards)
     assert (cards.title, [card.headline for card in cards.items][:2]) == ("digits", ["score 1.000", "score 2.000"])
     assert cards.items[1].source == "row 1 · a.parquet"
+    assert [bool(each.reading) for each in (cards, others)] == [True, False]
     assert "noise: nothing to show" in str(nothing)
     page = render_page(evaluation_head("test", metrics({"digits": 0.9})), [section, false_alarm_section(shown("t", 2))])
     assert "<h3>digits</h3>" in page
