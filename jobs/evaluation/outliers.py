@@ -72,4 +72,5 @@ def proportion(some: int, of: int) -> dict[str, float]:
     share, z = some / of, _NORMAL_QUANTILE
     centre = (share + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
-    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))._asdict()
+    low, high = centre - half if some else 0.0, centre + half if some < of else 1.0  # without their rounding errors
+    return Interval(share, low, high)._asdict()
