@@ -65,7 +65,7 @@ class LikelihoodTask:
             "seed": self.seed,
         }
 
-    def open(self, threads: int) -> Callable[[DrawnUnit], Part]:
+    def open(self, threads: int) -> Callable[[DrawnUnit], Iterator[Part]]:
         """Open the bundle, verify it, and return what does a unit.
 
         Raises:
@@ -84,17 +84,13 @@ class LikelihoodTask:
                 return Part(SCHEMA.empty_table(), with_reasons(keys, ["its likelihood is not finite"]))
             return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)
 
-        def pieces(unit: DrawnUnit) -> Iterator[Part]:
+        def estimate_unit(unit: DrawnUnit) -> Iterator[Part]:
             yield Part(SCHEMA.empty_table(), _NO_ERRORS)
             for row, piece in unit.drawn:
                 for batch in read_images([piece], self.contract):
                     yield Part(SCHEMA.empty_table(), batch.errors)
                     for image in batch.images:
                         yield estimate(row, batch.keys, image)
-
-        def estimate_unit(unit: DrawnUnit) -> Part:
-            results, errors = zip(*pieces(unit), strict=True)
-            return Part(pa.concat_tables(results).combine_chunks(), pa.concat_tables(errors).combine_chunks())
 
         return estimate_unit
 
