@@ -14,7 +14,7 @@ from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
 from export.calibration_set import BATCH
-from vae_core.density import Density, held_out_constants, log_density
+from vae_core.density import Density, log_density, tail_constants
 from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.outlier import OutlierModel
@@ -77,7 +77,7 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
-    usual, spread = held_out_constants(-log_density(tensor(vectors), density))
+    usual, spread = tail_constants(-log_density(tensor(vectors), density))
     return density._replace(usual=usual, spread=spread)
 
 

@@ -89,7 +89,7 @@ def shares(vectors: Tensor, density: Density) -> Shares:
     return Shares(parts / total, (responsibility * delta / density.deviation).sum(1))
 
 
-def held_out_constants(negative_log_density: Tensor) -> tuple[Tensor, Tensor]:
+def tail_constants(negative_log_density: Tensor) -> tuple[Tensor, Tensor]:
     """`usual` and `spread` of a density from −log p(u) of in-distribution images, (n,) of at least 20."""
     ordered = negative_log_density.sort().values
     threshold = ordered[math.floor(0.9 * (len(ordered) - 1))]

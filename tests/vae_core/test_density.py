@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from vae_core.density import Density, held_out_constants, log_density, shares, surprise
+from vae_core.density import Density, log_density, shares, surprise, tail_constants
 
 
 def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Density, MixtureSameFamily]:
@@ -99,7 +99,7 @@ def test_the_nearest_component_judges_an_entry() -> None:
 
 def test_the_constants_are_median_and_mean_excess() -> None:
     exponential = -np.log1p(-(np.arange(10_000) + 0.5) / 10_000)
-    usual, spread = held_out_constants(torch.from_numpy(exponential))
+    usual, spread = tail_constants(torch.from_numpy(exponential))
     assert abs(usual.item() - np.log(2)) < 1e-3
     assert abs(spread.item() - 1) < 0.01  # an exponential's excess has the same mean everywhere
-    assert held_out_constants(torch.zeros(20))[1] > 0
+    assert tail_constants(torch.zeros(20))[1] > 0
