@@ -4,7 +4,8 @@
 
 E_t is the surprise of the statistics t(x) under their density over in-distribution images (see `vae_core.density`), E_z
 that of the code μ(x) under the aggregate posterior of such images. The first sees how an image is drawn, the second
-what it shows; both are fitted on in-distribution images alone, and the weights are those of `benchmarks/outliers`.
+what it shows; both are fitted on in-distribution images alone; the weights were chosen by the development shifts of
+`benchmarks/outliers`.
 """
 
 from typing import NamedTuple
