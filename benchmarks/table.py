@@ -1,0 +1,25 @@
+"""Print what the benchmarks found, as one table: `python -m benchmarks.table`."""
+
+import json
+
+from benchmarks.results import RESULTS
+
+
+def main() -> None:
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob("*.json"))]
+    machines = {json.dumps(result["machine"]) for result in results}
+    for text in machines:
+        print("  ".join(f"{key}: {value}" for key, value in json.loads(text).items()))
+    print("\n| what | ours | other | ratio | target | |\n|---|---|---|---|---|---|")
+    for result in results:
+        for row in result["ratios"]:
+            verdict = {True: "met", False: "missed", None: ""}[row["is_met"]]
+            target = row["target"].replace(">=", "≥").replace("<=", "≤")
+            print(
+                f"| {row['claim']} | {row['ours']:,.4g} {row['unit']} | {row['other']:,.4g} {row['note']} "
+                f"| {row['ratio']:.2f} | {target} | {verdict} |"
+            )
+
+
+if __name__ == "__main__":
+    main()
