@@ -42,7 +42,6 @@ def to_files(optimisation: Optimisation, progress: Mapping[str, Any]) -> dict[st
         "train": to_json(optimisation.config),
         "steps_done": optimisation.steps_done,
         "steps_skipped": optimisation.steps_skipped,
-        "averages_done": int(optimisation.averaged.n_averaged),
         "progress": dict(progress),
     }
     weights = {f"weights.{name}": _portable(p) for name, p in model.named_parameters()}
@@ -74,12 +73,11 @@ def restore(files: Mapping[str, bytes], optimisation: Optimisation) -> dict[str,
     for name, parameter in optimisation.model.named_parameters():
         for key in ("step", "exp_avg", "exp_avg_sq"):
             if (value := moments.get(f"{name}.{key}")) is not None:
-                # Like the parameter in memory layout and device; the step counter is a scalar on the host.
-                target = value if key == "step" else torch.empty_like(parameter).copy_(value)
+                # On the parameter's device, and like it in memory layout; the step counter is a scalar.
+                target = torch.empty_like(value if key == "step" else parameter, device=parameter.device).copy_(value)
                 optimisation.optimizer.state[parameter][key] = target
     optimisation.steps_done = head["steps_done"]
-    optimisation.steps_skipped = head["steps_skipped"]
-    optimisation.averaged.n_averaged.fill_(head["averages_done"])
+    optimisation.skipped.fill_(head["steps_skipped"])
     progress: dict[str, Any] = head["progress"]
     return progress
 

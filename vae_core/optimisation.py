@@ -6,15 +6,17 @@
 
 Every image's gradient enters with the same weight, so n workers that average their gradients take the step that one
 worker takes on the joined batch.
+
+Nothing of a step is read back from the device: what depends on the gradient's value is decided there, so that the
+host can prepare the next step while the device works on this one.
 """
 
+import copy
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel
 
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
@@ -22,13 +24,13 @@ from vae_core.model import VAE
 
 
 class StepMetrics(NamedTuple):
-    """Means over this worker's images, in nats, and what the step did."""
+    """Means over this worker's images, in nats, and what the step did; on the device, and free until they are read."""
 
     elbo: Tensor  # ()
     reconstruction: Tensor  # ()
     kl: Tensor  # ()
-    gradient_norm: float  # of −ELBO/(C·H·W), before clipping
-    skipped: bool  # the gradient was not finite: the weights stayed
+    gradient_norm: Tensor  # (), of −ELBO/(C·H·W), before clipping
+    skipped: Tensor  # (), bool: the gradient was not finite, and the weights stayed
 
 
 class Optimisation:
@@ -50,22 +52,21 @@ class Optimisation:
         self.steps_per_epoch = steps_per_epoch
         self.parallel = parallel if parallel is not None else model
         self.device = next(model.parameters()).device
-        self.averaged = AveragedModel(model, multi_avg_fn=_average(config.ema_decay))
+        # The model with averaged weights: the one that is validated and exported.
+        self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             _decay_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
         )
         self.steps_done = 0
-        self.steps_skipped = 0
+        self.skipped = torch.zeros((), device=self.device)  # steps, counted where they are skipped
         self.bf16 = config.precision == "bf16" or (
             config.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
         )
 
     @property
-    def average(self) -> VAE:
-        """The model with averaged weights: the one that is validated and exported."""
-        module = self.averaged.module
-        assert isinstance(module, VAE)
-        return module
+    def steps_skipped(self) -> int:
+        """Steps whose gradient was not finite; waits for the device."""
+        return int(self.skipped)
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimisation step `step` (from 0)."""
@@ -95,16 +96,10 @@ class Optimisation:
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self.loss(image, noise)
         loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.gradient_clip).item()
+        norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         # The gradient was averaged over the workers before this, so all of them decide alike.
-        skipped = not math.isfinite(norm)
-        if skipped:
-            self.steps_skipped += 1
-        else:
-            for group in self.optimizer.param_groups:
-                group["lr"] = self.learning_rate(self.steps_done)
-            self.optimizer.step()
-            self.averaged.update_parameters(self.model)
+        skipped = ~torch.isfinite(norm)
+        self._update(norm, skipped.float())
         self.steps_done += 1
         return StepMetrics(
             elbo=terms.elbo.detach().mean(),
@@ -113,6 +108,23 @@ class Optimisation:
             gradient_norm=norm,
             skipped=skipped,
         )
+
+    @torch.no_grad()
+    def _update(self, norm: Tensor, skipped: Tensor) -> None:
+        """Move the weights and their average, or, where `skipped` is 1 and not 0, neither."""
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.learning_rate(self.steps_done)
+        # The fused AdamW divides the gradient by the one, which clips it, and stays where the other is 1.
+        self.optimizer.grad_scale = (norm / self.config.gradient_clip).clamp(min=1.0).float()  # type: ignore[attr-defined]
+        self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
+        self.optimizer.step()
+        # θ̄ ← d·θ̄ + (1−d)·θ with d = min(decay, (1+t)/(10+t)), so that the first steps are forgotten quickly.
+        taken = self.steps_done - self.skipped  # t
+        decay = ((1.0 + taken) / (10.0 + taken)).clamp(max=self.config.ema_decay)
+        weight = (1.0 - decay) * (1.0 - skipped)
+        for averaged, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
+            averaged.lerp_(current, weight.to(current.dtype))
+        self.skipped += skipped
 
 
 def to_device(model: VAE, device: torch.device | str) -> VAE:
@@ -127,15 +139,3 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, objec
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
-
-
-def _average(decay: float):  # type: ignore[no-untyped-def]
-    """θ̄ ← d·θ̄ + (1−d)·θ with d = min(decay, (1+t)/(10+t)), so that the first steps are forgotten quickly."""
-
-    @torch.no_grad()
-    def update(averaged: Sequence[Tensor], current: Sequence[Tensor], updates: Tensor | int) -> None:
-        count = float(updates)
-        weight = 1.0 - min(decay, (1.0 + count) / (10.0 + count))
-        torch._foreach_lerp_(list(averaged), list(current), weight)
-
-    return update

@@ -95,8 +95,8 @@ class _Loop:
         )
         self.epoch, self.step = 0, 0
         self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
+        self.norm = torch.zeros((), device=device)  # of the last step's gradient
         self.seconds = 0.0  # of this epoch, before this process
-        self.gradient_norm = 0.0  # of the last step
         self.history: list[dict[str, Any]] = []
         if (files := run.read_checkpoint("last")) is not None:
             self._restore(checkpoint.restore(files, self.optimisation))
@@ -115,24 +115,24 @@ class _Loop:
 
     def _train_epoch(self, recorder: Recorder | None) -> None:
         began, first_step = time.monotonic(), self.step
-        local = torch.zeros(4, dtype=torch.float64)
+        local = torch.zeros(4, dtype=torch.float64, device=self.device)  # read only where something is reported
         model = self.optimisation.model.train()
         for images, epsilon in prefetch(self._tensors(self.epoch, first_step, model), depth=3):
             metrics = self.optimisation.step(images, epsilon)
-            self.gradient_norm = metrics.gradient_norm
-            if not metrics.skipped:
-                values = torch.stack([metrics.elbo, metrics.reconstruction, metrics.kl]).double().cpu()
-                local += torch.cat([values, torch.ones(1, dtype=torch.float64)]) * len(images)
+            self.norm = metrics.gradient_norm
+            means = [metrics.elbo, metrics.reconstruction, metrics.kl, torch.ones_like(metrics.elbo)]
+            local += torch.where(metrics.skipped, 0.0, torch.stack(means).double() * len(images))
             self.step += 1
             if self.step % self.work.checkpoint_steps == 0 and self.step < self.steps:
                 self._gather(local)
                 self.seconds += time.monotonic() - began
                 began, first_step = time.monotonic(), self.step
                 self._save(best=False)
-            if recorder is not None:
+            if recorder is not None and recorder.is_due:
                 rate = (self.step - first_step) * self.batch * self.workers / (time.monotonic() - began)
                 done = (self.epoch * self.steps + self.step) * self.batch * self.workers
-                recorder.progress(done, rate, float(local[0] / local[3]) if local[3] else None)
+                elbo, _, _, counted = local.tolist()
+                recorder.progress(done, rate, elbo / counted if counted else None)
         self._gather(local)
         self.seconds += time.monotonic() - began
 
@@ -146,7 +146,7 @@ class _Loop:
 
     def _gather(self, local: Tensor) -> None:
         """Add this worker's sums to those of the epoch so far, with the other workers'."""
-        self.sums += sum_over_workers(local.clone().to(self.device)).cpu()
+        self.sums += sum_over_workers(local.clone()).cpu()
         local.zero_()
 
     def _end_epoch(self, recorder: Recorder | None) -> None:
@@ -174,7 +174,7 @@ class _Loop:
             "seconds": self.seconds,
             "learning_rate": self.optimisation.learning_rate(self.optimisation.steps_done - 1),
             "beta": self.optimisation.beta(self.optimisation.steps_done - 1),
-            "gradient_norm": self.gradient_norm,
+            "gradient_norm": self.norm.item(),
             "skipped_steps": self.optimisation.steps_skipped,
         }
         if average.likelihood.kind == "mass":
@@ -187,7 +187,7 @@ class _Loop:
         # After the checkpoint: an epoch that stands in metrics.jsonl is never trained again.
         if recorder is not None:
             recorder.epoch(self.history)
-            recorder.progress(self.epoch * images, record["images_per_second"], elbo, force=True)
+            recorder.progress(self.epoch * images, record["images_per_second"], elbo)
         self.report(record)
 
     def _save(self, best: bool) -> None:
@@ -208,7 +208,8 @@ class _Loop:
         self.sums = torch.tensor(progress["sums"], dtype=torch.float64)
         self.seconds = progress["seconds"]
         self.history = progress["history"]
-        self.gradient_norm = self.history[-1]["gradient_norm"] if self.history else 0.0
+        if self.history:
+            self.norm.fill_(self.history[-1]["gradient_norm"])
 
 
 def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:

@@ -36,13 +36,16 @@ class Recorder:
         self._add_to_tensorboard(history[-1])
         self._write(history)
 
-    def progress(self, images_done: int, images_per_second: float, elbo: float | None, force: bool = False) -> None:
-        """Say how far the run is, every few seconds; `elbo` is the training ELBO of late."""
-        now = time.monotonic()
-        if force or now - self._spoken >= _SECONDS_BETWEEN:
-            self._spoken = now
-            state = {"images": images_done, "total": self._total, "images_per_second": images_per_second, "elbo": elbo}
-            self._folder.write_text("progress.json", json.dumps(state))
+    @property
+    def is_due(self) -> bool:
+        """Whether progress was last told a few seconds ago."""
+        return time.monotonic() - self._spoken >= _SECONDS_BETWEEN
+
+    def progress(self, images_done: int, images_per_second: float, elbo: float | None) -> None:
+        """Say how far the run is; `elbo` is the training ELBO of late."""
+        self._spoken = time.monotonic()
+        state = {"images": images_done, "total": self._total, "images_per_second": images_per_second, "elbo": elbo}
+        self._folder.write_text("progress.json", json.dumps(state))
 
     def close(self) -> None:
         """End the recording."""

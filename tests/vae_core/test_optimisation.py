@@ -1,6 +1,7 @@
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.elbo import ElboTerms, objective
@@ -45,19 +46,65 @@ def test_a_batchs_gradient_is_the_mean_of_its_halves() -> None:
         torch.testing.assert_close(whole, (first + second) / 2, rtol=1e-10, atol=1e-13)
 
 
-def test_a_gradient_that_is_not_finite_skips_the_step() -> None:
-    training = optimisation()
+def everything(training: Optimisation) -> list[Tensor]:
+    """Weights, averages and the optimiser's moments and counters."""
+    states = [value for state in training.optimizer.state.values() for value in state.values()]
+    return [t.clone() for t in (*training.model.parameters(), *training.average.parameters(), *states)]
+
+
+@pytest.mark.parametrize("taken", [0, 1, 3])
+def test_a_gradient_that_is_not_finite_skips_the_step(taken: int) -> None:
+    training, undisturbed = optimisation(warmup_steps=0), optimisation(warmup_steps=0)
+    for _ in range(taken):
+        training.step(*batch())
+    before = everything(training)
     image, noise = batch()
-    training.step(image, noise)
-    before = [p.clone() for p in training.model.parameters()]
-    averages = [p.clone() for p in training.average.parameters()]
     noise[3, 1] = float("nan")
     metrics = training.step(image, noise)
     assert metrics.skipped
+    assert not metrics.gradient_norm.isfinite()
     assert training.steps_skipped == 1
-    assert all(torch.equal(a, b) for a, b in zip(before, training.model.parameters(), strict=True))
-    assert all(torch.equal(a, b) for a, b in zip(averages, training.average.parameters(), strict=True))
+    assert training.steps_done == taken + 1
+    after = everything(training)
+    if taken:  # before the first step there are no moments to compare
+        assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not training.step(*batch()).skipped
+    # A step that was skipped leaves nothing behind: only the schedules have moved on.
+    for _ in range(taken):
+        undisturbed.step(*batch())
+    undisturbed.steps_done += 1
+    undisturbed.skipped += 1
+    undisturbed.step(*batch())
+    assert all(torch.equal(a, b) for a, b in zip(everything(training), everything(undisturbed), strict=True))
+
+
+def test_a_large_gradient_is_clipped() -> None:
+    training = optimisation(gradient_clip=1e-3, warmup_steps=0, weight_decay=0.0)
+    before = [p.detach().clone() for p in training.model.parameters()]
+    assert training.step(*batch()).gradient_norm > 1e-2
+    gradients = [p.grad for p in training.model.parameters() if p.grad is not None]
+    assert nn.utils.get_total_norm(gradients) == pytest.approx(1e-3, rel=1e-4)
+    for p, old, g in zip(training.model.parameters(), before, gradients, strict=True):
+        # AdamW's first step: its moments, corrected, are g and g².
+        expected = old - training.learning_rate(0) * g / (g.abs() + 1e-8)
+        torch.testing.assert_close(p.detach(), expected, rtol=1e-4, atol=1e-6)
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Refuses to hand a tensor's value to Python, for which a GPU would have to be waited for."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a value is read back"
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_step_reads_nothing_back() -> None:
+    training = optimisation()
+    with NothingIsRead():
+        for _ in range(3):
+            metrics = training.step(*batch())
+        with pytest.raises(AssertionError, match="read back"):
+            float(metrics.elbo)
 
 
 def test_schedules() -> None:
