@@ -101,6 +101,10 @@ class Bundle:
         """The names of the statistics that the outlier score is made of."""
         return tuple(self.manifest["statistics"])
 
+    def outputs(self, graph: str) -> tuple[str, ...]:
+        """The names of what a graph computes, in its order."""
+        return tuple(output["name"] for output in self.manifest["graphs"][graph]["outputs"])
+
     @cached_property
     def calibration(self) -> pa.Table:
         """The calibration images' scores (ascending), statistics, codes and pictures."""

@@ -38,28 +38,36 @@ class Scorer:
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self._threads, self._wanted, self._batch_size = threads, provider, batch_size
-        self._scorer = self._session(SCORER)
-        self._likelihood = self._session(LIKELIHOOD) if likelihood else None
-        self._encoder: Session | None = None
-        self._decoder: Session | None = None
-        self._explainer: Session | None = None
+        self._has_likelihood = likelihood
+        self._sessions: dict[str, Session] = {}
         samples = int(self.bundle.manifest["likelihood"]["samples"])
         self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
-        self.provider = self._scorer.provider
-        self.calibration_size = len(self.bundle.calibration_scores)
+        if provider == "cuda":
+            self._session(SCORER)  # which is refused at once where there is none
 
     def _session(self, name: str) -> Session:
-        return Session(
-            self.bundle.read(name), threads=self._threads, provider=self._wanted, fuse_layout=name in (ENCODER, SCORER)
-        )
+        """The session of a graph, made when it is first needed: a few hundredths of a second each."""
+        if name not in self._sessions:
+            self._sessions[name] = Session(
+                self.bundle.read(name),
+                threads=self._threads,
+                provider=self._wanted,
+                fuse_layout=name in (ENCODER, SCORER),
+            )
+        return self._sessions[name]
+
+    @property
+    def provider(self) -> str:
+        """Where the scorer really runs."""
+        return self._session(SCORER).provider
 
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of what `score` returns, in order."""
-        names = self._scorer.output_names
-        if self._likelihood is not None:
-            names += self._likelihood.output_names + (("bits_per_dim",) if self._has_bits else ())
+        names = self.bundle.outputs(SCORER)
+        if self._has_likelihood:
+            names += self.bundle.outputs(LIKELIHOOD) + (("bits_per_dim",) if self._has_bits else ())
         return names
 
     def score(self, images: npt.NDArray[np.uint8]) -> Arrays:
@@ -81,14 +89,16 @@ class Scorer:
         For callers that want to be able to stop in between: the likelihoods of a thousand images take a while.
         """
         self._check(images)
-        rows = self._batch_size if self._likelihood is None else self._likelihood_batch
+        rows = self._likelihood_batch if self._has_likelihood else self._batch_size
+        scorer = self._session(SCORER)
+        likelihood = self._session(LIKELIHOOD) if self._has_likelihood else None
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
-            scored = self._scorer.run(batch)
+            scored = scorer.run(batch)
             for first in range(0, len(batch), rows):
                 outputs = {name: values[first : first + rows] for name, values in scored.items()}
-                if self._likelihood is not None:
-                    outputs |= self._likelihood.run(batch[first : first + rows])
+                if likelihood is not None:
+                    outputs |= likelihood.run(batch[first : first + rows])
                     if self._has_bits:
                         bits = np.float32(-1.0 / (images[0].size * math.log(2.0)))
                         outputs["bits_per_dim"] = outputs["log_px"] * bits
@@ -114,9 +124,7 @@ class Scorer:
             UserError: the images have another type or shape.
         """
         self._check(images)
-        if self._explainer is None:
-            self._explainer = self._session(EXPLAINER)
-        outputs = self._explainer.run_batched(images, self._batch_size)
+        outputs = self._session(EXPLAINER).run_batched(images, self._batch_size)
         known = self.bundle.exemplars
         found = nearest(outputs["mean"], known.codes, neighbours)
         return outputs | {"nearest": known.rows[found.rows], "nearest_distance": found.distances}
@@ -124,16 +132,12 @@ class Scorer:
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""
         self._check(images)
-        if self._encoder is None:
-            self._encoder = self._session(ENCODER)
-        outputs = self._encoder.run_batched(images, self._batch_size)
+        outputs = self._session(ENCODER).run_batched(images, self._batch_size)
         return outputs["mean"], outputs["log_variance"]
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
-        if self._decoder is None:
-            self._decoder = self._session(DECODER)
-        images: npt.NDArray[np.uint8] = self._decoder.run_batched(z, self._batch_size)["image"]
+        images: npt.NDArray[np.uint8] = self._session(DECODER).run_batched(z, self._batch_size)["image"]
         return images
 
     def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

@@ -18,7 +18,7 @@ from export.bundle import Bundle, write_bundle
 from export.calibration import attach
 from export.runtime import Session
 from export.storage import Folder
-from linear_bundle import encode_png, graph
+from linear_bundle import encode_png, graph, interfaces
 
 SHAPE = (1, 4, 4)
 LATENTS, SCALE = 3, 0.1
@@ -158,20 +158,20 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     calibration, probe = io.BytesIO(), io.BytesIO()
     pq.write_table(pa.table({**table, "image": pa.array([encode_png(images[i]) for i in order])}), calibration)
     np.savez(probe, image=images[:20])
+    graphs = {
+        names.ENCODER: encoder,
+        names.DECODER: decoder,
+        names.SCORER: attach(scorer, table["outlier_score"]),
+        names.EXPLAINER: explainer,
+    }
     manifest = {
         "statistics": ["brightest"],
         "model": {"latent_dim": LATENTS, "likelihood": "gaussian"},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},
         "probe": {"real_images": 16},
+        "graphs": interfaces(graphs),
         "training": {},
     }
-    files = {
-        names.ENCODER: encoder,
-        names.DECODER: decoder,
-        names.SCORER: attach(scorer, table["outlier_score"]),
-        names.EXPLAINER: explainer,
-        names.CALIBRATION: calibration.getvalue(),
-        names.PROBE: probe.getvalue(),
-    }
-    return write_bundle(folder, manifest, files)
+    others = {names.CALIBRATION: calibration.getvalue(), names.PROBE: probe.getvalue()}
+    return write_bundle(folder, manifest, graphs | others)

@@ -1,6 +1,7 @@
 """A bundle whose model is so simple that its graphs are written by hand: no torch, and made in no time."""
 
 import io
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -135,6 +136,12 @@ def dark_images(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 100, (count, *SHAPE), dtype=np.uint8)
 
 
+def interfaces(graphs: Mapping[str, bytes]) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """What a manifest says of graphs, as far as anything asks for it."""
+    models = {name: onnx.load_model_from_string(content).graph for name, content in graphs.items()}
+    return {name: {"outputs": [{"name": value.name} for value in model.output]} for name, model in models.items()}
+
+
 def write_linear_bundle(folder: Folder) -> Bundle:
     """The bundle of `linear_graphs`, calibrated on 120 dark images, written to `folder`."""
     images = dark_images(120, seed=2)
@@ -153,6 +160,7 @@ def write_linear_bundle(folder: Folder) -> Bundle:
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "mass"},
         "probe": {"real_images": 16},
+        "graphs": interfaces(graphs),
         "training": {"history": [{"epoch": e, "elbo": -50.0 + e, "kl": float(e)} for e in range(1, 6)]},
     }
     others = {names.CALIBRATION: calibration.getvalue(), names.PROBE: probe.getvalue()}
