@@ -13,7 +13,8 @@ import onnxruntime
 import torch
 
 from export import bundle as names
-from export import calibration, card, parity
+from export import card, parity
+from export.attach import attach
 from export.bundle import Contents, npz_bytes
 from export.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
 from export.convert import OPSET, to_onnx
@@ -88,7 +89,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
     calibrated = Session(files[names.SCORER], provider="cpu").run_batched(held.calibration, BATCH)
     scores = calibrated["outlier_score"]
-    files[names.SCORER] = calibration.attach(files[names.SCORER], scores)
+    files[names.SCORER] = attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = Session(files[names.SCORER], provider="cpu").run(probe)["p_value"]
     encoder = Session(files[names.ENCODER], provider="cpu")
     shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export import calibration, card
+from export.attach import attach
 from export.bundle import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
 from export.pictures import encode_png, reduce
 from export.runtime import Arrays, Session
@@ -85,7 +86,7 @@ def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
     """
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
-    files[SCORER] = calibration.attach(files[SCORER], table["outlier_score"].to_numpy())
+    files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
     p_value = Session(files[SCORER], provider="cpu").run(bundle.probe["image"])[calibration.P_VALUE]
     files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()

@@ -68,7 +68,7 @@ class _OutlierGraph(Graph):
 class ScorerGraph(_OutlierGraph):
     """Image → the statistics and outlier_score (higher is more outlying), each [N].
 
-    `calibration.attach` adds the p_value to the converted graph.
+    `attach` adds the p_value to the converted graph.
     """
 
     outputs = (*NAMES, "outlier_score")

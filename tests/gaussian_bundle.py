@@ -14,8 +14,8 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 
 from export import bundle as names
+from export.attach import attach
 from export.bundle import Bundle, write_bundle
-from export.calibration import attach
 from export.runtime import Session
 from export.storage import Folder
 from linear_bundle import encode_png, graph, interfaces

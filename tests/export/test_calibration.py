@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
-from export.calibration import attach, p_values, ranks, threshold
+from export.attach import attach
+from export.calibration import p_values, ranks, threshold
 from export.runtime import Session
 from vae_core.errors import UserError
 

@@ -307,8 +307,10 @@ def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, s
     assert not (tmp_path / "out").exists()
 
 
-def test_scoring_and_sampling_do_not_import_torch_or_ray() -> None:
-    jobs = "jobs.calibrate, jobs.score, jobs.sample"
-    program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'cv2') if m in sys.modules])"
+@pytest.mark.parametrize(
+    ("jobs", "wanted"), [("jobs.score, jobs.sample", "['cv2']"), ("jobs.calibrate", "['onnx', 'cv2']")]
+)
+def test_jobs_import_what_they_need_alone(jobs: str, wanted: str) -> None:
+    program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'onnx', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['cv2']"
+    assert done.stdout.strip() == wanted
