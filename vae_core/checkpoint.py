@@ -28,7 +28,7 @@ from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.optimisation import Optimisation
 
-FORMAT = 1
+FORMAT = 2
 _HEAD, _MODEL, _OPTIMISER = "checkpoint.json", "model.safetensors", "optimiser.safetensors"
 FILES = (_HEAD, _MODEL, _OPTIMISER)
 

@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeVar
 from vae_core.errors import UserError
 
 LikelihoodName = Literal["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
+Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 T = TypeVar("T")
@@ -37,6 +38,9 @@ class ModelConfig:
     """Channels after each convolution of stride 2 in the encoder; the decoder mirrors them."""
     hidden: int = 256
     """Units of the fully connected layer between the convolutions and the latent variables; 0 leaves it out."""
+    upsampling: Upsampling = "transposed"
+    """How the decoder doubles its sides: by a transposed convolution of 4×4 (the fastest), by repeating pixels before a
+    convolution of 3×3, or by a convolution of 3×3 to four times the channels, which become pixels."""
     likelihood: LikelihoodName = "discretised-logistic"
     """p(x|z): discretised-logistic is an exact likelihood of 8-bit images, continuous-bernoulli and gaussian are
     densities of pixels in [0, 1], bernoulli is a likelihood of binary pixels only."""
@@ -51,6 +55,8 @@ class ModelConfig:
         _require(1 <= len(self.widths) <= 6, "widths", self.widths, "one to six numbers")
         _require(all(1 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers from 1 to 4096")
         _require(0 <= self.hidden <= 65536, "hidden", self.hidden, "from 0 to 65536")
+        forms = typing.get_args(Upsampling)
+        _require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
         known = typing.get_args(LikelihoodName)
         _require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
 

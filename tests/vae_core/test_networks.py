@@ -3,7 +3,7 @@ import torch
 
 from vae_core.config import ModelConfig
 from vae_core.model import VAE, seeded
-from vae_core.networks import padded_size
+from vae_core.networks import level_sizes
 
 
 def small(shape: tuple[int, int, int], **options: object) -> VAE:
@@ -23,7 +23,7 @@ def test_any_size_and_channel_count(channels: int, size: tuple[int, int]) -> Non
 
 
 def test_the_likelihood_counts_real_pixels_only() -> None:
-    model = small((1, 9, 9))  # padded to 16×16 inside
+    model = small((1, 9, 9))  # padded to 10, 6 and 4 inside
     image = torch.zeros(1, 1, 9, 9)
     per_pixel = model.likelihood.log_prob(image, model.decode(torch.zeros(1, 4)))
     assert per_pixel.shape == (1, 1, 9, 9)
@@ -56,8 +56,19 @@ def test_extreme_weights_keep_the_posterior_finite() -> None:
     assert torch.isfinite(posterior.kl()).all()
 
 
-def test_padded_size() -> None:
-    assert [padded_size(s, 3) for s in (8, 9, 28, 32)] == [8, 16, 32, 32]
+def test_every_level_halves_the_sides_and_rounds_up() -> None:
+    assert level_sizes(28, 9, 3) == [(28, 9), (14, 5), (7, 3), (4, 2)]
+
+
+@pytest.mark.parametrize("upsampling", ["transposed", "nearest", "pixel-shuffle"])
+def test_every_upsampling_brings_a_latent_vector_to_every_pixel(upsampling: str) -> None:
+    model = small((2, 13, 11), upsampling=upsampling).double()
+    z = torch.ones(1, 4, dtype=torch.float64, requires_grad=True)
+    parameters = model.decode(z)
+    assert parameters.shape == (1, 2, 2, 13, 11)
+    for pixel in ((0, 0), (12, 10), (6, 5)):
+        (gradient,) = torch.autograd.grad(parameters[..., pixel[0], pixel[1]].sum(), z, retain_graph=True)
+        assert gradient.abs().sum() > 0
 
 
 def test_the_seed_alone_decides_the_initial_weights() -> None:
