@@ -19,14 +19,25 @@ from export.bundle import Contents, npz_bytes
 from export.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
 from export.convert import OPSET, to_onnx
 from export.fit import fit_outlier_model
-from export.graphs import DecoderGraph, EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
+from export.graphs import (
+    DecoderGraph,
+    EncoderGraph,
+    ExplainerGraph,
+    Graph,
+    LikelihoodGraph,
+    ScorerGraph,
+    StatisticsGraph,
+)
+from export.quantisation import RANGE_IMAGES, check_agreement, quantise
 from export.runtime import Arrays, Session
 from export.storage import parquet_bytes
+from export.subpixel import without_transposed_convolutions
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.model import VAE
 from vae_core.noise import antithetic
 from vae_core.outlier import NAMES, OutlierModel
+from vae_core.statistics import Statistics
 
 Images = npt.NDArray[np.uint8]
 
@@ -43,7 +54,7 @@ class Held:
     """They took part in nothing; they make the p-values."""
 
 
-def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> Contents:
+def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, int8: bool = False) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
     Args:
@@ -51,6 +62,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
         held: the held-out images.
         training: what to record of the training run: its configuration, data and history.
         samples: K of likelihood.onnx, even.
+        int8: whether the scorer and the explainer compute in 8-bit integers.
 
     Raises:
         UserError: a graph differs from PyTorch, or there are too few held-out images.
@@ -62,30 +74,46 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
             f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
             f"an outlier score needs at least {LEAST} of each: train on more images"
         )
-    outlier = fit_outlier_model(model, held.validation)
-    graphs = {
-        names.ENCODER: EncoderGraph(model),
-        names.DECODER: DecoderGraph(model),
-        names.SCORER: ScorerGraph(model, outlier),
-        names.EXPLAINER: ExplainerGraph(model, outlier),
-        names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
-    }
     real = held.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
     with torch.inference_mode():
         z = model.posterior(torch.from_numpy(probe)).mean.numpy()
+    batches = {"image": probe, "z": z}
+    # What the outlier score hangs on; the other graphs are in fp32 always.
+    judging = without_transposed_convolutions(model) if int8 else model
+    ranges = held.validation[:RANGE_IMAGES]
+
+    def convert(graph: Graph, title: str) -> bytes:
+        return to_onnx(graph, title, graph.input_name, torch.from_numpy(batches[graph.input_name][:2]), graph.outputs)
+
+    described = convert(StatisticsGraph(judging), "statistics")
+    seen = Session(described, provider="cpu").run_batched(held.validation, BATCH)
+    agreement = None
+    if int8:
+        exact, quantised = seen, Session(quantise(described, ranges), provider="cpu")
+        seen = quantised.run_batched(held.validation, BATCH)
+        agreement = check_agreement(seen, exact, Statistics._fields)
+    outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
+    graphs: dict[str, Graph] = {
+        names.ENCODER: EncoderGraph(model),
+        names.DECODER: DecoderGraph(model),
+        names.SCORER: ScorerGraph(judging, outlier),
+        names.EXPLAINER: ExplainerGraph(judging, outlier),
+        names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
+    }
     scale = float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
     for name, graph in graphs.items():
-        input_name, batch = ("z", z) if name == names.DECODER else ("image", probe)
-        title = name.removesuffix(".onnx")
-        onnx_model = to_onnx(graph, title, input_name, torch.from_numpy(batch[:2]), graph.outputs)
+        title, batch = name.removesuffix(".onnx"), batches[graph.input_name]
+        files[name] = convert(graph, title)
         outputs = parity.expected_outputs(graph, batch, graph.outputs)
-        checks[name] = [d._asdict() for d in parity.check(name, onnx_model, batch, outputs, scale)]
+        checks[name] = [d._asdict() for d in parity.check(name, files[name], batch, outputs, scale)]
+        if int8 and graph.model is judging:
+            files[name] = quantise(files[name], ranges)
+            outputs = Session(files[name], provider="cpu").run(batch)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
-        files[name] = onnx_model
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
     calibrated = Session(files[names.SCORER], provider="cpu").run_batched(held.calibration, BATCH)
     scores = calibrated["outlier_score"]
@@ -94,9 +122,14 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int) -> 
     encoder = Session(files[names.ENCODER], provider="cpu")
     shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
-    files[names.PARITY] = json.dumps({"against": f"PyTorch {torch.__version__}", "graphs": checks}, indent=2).encode()
-    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
+    against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
+    if agreement is not None:
+        against["int8"] = agreement
+    files[names.PARITY] = json.dumps(against, indent=2).encode()
+    files[names.PROBE] = npz_bytes({**batches, **expected})
     manifest = _manifest(model, outlier, files, training, samples, len(scores), len(probe), len(real))
+    if agreement is not None:
+        manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
 

@@ -83,9 +83,18 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "All take a batch of any size. Normalisation is inside: images go in as uint8.",
         "",
     ]
+    int8 = manifest.get("int8", {})
+    if int8:
+        lines += [
+            f"{' and '.join(int8['graphs'])} compute in 8-bit integers. Over {int8['images']:,} in-distribution "
+            f"images, their statistics have a rank correlation of at least {int8['least_rank_correlation']:.4f} with "
+            f"those in fp32 ({int8['output']}).",
+            "",
+        ]
     for name, interface in manifest["graphs"].items():
         pictures = {value["name"] for value in interface["outputs"] if value["type"] == "uint8"}
         numbers = [check for check in checks[name] if check["output"] not in pictures]
+        before = " before quantisation" if name in int8.get("graphs", ()) else ""
         worst = max(numbers, key=lambda check: check["relative"] / check["allowed"])
         lines += [
             f"### {name}",
@@ -95,7 +104,8 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
             *(_row("in", value) for value in interface["inputs"]),
             *(_row("out", value) for value in interface["outputs"]),
             "",
-            f"Worst difference from PyTorch on the probe batch: {worst['relative']:.1e} relative ({worst['output']}).",
+            f"Worst difference from PyTorch on the probe batch{before}: {worst['relative']:.1e} relative "
+            f"({worst['output']}).",
             "",
         ]
     return "\n".join(lines) + _ELSEWHERE

@@ -13,12 +13,9 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 from threadpoolctl import threadpool_limits
 
-from export.calibration_set import BATCH
 from vae_core.density import Density, log_density, tail_constants
 from vae_core.errors import UserError
-from vae_core.model import VAE
 from vae_core.outlier import OutlierModel
-from vae_core.statistics import statistics
 
 # Added to the variances of standardised vectors: statistics that nearly repeat each other would otherwise be told
 # apart by rounding, and a few images by accident. Chosen on the development shifts of benchmarks/outliers.
@@ -29,16 +26,19 @@ _STATES_SCALE, _CODES_SCALE = 1e-2, 1e-1
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
 
-Vectors = npt.NDArray[np.float64]
+Vectors = npt.NDArray[np.floating]
 
 
-def fit_outlier_model(model: VAE, images: npt.NDArray[np.uint8]) -> OutlierModel:
-    """What in-distribution images are like, from images [n,C,H,W] that took no part in training.
+def fit_outlier_model(states: Vectors, codes: Vectors) -> OutlierModel:
+    """What in-distribution images are like, from such that took no part in training.
+
+    Args:
+        states: their statistics [n, T], in the order of `Statistics`, as the scorer will compute them.
+        codes: the means of their posteriors [n, D], likewise.
 
     Raises:
-        UserError: the statistics are not finite.
+        UserError: not all of them are finite.
     """
-    states, codes = _describe(model, images)
     if not (np.isfinite(states).all() and np.isfinite(codes).all()):
         raise UserError(
             "the model's statistics of the validation images are not all finite: its weights diverged; train again"
@@ -56,6 +56,7 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
         ridge: added to every variance, after standardising.
         least_scale: the least standard deviation to standardise by.
     """
+    vectors = vectors.astype(np.float64)
     centre, scale = vectors.mean(0), np.maximum(vectors.std(0), least_scale)
     standard = (vectors - centre) / scale
     # One thread: these are small matrices, and sums are then the same on every machine with the same library.
@@ -99,14 +100,3 @@ def _mixture(components: int, ridge: float) -> GaussianMixture:
     return GaussianMixture(
         components, covariance_type="full", reg_covar=ridge, random_state=0, max_iter=_ITERATIONS, tol=1e-2
     )
-
-
-def _describe(model: VAE, images: npt.NDArray[np.uint8]) -> tuple[Vectors, Vectors]:
-    """The statistics [n, T] and codes [n, D] of images."""
-    states, codes = [], []
-    with torch.inference_mode():
-        for start in range(0, len(images), BATCH):
-            values, posterior = statistics(model, torch.from_numpy(images[start : start + BATCH]))
-            states.append(torch.stack(list(values), dim=1))
-            codes.append(posterior.mean)
-    return torch.cat(states).double().numpy(), torch.cat(codes).double().numpy()

@@ -11,12 +11,13 @@ from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.gaussian import standard_normal_log_prob
 from vae_core.model import VAE, as_levels, sum_pixels
 from vae_core.outlier import NAMES, OutlierModel, explain, judge
-from vae_core.statistics import pixel_surprise, statistics
+from vae_core.statistics import Statistics, pixel_surprise, statistics
 
 
 class Graph(nn.Module):
     """A module of one input and several named outputs, all with the batch first."""
 
+    input_name = "image"
     outputs: tuple[str, ...]
 
     def __init__(self, model: VAE) -> None:
@@ -37,6 +38,8 @@ class EncoderGraph(Graph):
 class DecoderGraph(Graph):
     """z float32 [N,D] → image uint8 [N,C,H,W] (the mean of p(x|z), rounded) and the likelihood's parameters."""
 
+    input_name = "z"
+
     def __init__(self, model: VAE) -> None:
         super().__init__(model)
         self.outputs = ("image", *model.likelihood.parameter_names)
@@ -45,6 +48,17 @@ class DecoderGraph(Graph):
         """See the class."""
         parameters = self.model.decode(z)
         return (_as_image(self.model.likelihood.mean(parameters)), *parameters.unbind(-4))
+
+
+class StatisticsGraph(Graph):
+    """Image → the statistics, each [N], and mean [N,D]: what the outlier score is fitted to. No part of a bundle."""
+
+    outputs = (*Statistics._fields, "mean")
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        values, posterior = statistics(self.model, image)
+        return (*values, posterior.mean)
 
 
 class _OutlierGraph(Graph):

@@ -24,6 +24,9 @@ class Export:
     """Directory or URL of the bundle: new or empty."""
     samples: int = 64
     """Samples K of likelihood.onnx, which estimates log p(x); even."""
+    int8: bool = False
+    """Let the scorer compute in 8-bit integers: about twice as fast on CPUs, for scores that are other numbers. The
+    bundle is then one for scoring with these alone."""
     checkpoint: str = "best"
     """Which checkpoint: the `best` by validation ELBO, or the `last`."""
 
@@ -57,7 +60,7 @@ def export(options: Export) -> None:
     model = checkpoint.load_model(files)
     shape = model.config.image_shape
     held = Held(run.read_split("validation", shape).images, run.read_split("calibration", shape).images)
-    bundle = write_bundle(target, *build(model, held, _training(run), options.samples))
+    bundle = write_bundle(target, *build(model, held, _training(run), options.samples, int8=options.int8))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "

@@ -11,6 +11,7 @@ from export.build import Contents, Held, build
 from vae_core.config import LikelihoodName, ModelConfig, TrainConfig
 from vae_core.model import VAE, seeded
 from vae_core.optimisation import Optimisation, to_device
+from vae_core.statistics import statistics
 
 SHAPE = (1, 20, 16)
 
@@ -42,8 +43,17 @@ def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[in
     return optimisation.average.to(memory_format=torch.contiguous_format).eval()
 
 
+def described(model: VAE, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """The statistics [n, T] and codes [n, D] of images, which an outlier score is fitted to."""
+    with torch.inference_mode():
+        values, posterior = statistics(model, torch.from_numpy(images))
+    return torch.stack(list(values), dim=1).numpy(), posterior.mean.numpy()
+
+
 @cache
-def contents(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE) -> Contents:
+def contents(
+    likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE, int8: bool = False
+) -> Contents:
     """What the bundle of `trained` holds."""
     held = Held(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
     history: list[dict[str, Any]] = [
@@ -62,4 +72,5 @@ def contents(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[i
         }
         for epoch in (1, 2, 3)
     ]
-    return build(trained(likelihood, shape), held, {"data": "blobs", "epochs": 3, "history": history}, samples=8)
+    training = {"data": "blobs", "epochs": 3, "history": history}
+    return build(trained(likelihood, shape), held, training, samples=8, int8=int8)

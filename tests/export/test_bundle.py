@@ -9,7 +9,7 @@ import onnx
 import pytest
 import torch
 
-from bundles import SHAPE, contents, pictures, trained
+from bundles import SHAPE, contents, described, pictures, trained
 from export import parity
 from export.build import Held, build
 from export.bundle import Bundle, write_bundle
@@ -118,7 +118,7 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
         surprise = pixel_surprise(model.likelihood, batch.float(), parameters).sum(1)
         reconstructed = model.likelihood.mean(parameters).round().clamp(0, 255).byte()
     scale = float(images[0].size) if model.likelihood.kind == "density" else 1.0
-    outlier = fit_outlier_model(model, images)
+    outlier = fit_outlier_model(*described(model, images))
     scorer, explainer = ScorerGraph(model, outlier), ExplainerGraph(model, outlier)
     expected = {key: value.numpy() for key, value in values._asdict().items()}
     parity.check("scorer", to_onnx(scorer, "scorer", "image", batch[:2], scorer.outputs), images, expected, scale)

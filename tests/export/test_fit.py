@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from bundles import pictures, trained
+from bundles import described, pictures, trained
 from export.fit import fit_density, fit_outlier_model
 from vae_core.density import log_density, surprise
 from vae_core.errors import UserError
@@ -66,7 +66,7 @@ def test_few_images_are_enough_for_one_gaussian() -> None:
 
 def test_strange_images_have_higher_scores() -> None:
     model = trained()
-    outlier = fit_outlier_model(model, pictures(400, seed=1))
+    outlier = fit_outlier_model(*described(model, pictures(400, seed=1)))
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 20, 16), dtype=np.uint8)
     upright = pictures(50, seed=5)
 
@@ -81,10 +81,7 @@ def test_strange_images_have_higher_scores() -> None:
 
 
 def test_statistics_that_are_not_finite_are_the_runs_fault() -> None:
-    model = trained()
-    broken = type(model)(model.config)
-    with torch.no_grad():
-        for parameter in broken.parameters():
-            parameter.fill_(torch.nan)
+    states, codes = described(trained(), pictures(20))
+    states[3, 2] = np.nan
     with pytest.raises(UserError, match="diverged"):
-        fit_outlier_model(broken, pictures(20))
+        fit_outlier_model(states, codes)
