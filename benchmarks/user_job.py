@@ -1,0 +1,69 @@
+"""`vae score` on Ray against the job that a user of Ray Data and PyTorch would write, from command to result.
+
+    python -m benchmarks.user_job [--rows 100000 500000] [--runs 1] [--quick]
+
+Three programs take the same folder of PNG rows and write their scores, each in processes of its own that start a Ray
+cluster and end it: `benchmarks/bare/user_ray_default.py` (Ray Data, Pillow, eager PyTorch networks of the same sizes;
+two actors), `benchmarks/bare/user_ray_tuned.py` (the same with the batches, blocks, footers and memory layout that make
+it fastest), and `vae score --engine ray`. The figures are rows a second, start and end of everything included.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+from benchmarks.material import WORK, bundle, images
+from benchmarks.results import Ratio, alternate, medians, save, seconds
+
+BARE = Path(__file__).parent / "bare"
+TARGETS = {100_000: (4, 10), 500_000: (6, 15)}  # times the tuned form, times the default form
+
+
+def measure(model: Path, rows: int, runs: int) -> dict[str, list[float]]:
+    """Rows a second of each program in every round."""
+    source = images("grey", "png", rows)
+
+    def user(form: str) -> float:
+        return rate([str(BARE / f"user_ray_{form}.py"), str(source)])
+
+    def ours() -> float:
+        command = ["-m", "jobs.cli", "score", "--engine", "ray", "--bundle", str(model), "--images", str(source)]
+        return rate([*command, "--output"])
+
+    def rate(command: list[str]) -> float:
+        with tempfile.TemporaryDirectory(dir=WORK) as target:
+            return rows / seconds([sys.executable, *command, f"{target}/out"], env=environment())
+
+    return alternate(runs, {"ours": ours, "tuned": lambda: user("tuned"), "default": lambda: user("default")})
+
+
+def environment() -> dict[str, str]:
+    """That of this process, in which every program starts a cluster of its own, without a token."""
+    kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
+    return {**kept, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rows", type=int, nargs="+", default=list(TARGETS))
+    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--bundle", type=Path, help="another bundle than that of the recipe fashion-mnist")
+    parser.add_argument("--quick", action="store_true", help="1,000 rows, to see that it works")
+    options = parser.parse_args()
+    model = options.bundle or bundle("fashion-mnist")
+    ratios, rates = [], {}
+    for rows in [1_000] if options.quick else options.rows:
+        rates[rows] = measure(model, rows, options.runs)
+        middle = medians(rates[rows])
+        for form, least in zip(("tuned", "default"), TARGETS.get(rows, (None, None)), strict=True):
+            claim = f"score {rows:,} PNG rows on Ray, command to result, against a user's Ray Data job, {form}"
+            target = "" if least is None else f">= {least}"
+            note = "Pillow and eager PyTorch of the same sizes"
+            ratios.append(Ratio(claim, middle["ours"], middle[form], "rows/s", target, note))
+    save("user_job", ratios, rows_per_second=rates, runs=options.runs)
+
+
+if __name__ == "__main__":
+    main()
