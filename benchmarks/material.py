@@ -113,7 +113,12 @@ def _tinted(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return tinted
 
 
+def shipped(name: str) -> Path:
+    """A data set that comes with the package."""
+    return Path(str(resources.files("jobs.data"))) / name
+
+
 def _shipped() -> Path:
     from jobs.demo import TRAINING
 
-    return Path(str(resources.files("jobs.data"))) / TRAINING
+    return shipped(TRAINING)

@@ -1,0 +1,215 @@
+"""Which network: what each form of decoder, width and normalisation gives for its time.
+
+    python -m benchmarks.architecture --images TRAIN.parquet --strangers STRANGERS.parquet --epochs 6
+
+Trains one network for each variant, alike but for what its name says, on the same images with the same seed, exports
+it in fp32 and in 8-bit integers, and prints a line for each: bits per dimension of held-out images, AUROC of the
+outlier score against the strangers and, in the mean, against the development shifts of `benchmarks.outliers` (the final
+ones are for judging what was chosen), and the processor time of the scorer for an image, the least of several runs in
+which all variants take turns. Normalised networks are for this table alone: the package has none. Finished variants are
+kept.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+from torch.nn.utils import parametrizations, parametrize
+
+from benchmarks.material import WORK
+from benchmarks.outliers.shifts import DEVELOPMENT, apply
+from benchmarks.results import RESULTS, machine
+from export.build import Held, build
+from export.bundle import SCORER
+from export.runtime import Session
+from jobs import recipes
+from jobs.evaluation.detection import auroc
+from vae_core.config import ModelConfig
+from vae_core.model import VAE, seeded
+from vae_core.optimisation import Optimisation, to_device
+
+Images = npt.NDArray[np.uint8]
+_SHIPPED = recipes.load("fashion-mnist")
+_TIMED_IMAGES, _ROUNDS = 128, 40
+
+
+def _group_normalised(model: VAE) -> None:
+    """Group normalisation behind every convolution but the decoder's last."""
+    for layers in (model.encoder.convolutions, model.decoder.upsamplings[:-1]):
+        for number, layer in enumerate(layers):
+            channels = layer.out_channels
+            layers[number] = nn.Sequential(layer, nn.GroupNorm(8, channels))
+
+
+def _weight_normalised(model: VAE) -> None:
+    """Weight normalisation of every convolution; it folds into the weights at export."""
+    for layers in (model.encoder.convolutions, model.decoder.upsamplings):
+        for layer in layers:
+            parametrizations.weight_norm(layer)
+
+
+class Variant(NamedTuple):
+    """A network, by how it differs from the shipped recipe's."""
+
+    model: ModelConfig
+    change: Callable[[VAE], None] | None = None
+
+
+def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
+    shipped = replace(_SHIPPED.model, image_shape=shape)
+    return {
+        "transposed, 32-64-128 (shipped)": Variant(shipped),
+        "nearest": Variant(replace(shipped, upsampling="nearest")),
+        "pixel-shuffle": Variant(replace(shipped, upsampling="pixel-shuffle")),
+        "widths 16-32-64": Variant(replace(shipped, widths=(16, 32, 64))),
+        "widths 32-64-64": Variant(replace(shipped, widths=(32, 64, 64))),
+        "widths 48-96-192": Variant(replace(shipped, widths=(48, 96, 192))),
+        "group normalisation": Variant(shipped, _group_normalised),
+        "weight normalisation": Variant(shipped, _weight_normalised),
+    }
+
+
+class Data(NamedTuple):
+    training: Images
+    held: Held
+    strangers: Images
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", help="Parquet of ordinary images; by default those that ship with the package")
+    parser.add_argument("--strangers", help="Parquet of outliers; likewise")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="two variants, for a look at whether it runs")
+    options = parser.parse_args()
+    data = _read(options.images, options.strangers)
+    variants = _variants(data.training.shape[1:])  # type: ignore[arg-type]
+    if options.quick:
+        variants = dict(list(variants.items())[:2])
+    folder = WORK / "architecture" / f"{len(data.training)}-{options.epochs}"
+    lines: dict[str, dict[str, Any]] = {}
+    for name, variant in variants.items():
+        kept = folder / name.replace(" ", "-")
+        if not (kept / "line.json").exists():
+            kept.mkdir(parents=True, exist_ok=True)
+            (kept / "line.json").write_text(json.dumps(_study(variant, data, options.epochs, kept)))
+        lines[name] = json.loads((kept / "line.json").read_text())
+    times = _times({name: folder / name.replace(" ", "-") for name in variants}, data.held.calibration)
+    print("| | bits/dim | AUROC strangers | development shifts | int8: strangers | shifts | fp32 µs | int8 µs |")
+    print("|---|---|---|---|---|---|---|---|")
+    for name, line in lines.items():
+        fp32, int8 = line["fp32"], line["int8"]
+        print(
+            f"| {name} | {line['bits_per_dim']:.3f} | {fp32['strangers']:.4f} | {fp32['shifts']:.4f} "
+            f"| {int8['strangers']:.4f} | {int8['shifts']:.4f} "
+            f"| {times[name, 'fp32']:.0f} | {times[name, 'int8']:.0f} |"
+        )
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    told = {
+        name: line | {"microseconds": {p: times[name, p] for p in ("fp32", "int8")}} for name, line in lines.items()
+    }
+    text = json.dumps({"benchmark": "architecture", "machine": machine(), "ratios": [], "variants": told}, indent=2)
+    (RESULTS / "architecture.json").write_text(text + "\n")
+
+
+def _read(images: str | None, strangers: str | None) -> Data:
+    from benchmarks.material import shipped
+    from benchmarks.outliers.settings import read
+
+    ordinary = read(images or str(shipped("fashion_mnist_8k_train.parquet")))
+    ordinary = ordinary[np.random.default_rng(0).permutation(len(ordinary))]
+    held = min(6000, len(ordinary) // 10)
+    return Data(
+        ordinary[2 * held :],
+        Held(ordinary[:held], ordinary[held : 2 * held]),
+        read(strangers or str(shipped("mnist_500.parquet"))),
+    )
+
+
+def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, Any]:
+    """Train and export one variant into `kept`; its line of the table but for the times."""
+    model = _train(variant, data.training, epochs)
+    line: dict[str, Any] = {"bits_per_dim": _bits_per_dimension(model, data.held.validation)}
+    ordinary = data.held.calibration[:2000]
+    outliers = {name: apply(shift, ordinary) for name, shift in DEVELOPMENT.items()}
+    for precision in ("fp32", "int8"):
+        contents = build(model, data.held, {}, samples=2, int8=precision == "int8")
+        (kept / f"{precision}.onnx").write_bytes(contents.files[SCORER])
+        session = Session(contents.files[SCORER], provider="cpu", fuse_layout=precision == "fp32")
+
+        def score(images: Images, session: Session = session) -> npt.NDArray[np.float32]:
+            scores: npt.NDArray[np.float32] = session.run_batched(images, 256)["outlier_score"]
+            return scores
+
+        usual = score(ordinary)
+        areas = {name: auroc(usual, score(images)) for name, images in outliers.items()}
+        line[precision] = {
+            "strangers": auroc(usual, score(data.strangers)),
+            "shifts": float(np.mean(list(areas.values()))),
+            "each": areas,
+        }
+    return line
+
+
+def _train(variant: Variant, images: Images, epochs: int) -> VAE:
+    config = replace(_SHIPPED.train, epochs=epochs)
+    steps = len(images) // config.batch_size
+    model = seeded(variant.model, 0)
+    if variant.change is not None:
+        variant.change(model)
+    optimisation = Optimisation(to_device(model, "cpu"), config, steps)
+    noise = torch.Generator().manual_seed(0)
+    began = time.monotonic()
+    for epoch in range(epochs):
+        order = np.random.default_rng(epoch).permutation(len(images))
+        for step in range(steps):
+            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
+            epsilon = torch.randn(len(chosen), variant.model.latent_dim, generator=noise)
+            optimisation.step(torch.from_numpy(images[chosen]), epsilon)
+        print(f"epoch {epoch + 1}: {time.monotonic() - began:.0f} s", flush=True)
+    trained = optimisation.average.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
+    for module in trained.modules():
+        if parametrize.is_parametrized(module):
+            parametrize.remove_parametrizations(module, "weight")
+    return trained
+
+
+@torch.inference_mode()
+def _bits_per_dimension(model: VAE, images: Images) -> float:
+    generator = torch.Generator().manual_seed(1)
+    elbo = [
+        model(torch.from_numpy(batch), torch.randn(len(batch), model.config.latent_dim, generator=generator)).elbo
+        for batch in np.array_split(images, -(-len(images) // 256))
+    ]
+    return float(-torch.cat(elbo).double().mean() / model.config.dimensions / np.log(2))
+
+
+def _times(folders: dict[str, Path], images: Images) -> dict[tuple[str, str], float]:
+    """Processor time of every scorer in µs an image, one thread."""
+    batch = images[np.arange(_TIMED_IMAGES) % len(images)]
+    sessions = {
+        (name, precision): Session(
+            (folder / f"{precision}.onnx").read_bytes(), provider="cpu", fuse_layout=precision == "fp32"
+        )
+        for name, folder in folders.items()
+        for precision in ("fp32", "int8")
+    }
+    least = dict.fromkeys(sessions, np.inf)
+    for _ in range(_ROUNDS):
+        for key, session in sessions.items():
+            began = time.process_time()
+            session.run(batch)
+            least[key] = min(least[key], time.process_time() - began)
+    return {key: 1e6 * seconds / len(batch) for key, seconds in least.items()}
+
+
+if __name__ == "__main__":
+    main()
