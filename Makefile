@@ -1,19 +1,24 @@
 # Two commands do everything on a machine that has Python 3.11+ and make:
 #   make demo   the whole road on a small data set, ending in a report to look at
 #   make test   style, types, import contracts and all tests
+# and one measures it:
+#   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint lock clean
+.PHONY: demo test bench lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
 
 test: lint
 	$(BIN)/python -m pytest
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.run $(BENCH)
 
 lint: $(READY)
 	$(BIN)/ruff format --check .
@@ -40,4 +45,4 @@ lock: $(READY)
 		--extra benchmarks --constraint requirements.lock pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
-	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

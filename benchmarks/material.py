@@ -26,19 +26,26 @@ Colour = Literal["grey", "colour"]
 _RECIPES = {"grey": "fashion-mnist", "colour": "emoji64"}
 
 
-def bundle(recipe: str) -> Path:
+def bundle(recipe: str, int8: bool = False) -> Path:
     """A bundle of the shipped recipe of that name, for 28×28 grey images or, of emoji64, for 64×64 colour ones."""
-    target = WORK / "bundles" / recipe
+    target = WORK / "bundles" / (f"{recipe}-int8" if int8 else recipe)
     if not (target / "manifest.json").exists():
-        from jobs import recipes
         from jobs.export import Export, export
-        from jobs.training.launch import Launch, launch
 
-        shipped = recipes.load(recipe)
-        brief = replace(shipped, train=replace(shipped.train, epochs=1, kl_warmup_epochs=0.5))
-        source = images("colour", "packed", 4_000) if recipe == _RECIPES["colour"] else _shipped()
-        launch(Launch((str(source),), str(WORK / "runs" / recipe), brief))
-        export(Export(str(WORK / "runs" / recipe), str(target)))
+        export(Export(str(_run(recipe)), str(target), int8=int8))
+    return target
+
+
+def _run(recipe: str) -> Path:
+    """A training run of one epoch."""
+    from jobs import recipes
+    from jobs.training.launch import Launch, launch
+
+    target = WORK / "runs" / recipe
+    shipped = recipes.load(recipe)
+    brief = replace(shipped, train=replace(shipped.train, epochs=1, kl_warmup_epochs=0.5))
+    source = images("colour", "packed", 4_000) if recipe == _RECIPES["colour"] else _shipped()
+    launch(Launch((str(source),), str(target), brief))  # which returns at once where it is done
     return target
 
 
