@@ -58,8 +58,9 @@ def _join(prefix: str, path: str) -> str:
     return prefix.rstrip("/") + path if path else prefix
 
 
+@lru_cache(maxsize=256)
 def locate(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that holds the file at `url`, and the path inside it."""
+    """The file system that holds the file at `url`, an absolute path or a URL, and the path inside it."""
     return Address.parse(url).open()
 
 

@@ -31,7 +31,7 @@ class Footer(NamedTuple):
 
     @property
     def row_groups(self) -> tuple[int, ...]:
-        """Rows of each row group."""
+        """Rows of each row group; asks all of them, of which there may be thousands."""
         return tuple(self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups))
 
     @property

@@ -135,7 +135,7 @@ def _piece_batches(piece: Piece, contract: ImageContract, columns: Columns, rows
     footer = None
     try:
         footer = open_footer(piece.file)
-        if piece.row_group >= len(footer.row_groups):
+        if piece.row_group >= footer.metadata.num_row_groups:
             raise BadFile("the file has changed since the job was planned: it has fewer row groups")
         for stored, kept in read_rows(piece, footer, column_names(columns), rows):
             form = footer.layout.form
