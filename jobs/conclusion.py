@@ -1,6 +1,7 @@
 """The end of a scoring job: from its parts to discoveries, report and summary.
 
 Everything is counted over the parts, never collected, so a job that was interrupted and went on comes to the same.
+Each part is read once for that (`jobs.survey`), and those that hold discoveries or explained rows once more.
 """
 
 from collections.abc import Sequence
@@ -16,14 +17,15 @@ from export.tail import Tail
 from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.versions import versions
-from jobs.discoveries import benjamini_hochberg, count_ranks, gather_discoveries
+from jobs.discoveries import MOST, benjamini_hochberg, gather_discoveries
 from jobs.drift import Drift, measure_drift
 from jobs.explain.write import EXPLANATIONS, SHOWN, Explained, write_explanations
 from jobs.images.contract import ImageContract
 from jobs.images.units import Unit
-from jobs.report.digest import Histogram, Place, digest_scores, read_rows
+from jobs.report.digest import Histogram, Place, read_rows
 from jobs.report.score_sections import ScoreFacts, score_edges
 from jobs.scoring import PROVIDER, ScoreTask
+from jobs.survey import survey_parts
 from vae_core.errors import UserError
 
 DISCOVERIES = "discoveries.parquet"
@@ -52,19 +54,20 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         UserError: not one row was scored.
     """
     parts = job.output.child(ScoreTask.results)
-    scores, errors = tally(parts), tally(job.output.child(ERRORS))
+    errors = tally(job.output.child(ERRORS))
+    calibration = job.bundle.calibration_scores
+    size = len(calibration)
+    limit = threshold(calibration, job.fpr)
+    edges = score_edges(calibration.astype(np.float64), limit)
+    scores = survey_parts(parts, job.bundle.calibration, edges, max(MOST, job.explain))
     bad_files = sum(len(unit.bad_files) for unit in job.units)
     if scores.rows == 0:
         _refuse_nothing(job.output, errors.rows)
-    calibration = job.bundle.calibration_scores
-    size = len(calibration)
-    counts = count_ranks(parts, size)
+    counts = scores.ranks
     level = benjamini_hochberg(counts, job.fdr)
-    job.output.write_table(DISCOVERIES, gather_discoveries(parts, size, level))
-    drift = measure_drift(parts, job.bundle.calibration, counts)
-    limit = threshold(calibration, job.fpr)
-    digest = digest_scores(parts, score_edges(calibration.astype(np.float64), limit), job.explain)
-    explained = _explain(job, digest.top)
+    job.output.write_table(DISCOVERIES, gather_discoveries(parts, scores.top, level))
+    drift = measure_drift(scores.statistics, job.bundle.calibration, counts)
+    explained = _explain(job, scores.top.places(job.explain))
     flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
     summary: dict[str, Any] = {
         "rows": sum(unit.rows for unit in job.units),
@@ -92,7 +95,7 @@ def conclude(job: Scored, totals: Totals) -> dict[str, Any]:
         "rows_per_second": round(totals.rows_per_second, 1),
         "versions": versions(),
     }
-    _write_report(job, summary, drift, digest.histogram, explained)
+    _write_report(job, summary, drift, scores.histogram, explained)
     finish(job.output, summary)
     return summary
 

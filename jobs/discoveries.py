@@ -4,7 +4,7 @@ Benjamini and Hochberg (1995): among m p-values, flag those ≤ p*, the largest 
 Of the rows so flagged, at most a share q is expected to be ordinary (for conformal p-values: Bates et al. 2023).
 
 A conformal p-value is k/(n+1) with k from 1 to n+1, so the counters of n + 1 values say all there is to know: p*
-is exact, from one pass over one column of the parts, whatever the number of rows.
+is exact, from one pass over the parts (`jobs.survey`), whatever the number of rows.
 """
 
 from typing import NamedTuple
@@ -12,14 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from export.calibration import P_VALUE, ranks
 from export.storage import Folder
-from jobs.bulk.commit import over_parts
+from jobs.report.digest import read_rows
+from jobs.survey import Top
 
 MOST = 100_000  # rows that are written out at most
-SCORE = "outlier_score"
 
 Counts = npt.NDArray[np.int64]
 
@@ -31,22 +29,8 @@ class Level(NamedTuple):
     discoveries: int
 
 
-def count_ranks(scores: Folder, calibration_size: int) -> Counts:
-    """How many rows of the parts have p = k/(n+1), at index k of n + 2 counters."""
-
-    def one(name: str) -> Counts:
-        with scores.filesystem.open_input_file(scores.file(name)) as stream:
-            p = pq.read_table(stream, columns=[P_VALUE])[P_VALUE].to_numpy()
-        return np.bincount(ranks(p, calibration_size), minlength=calibration_size + 2)
-
-    total = np.zeros(calibration_size + 2, dtype=np.int64)
-    for counts in over_parts(scores, one):
-        total += counts
-    return total
-
-
 def benjamini_hochberg(counts: Counts, rate: float) -> Level:
-    """The level of the test at false discovery rate `rate`, from the counters of `count_ranks`."""
+    """The level of the test at false discovery rate `rate`, from how many rows have p = k/(n+1), at index k."""
     flagged = np.cumsum(counts)  # [k]: rows with p ≤ k/(n+1)
     tests, size_plus_one = int(flagged[-1]), len(counts) - 1
     k = np.arange(len(counts))
@@ -56,30 +40,18 @@ def benjamini_hochberg(counts: Counts, rate: float) -> Level:
     return Level(rank, int(flagged[rank]))
 
 
-def gather_discoveries(scores: Folder, calibration_size: int, level: Level) -> pa.Table:
+def gather_discoveries(scores: Folder, top: Top, level: Level) -> pa.Table:
     """The flagged rows with all their columns, the most outlying first, at most `MOST` of them.
 
-    Memory is bounded by `MOST` rows; of parts without a flagged row, two columns are read.
+    p falls as the score rises, and equal scores have equal p: the flagged rows are the most outlying ones. Only the
+    parts that hold them are read, and memory is bounded by `MOST` rows.
+
+    Args:
+        scores: the job's parts, of which there is at least one.
+        top: the `MOST` most outlying rows or more.
+        level: the outcome of the test.
     """
-
-    def one(name: str) -> pa.Table:
-        with scores.filesystem.open_input_file(scores.file(name)) as stream:
-            file = pq.ParquetFile(stream)
-            p = file.read(columns=[P_VALUE])[P_VALUE].to_numpy()
-            flagged = np.flatnonzero(ranks(p, calibration_size) <= level.rank)
-            table = file.read() if flagged.size else file.schema_arrow.empty_table()
-        # Without the metadata: parts may have been computed by different providers.
-        return table.take(pa.array(flagged)).replace_schema_metadata(None)
-
-    kept: list[pa.Table] = []
-    for table in over_parts(scores, one):
-        kept.append(table)
-        if sum(map(len, kept)) > 2 * MOST:
-            kept = [_most_outlying(kept)]
-    return _most_outlying(kept)
-
-
-def _most_outlying(tables: list[pa.Table]) -> pa.Table:
-    table = pa.concat_tables(tables)
-    order = np.argsort(-table[SCORE].to_numpy(), kind="stable")[:MOST]
-    return table.take(pa.array(order)).combine_chunks()
+    places = top.places(min(level.discoveries, MOST))
+    if places:
+        return read_rows(scores, places).combine_chunks()
+    return scores.read_table(top.names[0]).slice(0, 0).replace_schema_metadata(None)

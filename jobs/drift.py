@@ -13,9 +13,7 @@ ones, for which e accounts.
 
 G comes from counters between the calibration values of each statistic, at most `EDGES` of them, evenly over the ranks:
 D is exact for up to so many calibration images, and at most 1/`EDGES` too small beyond. Counters of parts add up, so
-one pass over these columns is enough, whatever the number of rows, and nothing but counters stays. It takes 3 ms of one
-core per statistic and part of 32,768 rows, reading included: for a billion rows of a dozen statistics 20 minutes of one
-core, shared by the threads that read.
+one pass (`jobs.survey`) is enough, whatever the number of rows, and nothing but counters stays.
 """
 
 import math
@@ -25,10 +23,6 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
-
-from export.storage import Folder
-from jobs.bulk.commit import over_parts
 
 EDGES = 2048
 SIGNIFICANT = 0.01
@@ -86,24 +80,27 @@ class Drift(NamedTuple):
         }
 
 
-def measure_drift(scores: Folder, calibration: pa.Table, ranks: Counts) -> Drift:
+def measure_drift(counted: Mapping[str, Counts], calibration: pa.Table, ranks: Counts) -> Drift:
     """Compare the scored rows with the calibration images.
 
     Args:
-        scores: the job's parts, with at least one row.
+        counted: of at least one row, the counters between the `calibration_edges`.
         calibration: the bundle's calibration table.
-        ranks: how many rows have p = k/(n+1), at index k; see `discoveries.count_ranks`.
+        ranks: how many rows have p = k/(n+1), at index k.
     """
-    names = [field.name for field in calibration.schema if pa.types.is_floating(field.type)]
-    columns = {name: values for name in names if np.isfinite(values := calibration[name].to_numpy()).all()}
-    edges = {name: edges_of(values) for name, values in columns.items()}
-    known = {name: count(edges[name], values) for name, values in columns.items()}
-    counted = count_parts(scores, edges)
-    differences = [difference(name, edges[name], known[name], counted[name]) for name in columns]
+    edges = calibration_edges(calibration)
+    known = {name: count(each, calibration[name].to_numpy()) for name, each in edges.items()}
+    differences = [difference(name, edges[name], known[name], counted[name]) for name in edges]
     corrected = holm([each.p_value for each in differences])
     differences = [each._replace(p_value=p) for each, p in zip(differences, corrected, strict=True)]
     differences.sort(key=lambda each: -each.distance)
     return Drift(judge(differences), differences, small_p_values(ranks))
+
+
+def calibration_edges(calibration: pa.Table) -> dict[str, Values]:
+    """The values between which outlier_score and each statistic is counted; what is not finite cannot be compared."""
+    names = [field.name for field in calibration.schema if pa.types.is_floating(field.type)]
+    return {name: edges_of(values) for name in names if np.isfinite(values := calibration[name].to_numpy()).all()}
 
 
 def edges_of(calibration: Values) -> Values:
@@ -118,24 +115,9 @@ def count(edges: Values, values: Values) -> Counts:
 
     A value that is no number counts as above all.
     """
-    place = np.searchsorted(edges, values)
-    at_edge = edges[np.minimum(place, len(edges) - 1)] == values
-    return np.bincount(2 * place + at_edge, minlength=2 * len(edges) + 1)
-
-
-def count_parts(scores: Folder, edges: Mapping[str, Values]) -> dict[str, Counts]:
-    """The counters of `count` for the columns named in `edges`, over all parts."""
-
-    def one(name: str) -> list[Counts]:
-        with scores.filesystem.open_input_file(scores.file(name)) as stream:
-            table = pq.read_table(stream, columns=list(edges))
-        return [count(each, table[column].to_numpy()) for column, each in edges.items()]
-
-    total = [np.zeros(2 * len(each) + 1, dtype=np.int64) for each in edges.values()]
-    for part in over_parts(scores, one):
-        for into, counts in zip(total, part, strict=True):
-            into += counts
-    return dict(zip(edges, total, strict=True))
+    ordered = np.sort(values)  # many values and few edges: sorting is faster than a search for every value
+    below, up_to = np.searchsorted(ordered, edges, side="left"), np.searchsorted(ordered, edges, side="right")
+    return np.diff(np.stack([below, up_to], axis=1).ravel(), prepend=0, append=len(values))
 
 
 def difference(statistic: str, edges: Values, known: Counts, counted: Counts) -> Difference:

@@ -1,7 +1,7 @@
 """Parts: the files that a finished unit leaves behind, named from its number."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -40,9 +40,13 @@ def finished_units(output: Folder, results: str) -> set[int]:
     return {int(match[1]) for match in matches if match}
 
 
-def over_parts(folder: Folder, read: Callable[[str], Result]) -> Iterator[Result]:
-    """`read` of the name of every part in `folder`, in their order, many at a time; at most a few results wait."""
-    names = [name for name in folder.names() if _PART.fullmatch(name)]
+def part_names(folder: Folder) -> list[str]:
+    """The names of the parts in `folder`, in their order; none if it does not exist."""
+    return [name for name in folder.names() if _PART.fullmatch(name)]
+
+
+def over_parts(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
+    """`read` of each of the `part_names`, in their order, many at a time; at most a few results wait."""
     with ThreadPoolExecutor(_READERS) as pool:
         for start in range(0, len(names), 4 * _READERS):
             yield from pool.map(read, names[start : start + 4 * _READERS])
@@ -64,7 +68,7 @@ def tally(folder: Folder) -> Tally:
             return pq.read_metadata(stream)
 
     parts, rows, metadata = 0, 0, dict[str, set[str]]()
-    for found in over_parts(folder, footer):
+    for found in over_parts(part_names(folder), footer):
         parts += 1
         rows += found.num_rows
         for key, value in (found.metadata or {}).items():

@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pyarrow.parquet as pq
 
 from export.storage import Folder
-from jobs.bulk.commit import over_parts
+from jobs.bulk.commit import over_parts, part_names
 from jobs.evaluation.rows import draw_rows
 
 MOST_ROWS = 1_000_000
@@ -24,7 +24,7 @@ def sample_columns(
         seed: which rows, where there are more; see `draw_rows`.
         most: rows to be held.
     """
-    parts: list[tuple[str, int]] = list(over_parts(scores, lambda name: (name, _rows(scores, name))))
+    parts: list[tuple[str, int]] = list(over_parts(part_names(scores), lambda name: (name, _rows(scores, name))))
     ends = list(accumulate(rows for _, rows in parts))
     drawn = draw_rows(ends[-1], most, seed)
     # Which of the drawn rows lie in which part, by their places there.
@@ -37,7 +37,7 @@ def sample_columns(
         table = scores.read_table(name, columns=names)
         return [table[column].to_numpy()[here[name]] for column in names]
 
-    read_parts = list(over_parts(scores, read))
+    read_parts = list(over_parts(part_names(scores), read))
     return {name: np.concatenate(values) for name, values in zip(names, zip(*read_parts, strict=True), strict=True)}
 
 

@@ -1,6 +1,7 @@
 """Benjamini–Hochberg from counters, against the definition; discoveries over many parts."""
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,7 @@ from export.calibration import p_values
 from export.storage import Folder
 from jobs import discoveries
 from jobs.bulk.commit import part_name
+from jobs.survey import survey_parts
 
 
 def by_definition(p: np.ndarray, rate: float) -> np.ndarray:
@@ -51,9 +53,17 @@ def test_the_false_discovery_rate_holds() -> None:
     assert np.mean(shares) > 0.05  # and it is not held by flagging nothing
 
 
+class Scored(NamedTuple):
+    """Scored rows of 99 calibration images, in forty parts of which one is empty."""
+
+    folder: Folder
+    calibration: pa.Table
+    scores: np.ndarray
+    p: np.ndarray
+
+
 @pytest.fixture
-def scored(tmp_path: Path) -> tuple[Folder, np.ndarray, np.ndarray]:
-    """Forty parts of scores with their p-values, from 99 calibration images; one part is empty."""
+def scored(tmp_path: Path) -> Scored:
     rng = np.random.default_rng(1)
     calibration = np.sort(rng.normal(size=99)).astype(np.float32)
     scores = np.concatenate([rng.normal(size=3000), rng.normal(6, 1, size=500)]).astype(np.float32)
@@ -64,33 +74,25 @@ def scored(tmp_path: Path) -> tuple[Folder, np.ndarray, np.ndarray]:
     for number, chunk in enumerate(np.array_split(np.arange(len(scores)), 39)):
         folder.write_table(part_name(number), rows.slice(int(chunk[0]), len(chunk)))
     folder.write_table(part_name(39), rows.slice(0, 0))
-    return folder, scores, p
-
-
-def test_counters_of_many_parts_are_those_of_all_rows(scored: tuple[Folder, np.ndarray, np.ndarray]) -> None:
-    folder, _, p = scored
-    expected = np.bincount(np.rint(p.astype(np.float64) * 100).astype(int), minlength=101)
-    assert np.array_equal(discoveries.count_ranks(folder, 99), expected)
+    return Scored(folder, pa.table({"outlier_score": calibration}), scores, p)
 
 
 @pytest.mark.parametrize("most", [100_000, 100])
 def test_discoveries_are_the_most_outlying_flagged_rows(
-    scored: tuple[Folder, np.ndarray, np.ndarray], most: int, monkeypatch: pytest.MonkeyPatch
+    scored: Scored, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discoveries, "MOST", most)
-    folder, scores, p = scored
-    level = discoveries.benjamini_hochberg(discoveries.count_ranks(folder, 99), 0.1)
-    table = discoveries.gather_discoveries(folder, 99, level)
-    flagged = np.flatnonzero(by_definition(p.astype(np.float64), 0.1))
-    expected = flagged[np.argsort(-scores[flagged], kind="stable")][:most]
+    found = survey_parts(scored.folder, scored.calibration, np.linspace(-2, 2, 41), most)
+    level = discoveries.benjamini_hochberg(found.ranks, 0.1)
+    table = discoveries.gather_discoveries(scored.folder, found.top, level)
+    flagged = np.flatnonzero(by_definition(scored.p.astype(np.float64), 0.1))
+    expected = flagged[np.argsort(-scored.scores[flagged], kind="stable")][:most]
     assert level.discoveries == len(flagged) > 400
     assert table["row"].to_pylist() == expected.tolist()
 
 
-def test_without_discoveries_the_table_is_empty_and_has_its_columns(
-    scored: tuple[Folder, np.ndarray, np.ndarray],
-) -> None:
-    folder, *_ = scored
-    table = discoveries.gather_discoveries(folder, 99, discoveries.Level(0, 0))
+def test_without_discoveries_the_table_is_empty_and_has_its_columns(scored: Scored) -> None:
+    found = survey_parts(scored.folder, scored.calibration, np.linspace(-2, 2, 41), 10)
+    table = discoveries.gather_discoveries(scored.folder, found.top, discoveries.Level(0, 0))
     assert table.column_names == ["row", "outlier_score", "p_value"]
     assert len(table) == 0

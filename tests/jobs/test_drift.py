@@ -10,13 +10,25 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.calibration import p_values, ranks
+from export.calibration import p_values
 from export.storage import Folder
 from jobs import drift
 from jobs.bulk.commit import part_name
-from jobs.drift import Difference, count, difference, edges_of, holm, judge, kolmogorov, measure_drift, small_p_values
+from jobs.drift import (
+    Difference,
+    Drift,
+    count,
+    difference,
+    edges_of,
+    holm,
+    judge,
+    kolmogorov,
+    measure_drift,
+    small_p_values,
+)
 from jobs.report.blocks import Table
 from jobs.report.drift_section import drift_section
+from jobs.survey import survey_parts
 
 few = st.lists(st.integers(-6, 6), min_size=1, max_size=40)
 
@@ -125,8 +137,13 @@ def calibration() -> pa.Table:
     return pa.table({**columns, "image": pa.nulls(500, pa.binary())})
 
 
-def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, dict[str, np.ndarray], np.ndarray]:
-    """Thirty parts of 4,000 rows in all, one of them empty; the columns; and the counters of the p-values."""
+def drift_of(scores: Folder, calibration: pa.Table) -> Drift:
+    found = survey_parts(scores, calibration, np.array([0.0, 1.0]), 0)
+    return measure_drift(found.statistics, calibration, found.ranks)
+
+
+def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, dict[str, np.ndarray]]:
+    """Thirty parts of 4,000 rows in all, one of them empty; and the columns."""
     random = np.random.default_rng(3)
     scores = normal(random, 4000) + np.float32(shift)
     columns = {"outlier_score": scores, "kl": normal(random, 4000), "flat": np.full(4000, 7, np.float32)}
@@ -138,12 +155,12 @@ def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, di
     for number, rows in enumerate(np.array_split(np.arange(4000), 29)):
         output.write_table(part_name(number), table.slice(int(rows[0]), len(rows)))
     output.write_table(part_name(29), table.slice(0, 0))
-    return output, columns, np.bincount(ranks(p, 500), minlength=502)
+    return output, columns
 
 
 def test_parts_come_to_what_all_rows_come_to(tmp_path: Path, calibration: pa.Table) -> None:
-    scores, columns, counts = parts(tmp_path, calibration, 0.4)
-    found = measure_drift(scores, calibration, counts)
+    scores, columns = parts(tmp_path, calibration, 0.4)
+    found = drift_of(scores, calibration)
     by_name = {each.statistic: each for each in found.differences}
     assert set(by_name) == {"kl", "flat", "outlier_score"}  # what is not finite cannot be compared
     for name, each in by_name.items():
@@ -159,14 +176,14 @@ def test_parts_come_to_what_all_rows_come_to(tmp_path: Path, calibration: pa.Tab
 
 
 def test_images_like_the_calibration_images_are_called_so(tmp_path: Path, calibration: pa.Table) -> None:
-    scores, _, counts = parts(tmp_path, calibration, 0.0)
-    assert measure_drift(scores, calibration, counts).verdict == "like the calibration images"
+    scores, _ = parts(tmp_path, calibration, 0.0)
+    assert drift_of(scores, calibration).verdict == "like the calibration images"
 
 
 def test_the_report_says_what_was_found(tmp_path: Path, calibration: pa.Table) -> None:
     for shift, words in [(0.0, "yes: no statistic differs"), (0.5, "No, it is clearly different from the 500")]:
-        scores, _, counts = parts(tmp_path / str(shift), calibration, shift)
-        found = measure_drift(scores, calibration, counts)
+        scores, _ = parts(tmp_path / str(shift), calibration, shift)
+        found = drift_of(scores, calibration)
         section = drift_section(found, 4000, 500)
         table = section.blocks[0]
         assert isinstance(table, Table)

@@ -13,7 +13,6 @@ import pytest
 from export.bundle import Bundle
 from export.calibration import threshold
 from export.storage import Folder
-from jobs.discoveries import count_ranks
 from jobs.drift import Drift, measure_drift
 from jobs.explain.write import write_explanations
 from jobs.images.contract import ImageContract
@@ -25,6 +24,7 @@ from jobs.report.pictures import picture
 from jobs.report.recall import recall_images
 from jobs.report.score_sections import ScoreFacts, score_edges
 from jobs.report.write import calibration_images, write_score_report
+from jobs.survey import survey_parts
 from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
 CONTRACT = ImageContract(*SHAPE)
@@ -111,7 +111,8 @@ def facts(job: Job, bundle: Bundle) -> ScoreFacts:
 
 def drift(job: Job, bundle: Bundle) -> Drift:
     scores = job.output.child("scores")
-    return measure_drift(scores, bundle.calibration, count_ranks(scores, len(bundle.calibration)))
+    found = survey_parts(scores, bundle.calibration, np.array([0.0, 1.0]), 0)
+    return measure_drift(found.statistics, bundle.calibration, found.ranks)
 
 
 def write_report(job: Job, bundle: Bundle) -> str:
