@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 
 from vae_core.errors import UserError
 
+_OBJECT_STORES = tuple(
+    getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
+)
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
 
 
@@ -144,7 +147,9 @@ class Folder:
         target = self.file(name)
         parent, base = posixpath.split(target)
         if not self.is_local:
-            self.filesystem.create_dir(parent, recursive=True)
+            # An object store knows no folders; pyarrow would write empty objects in their place, one request each.
+            if not isinstance(self.filesystem, _OBJECT_STORES):
+                self.filesystem.create_dir(parent, recursive=True)
             try:
                 with self.filesystem.open_output_stream(target) as stream:
                     yield stream
@@ -178,6 +183,11 @@ class Folder:
     def delete(self, name: str) -> None:
         """Delete the file `name` if it exists."""
         if self.has(name):
+            self.discard(name)
+
+    def discard(self, name: str) -> None:
+        """Delete the file `name`, which is thought to exist: `delete` without a look at it before."""
+        with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.file(name))
 
     def sweep(self) -> None:

@@ -23,13 +23,22 @@ class Attempts:
 
     def begin(self, number: int) -> int:
         """Note that unit `number` begins; returns how many attempts died before this one, at most 2."""
-        died = sum(self._folder.has(f"{number:06d}-{attempt + 1}") for attempt in range(FATAL_ATTEMPTS))
+        died = 0
+        while died < FATAL_ATTEMPTS and self._folder.has(_name(number, died)):
+            died += 1  # each attempt finds the markers of those before it, so that none comes after a gap
         if died < FATAL_ATTEMPTS:
             who = {"host": platform.node(), "pid": os.getpid(), "time": round(time.time(), 3)}
-            self._folder.write_text(f"{number:06d}-{died + 1}", json.dumps(who))
+            self._folder.write_text(_name(number, died), json.dumps(who))
         return died
 
-    def end(self, number: int) -> None:
-        """Note that unit `number` ended, well or by an exception: its process lives."""
-        for attempt in range(FATAL_ATTEMPTS):
-            self._folder.delete(f"{number:06d}-{attempt + 1}")
+    def end(self, number: int, died: int) -> None:
+        """Note that unit `number`, which `died` so often, ended well or by an exception: its process lives.
+
+        The marker of the first attempt goes last: if this is interrupted, no marker is left behind a gap.
+        """
+        for attempt in reversed(range(min(died + 1, FATAL_ATTEMPTS))):
+            self._folder.discard(_name(number, attempt))
+
+
+def _name(number: int, attempt: int) -> str:
+    return f"{number:06d}-{attempt + 1}"

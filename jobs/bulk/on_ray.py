@@ -8,6 +8,7 @@ for an autoscaler, and spreads the work.
 import logging
 import math
 import pickle
+import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -24,21 +25,44 @@ from vae_core.errors import JobFailed
 CPU_SHARE = 0.9
 # While one decodes its images on a CPU, another has the GPU. Each keeps a CUDA context of its own there.
 WORKERS_PER_GPU = 4
+# So many workers are kept busy by calls of one unit, of some three seconds each; see `calls`.
+WORKERS_FED = 400
 # Deaths of actors before they could take a unit (a lost node, a full machine), in a row, until the job gives up.
 _START_DEATHS = 20
 
 
 class UnitActor:
-    """A worker as Ray Data calls it: one row with a pickled unit in, one with its receipt out."""
+    """A worker as Ray Data calls it: one row with some pickled units in, a row with the receipt of each out."""
 
     def __init__(self, task: Task[Any], output: Folder) -> None:
         self._worker = Worker(task, output)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Do the one unit of a batch."""
-        (unit,) = batch["unit"]
-        receipt = self._worker(pickle.loads(unit))
-        return {name: [value] for name, value in receipt._asdict().items()}
+        """Do the units of the one row of a batch, up to the first that fails."""
+        began = time.monotonic()
+        receipts: list[Receipt] = []
+        for unit in pickle.loads(batch["units"][0]):
+            receipts.append(self._worker(unit))
+            if receipts[-1].failure:
+                break
+        elapsed = time.monotonic() - began
+        fields = [receipt._replace(seconds=elapsed)._asdict() for receipt in receipts]
+        return {name: [each[name] for each in fields] for name in Receipt._fields}
+
+
+def calls(units: Sequence[U], workers: int) -> list[Sequence[U]]:
+    """The units in order, in runs of which each is one call of a worker.
+
+    A call costs the driver some milliseconds, whatever is in it, so that it feeds some hundred calls a second: enough
+    for `WORKERS_FED` workers with a unit in each, and for more of them with more. Towards the end the runs get short
+    again, so that all workers end at about the same time.
+    """
+    most, start, runs = -(-workers // WORKERS_FED), 0, list[Sequence[U]]()
+    while start < len(units):
+        size = max(1, min(most, (len(units) - start) // (2 * workers)))
+        runs.append(units[start : start + size])
+        start += size
+    return runs
 
 
 def default_workers(cluster: Cluster) -> int:
@@ -65,7 +89,7 @@ def run_on_ray(
     from ray.data import ActorPoolStrategy
 
     with _quiet_context():
-        items = [{"unit": pickle.dumps(unit)} for unit in units]
+        items = [{"units": pickle.dumps(list(run))} for run in calls(units, workers)]
         receipts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             UnitActor,
             fn_constructor_args=(task, output),

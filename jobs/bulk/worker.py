@@ -29,7 +29,7 @@ class Receipt(NamedTuple):
     rows: int
     results: int
     errors: int
-    seconds: float
+    seconds: float  # from the beginning of the work until the receipt is sent
     failure: str = ""  # why the job cannot go on, if so
     is_user_error: bool = False  # whether the failure is the user's to mend
 
@@ -70,7 +70,7 @@ class Worker(Generic[U]):
             try:
                 part = self._persist(unit, in_child=died >= FATAL_ATTEMPTS)
             finally:
-                self._attempts.end(unit.number)
+                self._attempts.end(unit.number, died)
         except (UserError, JobFailed) as error:
             return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
         except Exception as error:
