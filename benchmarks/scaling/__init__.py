@@ -1,0 +1,1 @@
+"""What a billion images cost: a cost model, fitted to measurements and checked against a simulated run."""
