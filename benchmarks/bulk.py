@@ -1,0 +1,100 @@
+"""Bulk jobs beside bare loops: images a second of each, start-up apart on both sides.
+
+A bare loop prints how long it took since its sessions were open. A job's clock starts with its first unit of work, and
+ends with its summary: what comes after the last row (counts, discoveries, drift, a report) is part of it.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.material import WORK
+from benchmarks.results import Ratio, alternate, medians, seconds
+
+ENGINES = ("local", "ray")
+_BARE = Path(__file__).parent / "bare"
+
+
+def compare(
+    what: str, rows: int, job: Sequence[str], parts: str, bare: Sequence[str], runs: int, address: str
+) -> tuple[list[Ratio], dict[str, Any]]:
+    """Both engines and the bare loop, in turns: the ratios, and everything that was measured.
+
+    Args:
+        what: names the work.
+        rows: of the work.
+        job: the module and the options of the job, but for the output and the engine.
+        parts: the folder of the job's output that takes the parts.
+        bare: the file of the bare loop, and its arguments; OUTPUT stands for the output folder.
+        runs: of each.
+        address: of a Ray cluster.
+    """
+    seen: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
+    options = {"local": ["--engine", "local"], "ray": ["--engine", "ray", "--address", address]}
+    sides: dict[str, Callable[[], float]] = {"bare": partial(_bare, bare)}
+    for engine in ENGINES:
+        sides[engine] = partial(_job, [*job, *options[engine]], parts, seen[engine])
+    print(f"{what}, {rows:,} images", file=sys.stderr, flush=True)
+    figures = alternate(runs, sides)
+    rate = medians(figures)
+    ratios = []
+    for engine in ENGINES:
+        claim = f"{what}, {rows:,} images, {engine} engine"
+        working = medians({"": [rows / each["working"] for each in seen[engine]]})[""]
+        ratios.append(Ratio(claim, rate[engine], rate["bare"], "images/s", ">= 0.90", "bare loop"))
+        ratios.append(Ratio(f"{claim}, up to the last row", working, rate["bare"], "images/s", "", "bare loop"))
+    return ratios, {"images_per_second": figures, "seconds": seen}
+
+
+@contextmanager
+def cluster() -> Iterator[str]:
+    """The address of a Ray cluster on this machine, of as many CPUs as it has."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    import ray
+
+    ray.init(address="local", include_dashboard=False, object_store_memory=256 << 20, log_to_driver=False)
+    try:
+        yield ray.get_runtime_context().gcs_address
+    finally:
+        ray.shutdown()
+
+
+def _bare(command: Sequence[str]) -> float:
+    """Images a second of a bare loop."""
+    with _output() as output:
+        filled = [str(output) if argument == "OUTPUT" else argument for argument in command]
+        done = subprocess.run(
+            [sys.executable, str(_BARE / filled[0]), *filled[1:]], stdout=subprocess.PIPE, text=True, check=True
+        )
+    report = json.loads(done.stdout)
+    return float(report["rows"] / report["seconds"])
+
+
+def _job(command: Sequence[str], parts: str, seen: list[dict[str, float]]) -> float:
+    """Images a second of a job; what its time is made of goes to `seen`."""
+    with _output() as output:
+        took = seconds([sys.executable, "-m", *command, "--output", str(output)])
+        summary = json.loads((output / "summary.json").read_text())
+        last_part = max(path.stat().st_mtime for path in (output / parts).iterdir())
+        concluding = (output / "summary.json").stat().st_mtime - last_part
+    working = summary["last_run"]["seconds"]
+    seen.append({"command": took, "working": working, "concluding": concluding, "other": took - working - concluding})
+    return float(summary["last_run"]["rows"] / (working + concluding))
+
+
+@contextmanager
+def _output() -> Iterator[Path]:
+    """A path where there is nothing, before and after."""
+    path = WORK / "output" / f"bulk-{os.getpid()}"
+    shutil.rmtree(path, ignore_errors=True)
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
