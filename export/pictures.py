@@ -9,6 +9,14 @@ from PIL import Image
 
 Picture = npt.NDArray[np.uint8]
 
+# By measurement on sampled 28×28 grey and 64×64 RGB images: the fastest encoding within 7% of the smallest. Stored
+# without compression, PNG is no faster in colour and half as fast in grey, and 25% to 60% larger.
+_PNG = [
+    *(cv2.IMWRITE_PNG_COMPRESSION, 1),
+    *(cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
+    *(cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_SUB),
+]
+
 
 def encode_png(image: Picture) -> bytes:
     """An image [C, H, W] of 1 (grey), 2 (grey and alpha), 3 (RGB) or 4 (RGBA) channels as a PNG file.
@@ -20,10 +28,9 @@ def encode_png(image: Picture) -> bytes:
         stream = io.BytesIO()
         Image.merge("LA", [Image.fromarray(channel) for channel in image]).save(stream, "png")
         return stream.getvalue()
-    pixels = np.ascontiguousarray(image.transpose(1, 2, 0))
-    if channels >= 3:
-        pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR if channels == 3 else cv2.COLOR_RGBA2BGRA))
-    written, data = cv2.imencode(".png", pixels)
+    # OpenCV wants its pixels blue first; it joins planes ten times as fast as numpy copies a transposed array.
+    pixels = image[0] if channels == 1 else cv2.merge([image[place] for place in (2, 1, 0, 3)[:channels]])
+    written, data = cv2.imencode(".png", pixels, _PNG)
     assert written
     return data.tobytes()
 

@@ -1,6 +1,6 @@
 """`Sampler`: images drawn from a bundle's model, each a function of (bundle, seed, index) alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,9 @@ from export.draw import draw_levels
 from export.runtime import Provider, Session
 from vae_core.errors import UserError
 from vae_core.noise import Purpose, standard_normal
+
+# Latent vectors are drawn for so many runs at once: for one alone it takes twice as long.
+_RUNS_OF_LATENTS = 16
 
 
 class Sampler:
@@ -41,26 +44,43 @@ class Sampler:
         Raises:
             UserError: the seed or an index is negative or too large.
         """
+        drawn = list(self.runs(indices, seed, draw))
+        return np.concatenate(drawn) if drawn else np.empty((0, *self.bundle.shape), dtype=np.uint8)
+
+    def runs(
+        self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """What `sample` returns, a few rows at a time: those of one run of the decoder.
+
+        For callers that want to be able to stop in between, or to encode the images while they are in the cache.
+        """
         if not 0 <= seed < 2**63:
             raise UserError(f"seed {seed} is not possible: it must be from 0 up to 2^63 − 1")
         rows = np.asarray(indices, dtype=np.int64)
         if len(rows) and rows.min() < 0:
             raise UserError(f"sample index {rows.min()} is not possible: indices start at 0")
-        images = np.empty((len(rows), *self.bundle.shape), dtype=np.uint8)
+        for first in range(0, len(rows), self.batch_size * _RUNS_OF_LATENTS):
+            some = rows[first : first + self.batch_size * _RUNS_OF_LATENTS]
+            latents = self.latents(some, seed)
+            for start in range(0, len(some), self.batch_size):
+                chunk = slice(start, start + self.batch_size)
+                yield self._run(latents[chunk], some[chunk], seed, draw)
+
+    def _run(
+        self, latents: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], seed: int, draw: bool
+    ) -> npt.NDArray[np.uint8]:
         # Every run has the same number of rows, the last filled up with zeros: matrix products of different heights
         # round differently, and one pixel in a hundred thousand would then hang on its neighbours.
-        for start in range(0, len(rows), self.batch_size):
-            chunk = rows[start : start + self.batch_size]
+        z = latents
+        if len(rows) < self.batch_size:
             z = np.zeros((self.batch_size, self.bundle.latent_dim), dtype=np.float32)
-            z[: len(chunk)] = self.latents(chunk, seed)
-            outputs = self._decoder.run(z)
-            if draw:
-                name = self.bundle.manifest["model"]["likelihood"]
-                parameters = {key: value[: len(chunk)] for key, value in outputs.items() if key != "image"}
-                images[start : start + len(chunk)] = draw_levels(name, parameters, chunk, seed)
-            else:
-                images[start : start + len(chunk)] = outputs["image"][: len(chunk)]
-        return images
+            z[: len(rows)] = latents
+        if not draw:
+            images: npt.NDArray[np.uint8] = self._decoder.run(z, outputs=["image"])["image"]
+            return images[: len(rows)]
+        outputs = self._decoder.run(z)
+        parameters = {key: value[: len(rows)] for key, value in outputs.items() if key != "image"}
+        return draw_levels(self.bundle.manifest["model"]["likelihood"], parameters, rows, seed)
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""

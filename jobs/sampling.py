@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle import Bundle
@@ -109,23 +110,26 @@ class SampleTask:
         sampler = Sampler(bundle, threads=1)
         del threads
 
-        def part(indices: range) -> Part:
-            encoded = [encode_png(image) for image in sampler.sample(indices, seed=self.seed, draw=self.draw)]
+        def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
+            encoded = pa.array([encode_png(image) for image in images], pa.binary())
             names = [f"{index:09d}.png" for index in indices]
-            columns: dict[str, Any] = {"index": indices, "seed": [self.seed] * len(indices)}
+            keys = [pa.array(np.arange(indices.start, indices.stop)), pa.repeat(pa.scalar(self.seed), len(indices))]
             if self.format == "parquet":
-                pictures = [{"bytes": png, "path": name} for png, name in zip(encoded, names, strict=True)]
-                return Part(pa.table({"image": pictures, **columns}, schema=_CORPUS), _ERRORS.empty_table())
+                pictures = pa.StructArray.from_arrays([encoded, pa.array(names)], fields=list(_IMAGE))
+                return Part(pa.Table.from_arrays([pictures, *keys], schema=_CORPUS), none)
             folder = self.output.child("images")
             for png, name in zip(encoded, names, strict=True):
-                folder.write(name, png)
-            files = [f"images/{name}" for name in names]
-            return Part(pa.table({"file_name": files, **columns}, schema=_FILES), _ERRORS.empty_table())
+                folder.write(name, png.as_buffer())
+            files = pa.array([f"images/{name}" for name in names])
+            return Part(pa.Table.from_arrays([files, *keys], schema=_FILES), none)
+
+        none = _ERRORS.empty_table()
 
         def sample(unit: SampleUnit) -> Iterator[Part]:
-            indices = range(unit.start, unit.stop)
-            for start in range(0, unit.rows, sampler.batch_size):
-                yield part(indices[start : start + sampler.batch_size])
+            start = unit.start
+            for images in sampler.runs(range(unit.start, unit.stop), seed=self.seed, draw=self.draw):
+                yield part(range(start, start + len(images)), images)
+                start += len(images)
 
         return sample
 

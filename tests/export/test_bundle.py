@@ -278,6 +278,13 @@ class TestSampler:
             assert not np.array_equal(together[:10], sampler.sample(range(10), seed=5, draw=draw))
         assert sampler.sample([], seed=0).shape == (0, *SHAPE)
 
+    def test_runs_joined_are_the_samples(self, bundle: Bundle) -> None:
+        sampler = Sampler(bundle)
+        count = 17 * sampler.batch_size + 3
+        runs = list(sampler.runs(range(count), seed=1))
+        assert max(map(len, runs)) == sampler.batch_size
+        assert np.array_equal(np.concatenate(runs), np.concatenate([sampler.sample([i], seed=1) for i in range(count)]))
+
     def test_draws_scatter_about_the_mean(self, bundle: Bundle) -> None:
         sampler = Sampler(bundle)
         mean, drawn = (sampler.sample(range(100), draw=d).astype(float) for d in (False, True))
