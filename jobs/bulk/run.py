@@ -32,7 +32,7 @@ class Totals(NamedTuple):
     rows: int  # of input, that this run did
     results: int
     errors: int
-    startup_seconds: float  # until the first unit began
+    startup_seconds: float  # until a worker had opened the task and could begin
     seconds: float  # from then to the end
     summary: dict[str, Any] | None = None  # of the job, if it was finished before this run: which then did nothing
 

@@ -53,6 +53,7 @@ class Worker(Generic[U]):
         self._stop = stop or threading.Event()
         self._attempts = Attempts(output)
         self._work: Callable[[U], Iterator[Part]] | None = None
+        self._began = 0.0
 
     def __call__(self, unit: U) -> Receipt:
         """Do `unit` and commit it. A failure of the job travels in the receipt.
@@ -60,10 +61,10 @@ class Worker(Generic[U]):
         Raises:
             Stopped: `stop` was set; the unit has left no part.
         """
-        began = time.monotonic()
+        self._began = time.monotonic()
 
         def receipt(results: int = 0, errors: int = 0, **failure: Any) -> Receipt:
-            return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - began, **failure)
+            return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - self._began, **failure)
 
         try:
             died = self._attempts.begin(unit.number)
@@ -102,8 +103,10 @@ class Worker(Generic[U]):
                 return salvage(unit, self._stoppable(child), self._task.failed)
             finally:
                 child.close()
-        work = self._work = self._work or self._task.open(self._threads)
-        return salvage(unit, self._stoppable(work), self._task.failed)
+        if self._work is None:
+            self._work = self._task.open(self._threads)
+            self._began = time.monotonic()
+        return salvage(unit, self._stoppable(self._work), self._task.failed)
 
     def _stoppable(self, work: Callable[[U], Iterator[Part]]) -> Callable[[U], Iterator[Part]]:
         """The same work, which raises Stopped before or after a piece."""

@@ -98,7 +98,8 @@ class Unit:
 def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[str, str]] = ()) -> list[Unit]:
     """Join neighbouring pieces into units of as near `unit_rows` rows as whole pieces allow.
 
-    Bad files go to the first unit, which exists even when there is no row.
+    Pieces of a unit that follow one another in a row group become one: each would be read from the group's start. Bad
+    files go to the first unit, which exists even when there is no row.
     """
     runs: list[list[Piece]] = [[]]
     rows = 0
@@ -107,10 +108,19 @@ def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[st
         if rows and 2 * rows + piece.rows > 2 * unit_rows:
             runs.append([])
             rows = 0
-        runs[-1].append(piece)
+        _extend(runs[-1], piece)
         rows += piece.rows
     bad = tuple(bad_files)
     return [
         Unit(number, tuple(run), sum(piece.rows for piece in run), () if number else bad)
         for number, run in enumerate(runs)
     ]
+
+
+def _extend(run: list[Piece], piece: Piece) -> None:
+    """Add a piece to a run of them, or to its last one, if that ends where the piece begins."""
+    last = run[-1] if run else None
+    if last and (last.file, last.row_group, last.stop) == (piece.file, piece.row_group, piece.start):
+        run[-1] = last._replace(stop=piece.stop)
+    else:
+        run.append(piece)

@@ -62,6 +62,18 @@ def test_a_cut_is_even_and_complete(rows: int, limit: int) -> None:
     assert max(part.rows for part in parts) - min(part.rows for part in parts) <= 1
 
 
+@given(row_groups, st.integers(1, 50), st.integers(1, 50))
+def test_slices_of_a_row_group_that_meet_in_a_unit_are_read_as_one(
+    files: list[list[int]], limit: int, unit_rows: int
+) -> None:
+    pieces = pieces_of(files)
+    units = gather([part for piece in pieces for part in piece.cut(limit)], unit_rows)
+    assert rows_of([piece for unit in units for piece in unit.pieces]) == rows_of(pieces)
+    for unit in units:
+        groups = [(piece.file, piece.row_group) for piece in unit.pieces]
+        assert len(groups) == len(set(groups))
+
+
 @given(row_groups)
 def test_halves_go_down_to_single_rows(files: list[list[int]]) -> None:
     (unit,) = gather(pieces_of(files), 10_000, [("bad", "why")])
