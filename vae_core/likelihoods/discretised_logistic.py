@@ -13,6 +13,10 @@ from torch.nn import functional as F
 from vae_core.likelihoods.base import LocationScale
 
 
+# e^−x of this is nothing beside 1, and e^x far from the limits of fp32.
+_FAR = 60.0
+
+
 class DiscretisedLogistic(LocationScale):
     """A logistic distribution per pixel, integrated over the width of each grey level."""
 
@@ -24,17 +28,20 @@ class DiscretisedLogistic(LocationScale):
     def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
         """Log P(x = level)."""
         location, log_scale = parameters.unbind(-4)
-        inverse_scale = torch.exp(-log_scale)  # also δ, the width of one level in units of s
-        upper = (level + 0.5 - location) * inverse_scale
-        lower = (level - 0.5 - location) * inverse_scale
-        log_below = -F.softplus(-upper)  # log σ(upper), all that counts for level 0
-        log_above = -F.softplus(lower)  # log (1 − σ(lower)), all that counts for level 255
-        # σ(b) − σ(a) = σ(b) · σ(−a) · (1 − e^(a−b)); the difference of two sigmoids itself would cancel, and
+        delta = torch.exp(-log_scale)  # δ, the width of one level in units of s
+        distance = (level - location) * delta
+        # Level 0 has no lower end and level 255 no upper one: they lie so far off that they count for nothing.
+        is_lowest, is_highest = level < 0.5, level > 254.5
+        minus_upper = torch.where(is_highest, -_FAR, -distance - 0.5 * delta)
+        lower = torch.where(is_lowest, -_FAR, distance - 0.5 * delta)
+        # σ(u) − σ(l) = σ(u) · σ(−l) · (1 − e^−δ); the difference of two sigmoids itself would cancel, and
         # 1 − e^−δ = 2t/(1 + t) with t = tanh(δ/2) keeps its digits in ONNX, which has no expm1.
-        t = torch.tanh(0.5 * inverse_scale)
-        log_width = torch.log(2.0 * t / (1.0 + t))
-        inside = log_below + log_above + log_width
-        return torch.where(level < 0.5, log_below, torch.where(level > 254.5, log_above, inside))
+        t = torch.tanh(0.5 * delta)
+        width = torch.where(is_lowest | is_highest, 1.0, 2.0 * t / (1.0 + t))
+        # One logarithm for all, of 1/(σ(u) σ(−l)) = (1 + e^−u)(1 + e^l), of which one at most is large: −u < −l.
+        inverse = (1.0 + torch.exp(minus_upper.clamp(-_FAR, _FAR))) * (1.0 + torch.exp(lower.clamp(-_FAR, _FAR)))
+        beyond = (torch.maximum(minus_upper, lower) - _FAR).clamp(min=0.0)
+        return torch.log(width / inverse) - beyond
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x] = Σ_{k=1}^{255} P(x ≥ k) = Σ_k σ((m − k + ½)/s), in grey levels.
@@ -44,7 +51,10 @@ class DiscretisedLogistic(LocationScale):
         """
         location, log_scale = parameters.unbind(-4)
         scale = torch.exp(log_scale)
-        return scale * (F.softplus(location / scale) - F.softplus((location - 255.0) / scale))
+        above_0, above_255 = location / scale, (location - 255.0) / scale
+        # softplus(a) = max(a, 0) + log(1 + e^−|a|): the difference of two with one logarithm
+        ratio = (1.0 + torch.exp(-above_0.abs())) / (1.0 + torch.exp(-above_255.abs()))
+        return scale * (F.relu(above_0) - F.relu(above_255) + torch.log(ratio))
 
     def log_peak(self, parameters: Tensor) -> Tensor:
         """Of a level in whose middle the location lies, or of the lowest or highest level, which hold a tail each.
@@ -53,7 +63,6 @@ class DiscretisedLogistic(LocationScale):
         most.
         """
         location, log_scale = parameters.unbind(-4)
-        inverse_scale = torch.exp(-log_scale)
-        middle = torch.log(torch.tanh(0.25 * inverse_scale))
-        beyond_end = torch.maximum(0.5 - location, location - 254.5) * inverse_scale
-        return torch.maximum(middle, -F.softplus(-beyond_end))
+        delta = torch.exp(-log_scale)
+        beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
+        return torch.log(torch.maximum(torch.tanh(0.25 * delta), torch.sigmoid(beyond_end)))
