@@ -12,7 +12,6 @@ from torch.nn import functional as F
 
 from vae_core.likelihoods.base import LocationScale
 
-
 # e^−x of this is nothing beside 1, and e^x far from the limits of fp32.
 _FAR = 60.0
 
