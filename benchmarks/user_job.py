@@ -5,7 +5,8 @@
 Three programs take the same folder of PNG rows and write their scores, each in processes of its own that start a Ray
 cluster and end it: `benchmarks/bare/user_ray_default.py` (Ray Data, Pillow, eager PyTorch networks of the same sizes;
 two actors), `benchmarks/bare/user_ray_tuned.py` (the same with the batches, blocks, footers and memory layout that make
-it fastest), and `vae score --engine ray`. The figures are rows a second, start and end of everything included.
+it fastest), and `vae score --engine ray`, with the recipe's scorer in fp32 and in 8-bit integers. The figures are rows
+a second, start and end of everything included.
 """
 
 import argparse
@@ -17,26 +18,36 @@ from pathlib import Path
 from benchmarks.material import WORK, bundle, images
 from benchmarks.results import Ratio, alternate, medians, save, seconds
 
+RECIPE = "fashion-mnist"
 BARE = Path(__file__).parent / "bare"
 TARGETS = {100_000: (4, 10), 500_000: (6, 15)}  # times the tuned form, times the default form
 
 
-def measure(model: Path, rows: int, runs: int) -> dict[str, list[float]]:
+def measure(rows: int, runs: int) -> dict[str, list[float]]:
     """Rows a second of each program in every round."""
     source = images("grey", "png", rows)
 
     def user(form: str) -> float:
         return rate([str(BARE / f"user_ray_{form}.py"), str(source)])
 
-    def ours() -> float:
-        command = ["-m", "jobs.cli", "score", "--engine", "ray", "--bundle", str(model), "--images", str(source)]
+    def ours(int8: bool) -> float:
+        model = str(bundle(RECIPE, int8))
+        command = ["-m", "jobs.cli", "score", "--engine", "ray", "--bundle", model, "--images", str(source)]
         return rate([*command, "--output"])
 
     def rate(command: list[str]) -> float:
         with tempfile.TemporaryDirectory(dir=WORK) as target:
             return rows / seconds([sys.executable, *command, f"{target}/out"], env=environment())
 
-    return alternate(runs, {"ours": ours, "tuned": lambda: user("tuned"), "default": lambda: user("default")})
+    return alternate(
+        runs,
+        {
+            "fp32": lambda: ours(int8=False),
+            "tuned": lambda: user("tuned"),
+            "int8": lambda: ours(int8=True),
+            "default": lambda: user("default"),
+        },
+    )
 
 
 def environment() -> dict[str, str]:
@@ -49,19 +60,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=list(TARGETS))
     parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--bundle", type=Path, help="another bundle than that of the recipe fashion-mnist")
     parser.add_argument("--quick", action="store_true", help="1,000 rows, to see that it works")
     options = parser.parse_args()
-    model = options.bundle or bundle("fashion-mnist")
+    for int8 in (False, True):
+        bundle(RECIPE, int8)  # made before anything is measured
     ratios, rates = [], {}
     for rows in [1_000] if options.quick else options.rows:
-        rates[rows] = measure(model, rows, options.runs)
+        rates[rows] = measure(rows, options.runs)
         middle = medians(rates[rows])
-        for form, least in zip(("tuned", "default"), TARGETS.get(rows, (None, None)), strict=True):
-            claim = f"score {rows:,} PNG rows on Ray, command to result, against a user's Ray Data job, {form}"
-            target = "" if least is None else f">= {least}"
-            note = "Pillow and eager PyTorch of the same sizes"
-            ratios.append(Ratio(claim, middle["ours"], middle[form], "rows/s", target, note))
+        for precision in ("fp32", "int8"):
+            for form, least in zip(("tuned", "default"), TARGETS.get(rows, (None, None)), strict=True):
+                claim = f"score {rows:,} PNG rows on Ray in {precision}, command to result"
+                target = "" if least is None else f">= {least}"
+                note = f"a user's {form} Ray Data job: Pillow, eager PyTorch of the same sizes"
+                ratios.append(Ratio(claim, middle[precision], middle[form], "rows/s", target, note))
     save("user_job", ratios, rows_per_second=rates, runs=options.runs)
 
 
