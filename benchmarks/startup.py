@@ -7,8 +7,8 @@ job measured apart) and on one that the job starts and ends itself, the latter b
 Data on the same rows. Nothing is instrumented: a job's parts are told apart by the times of the files that it leaves,
 
     imports and plan    until plan.json (on Ray after the connection to the cluster)
-    workers             until the unit begins (on Ray the start of an actor)
-    first unit          until scores/part-000000.parquet: bundle and session opened, images read, scored, committed
+    workers             until one has opened bundle and session (on Ray the start of an actor before that)
+    first unit          until scores/part-000000.parquet: images read, scored, committed
     conclusion          until summary.json: discoveries, drift, explanations, report
     exit                until the process has ended
 
