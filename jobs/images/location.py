@@ -70,6 +70,7 @@ class Found(NamedTuple):
     url: str  # an absolute path, or a URL
     name: str  # the same without the storage's options
     size: int  # bytes
+    changed: int | None  # when it was last written, in nanoseconds, where the storage tells
     named: bool  # the argument was this very file, not a folder or a pattern
 
 
@@ -112,7 +113,7 @@ def search(argument: str) -> list[Found]:
 
 
 def _found(address: Address, info: pafs.FileInfo, named: bool) -> Found:
-    return Found(str(address), address.root + address.path, info.size or 0, named)
+    return Found(str(address), address.root + address.path, info.size or 0, info.mtime_ns, named)
 
 
 def _fixed_part(path: str) -> str:

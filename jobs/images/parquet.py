@@ -50,28 +50,41 @@ class Footer(NamedTuple):
         raise AssertionError(f"no chunk of {self.layout.leaf}")
 
 
-def open_footer(url: str) -> Footer:
+class Version(NamedTuple):
+    """Of a file: one that is written anew has another."""
+
+    size: int  # bytes
+    changed: int | None
+
+
+def open_footer(url: str, version: Version | None = None) -> Footer:
     """The footer of a Parquet file; one read lately is not read again unless the file changed.
+
+    Args:
+        url: where the file is.
+        version: as a listing gave it; it is asked for if there is none.
 
     Raises:
         BadFile: there is no such file, it is no whole Parquet file, or no column holds images.
         OSError: the storage cannot be reached.
     """
-    filesystem, path = locate(url)
-    info = filesystem.get_file_info(path)
-    if info.type != pafs.FileType.File:
-        raise BadFile("the file is not there")
+    if version is None:
+        filesystem, path = locate(url)
+        info = filesystem.get_file_info(path)
+        if info.type != pafs.FileType.File:
+            raise BadFile("the file is not there")
+        version = Version(info.size, info.mtime_ns)
     try:
-        return _read_footer(url, info.size, info.mtime_ns)
+        return _read_footer(url, version)
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and not _answers(url, max(0, info.size - _STREAM_BYTES), info.size):
+        if isinstance(error, OSError) and not _answers(url, max(0, version.size - _STREAM_BYTES), version.size):
             raise
         raise BadFile(f"not a whole Parquet file: {one_line(error)}") from error
 
 
 @lru_cache(maxsize=128)
-def _read_footer(url: str, *_version: object) -> Footer:
-    """Cached under the file's size and time of change, so that a file written anew is read anew."""
+def _read_footer(url: str, _version: Version) -> Footer:
+    """Cached under the file's version, so that a file written anew is read anew."""
     filesystem, path = locate(url)
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
         schema = file.schema_arrow
@@ -83,44 +96,62 @@ def _read_footer(url: str, *_version: object) -> Footer:
         return Footer(file.metadata, layout, columns)
 
 
-def read_rows(
-    piece: Piece, footer: Footer, columns: Sequence[str], batch_rows: int
-) -> Iterator[tuple[pa.Array, pa.RecordBatch]]:
-    """The rows of a piece, in order, as (images as stored, the columns asked for).
+class RowReader:
+    """Reads pieces one after the other; the file of one stays open for the next. Close it when done."""
 
-    Rows before the piece's first are read and dropped: Parquet has no way to a row inside a row group.
+    def __init__(self) -> None:
+        self._url = ""
+        self._footer: Footer | None = None
+        self._stream: pa.NativeFile | None = None
 
-    Raises:
-        OSError, pa.ArrowException: the pages cannot be read.
-    """
-    filesystem, path = locate(piece.file)
-    chunk = footer.chunk(piece.row_group)
-    rows_at_once = max(1, min(batch_rows, _BATCH_BYTES // max(1, _row_bytes(footer, piece.row_group))))
-    remote = not isinstance(filesystem, pafs.LocalFileSystem)
-    whole = remote and chunk.total_compressed_size <= _WHOLE_BYTES
-    with (
-        filesystem.open_input_file(path) as stream,
-        pq.ParquetFile(
-            stream, metadata=footer.metadata, pre_buffer=whole, buffer_size=0 if whole else _STREAM_BYTES
-        ) as file,
-    ):
-        batches = file.iter_batches(
-            rows_at_once,
-            row_groups=[piece.row_group],
-            columns=[footer.layout.leaf, *columns],
-            use_threads=False,  # the engine runs one of us on every core
-        )
-        position = 0
-        for batch in batches:
-            first, last = max(piece.start, position), min(piece.stop, position + batch.num_rows)
-            if first < last:
-                part = batch.slice(first - position, last - first)
-                yield _image_array(part, footer.layout), part.select(list(columns))
-            position += batch.num_rows
-            if position >= piece.stop:
-                return
-        if position < piece.stop:
-            raise OSError(f"row group {piece.row_group} ends after {position} rows of {piece.stop}")
+    def footer(self, url: str) -> Footer:
+        """The footer of a file, which becomes the open one; see `open_footer` for what it raises."""
+        if url != self._url or self._footer is None:
+            self.close()
+            self._footer, self._url = open_footer(url), url
+        return self._footer
+
+    def rows(self, piece: Piece, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[pa.Array, pa.RecordBatch]]:
+        """The rows of a piece, in order, as (images as stored, the columns asked for).
+
+        Rows before the piece's first are read and dropped: Parquet has no way to a row inside a row group.
+
+        Raises:
+            OSError, pa.ArrowException: the pages cannot be read.
+        """
+        footer = self.footer(piece.file)
+        filesystem, path = locate(piece.file)
+        if self._stream is None:
+            self._stream = filesystem.open_input_file(path)
+        chunk = footer.chunk(piece.row_group)
+        rows_at_once = max(1, min(batch_rows, _BATCH_BYTES // max(1, _row_bytes(footer, piece.row_group))))
+        remote = not isinstance(filesystem, pafs.LocalFileSystem)
+        whole = remote and chunk.total_compressed_size <= _WHOLE_BYTES
+        buffer_size = 0 if whole else _STREAM_BYTES
+        with pq.ParquetFile(self._stream, metadata=footer.metadata, pre_buffer=whole, buffer_size=buffer_size) as file:
+            batches = file.iter_batches(
+                rows_at_once,
+                row_groups=[piece.row_group],
+                columns=[footer.layout.leaf, *columns],
+                use_threads=False,  # the engine runs one of us on every core
+            )
+            position = 0
+            for batch in batches:
+                first, last = max(piece.start, position), min(piece.stop, position + batch.num_rows)
+                if first < last:
+                    part = batch.slice(first - position, last - first)
+                    yield _image_array(part, footer.layout), part.select(list(columns))
+                position += batch.num_rows
+                if position >= piece.stop:
+                    return
+            if position < piece.stop:
+                raise OSError(f"row group {piece.row_group} ends after {position} rows of {piece.stop}")
+
+    def close(self) -> None:
+        """Close the file that is open."""
+        stream, self._stream, self._footer, self._url = self._stream, None, None, ""
+        if stream is not None:
+            stream.close()
 
 
 def pages_answer(piece: Piece, footer: Footer) -> bool:

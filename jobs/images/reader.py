@@ -5,6 +5,7 @@ files hold. The packed layout is not copied: `images` views the buffer that Parq
 """
 
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +25,7 @@ from jobs.images.batches import (
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.decode import decode_batch, decode_freely
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, Footer, one_line, open_footer, pages_answer, read_rows
+from jobs.images.parquet import BadFile, Footer, RowReader, one_line, pages_answer
 from jobs.images.pixels import stored_shape, view_batch
 from jobs.images.source import ImageSet
 from jobs.images.units import Piece, Unit
@@ -75,13 +76,13 @@ def first_image_shape(images: ImageSet) -> tuple[int, int, int]:
                 for encoded in read_files([piece]):
                     height, width, channels = decode_freely(np.frombuffer(_some(encoded), np.uint8)).shape
                     return channels, height, width
-            footer = open_footer(piece.file)
-            for stored, _ in read_rows(piece, footer, (), 16):
-                for row in range(len(stored)):
-                    try:
-                        return _shape_of(stored.slice(row, 1), footer)
-                    except BadImage as error:
-                        reason = f"{piece.file}: {error}"
+            with closing(RowReader()) as reader:
+                for stored, _ in reader.rows(piece, (), 16):
+                    for row in range(len(stored)):
+                        try:
+                            return _shape_of(stored.slice(row, 1), reader.footer(piece.file))
+                        except BadImage as error:
+                            reason = f"{piece.file}: {error}"
         except (BadImage, BadFile, OSError, pa.ArrowException) as error:
             reason = f"{piece.file}: {one_line(error)}"
     raise UserError(f"no image can be read ({reason}); check what the files hold")
@@ -105,14 +106,15 @@ def _some(encoded: bytes | BadImage | None) -> bytes:
 def _batches(pieces: Iterable[Piece], contract: ImageContract, columns: Columns, rows: int) -> Iterator[ImageBatch]:
     """A batch for every run of rows that lies together."""
     files: list[Piece] = []
-    for piece in pieces:
-        if piece.row_group >= 0 or len(files) == rows:
-            yield from _file_batch(files, contract, columns)
-            files = []
-        if piece.row_group >= 0:
-            yield from _piece_batches(piece, contract, columns, rows)
-        else:
-            files.append(piece)
+    with closing(RowReader()) as reader:
+        for piece in pieces:
+            if piece.row_group >= 0 or len(files) == rows:
+                yield from _file_batch(files, contract, columns)
+                files = []
+            if piece.row_group >= 0:
+                yield from _piece_batches(reader, piece, contract, columns, rows)
+            else:
+                files.append(piece)
     yield from _file_batch(files, contract, columns)
 
 
@@ -129,15 +131,17 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
     yield split_batch(decoded.images, decoded.reasons | unread, keys)
 
 
-def _piece_batches(piece: Piece, contract: ImageContract, columns: Columns, rows: int) -> Iterator[ImageBatch]:
+def _piece_batches(
+    reader: RowReader, piece: Piece, contract: ImageContract, columns: Columns, rows: int
+) -> Iterator[ImageBatch]:
     """A run of rows of a Parquet file; from where it cannot be read on, its rows are errors."""
     row, last = piece.first_row, piece.first_row + piece.rows
     footer = None
     try:
-        footer = open_footer(piece.file)
+        footer = reader.footer(piece.file)
         if piece.row_group >= footer.metadata.num_row_groups:
             raise BadFile("the file has changed since the job was planned: it has fewer row groups")
-        for stored, kept in read_rows(piece, footer, column_names(columns), rows):
+        for stored, kept in reader.rows(piece, column_names(columns), rows):
             form = footer.layout.form
             decoded = (
                 decode_batch(stored, contract) if form == "encoded" else view_batch(stored, footer.layout, contract)

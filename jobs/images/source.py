@@ -16,7 +16,7 @@ import pyarrow as pa
 from jobs.images.contract import MAX_ENCODED_BYTES
 from jobs.images.layout import Layout, plain_type
 from jobs.images.location import Found, locate, search
-from jobs.images.parquet import BadFile, one_line, open_footer
+from jobs.images.parquet import BadFile, Version, one_line, open_footer
 from jobs.images.units import Piece, Unit, gather
 from vae_core.errors import UserError
 
@@ -217,7 +217,7 @@ def _image_file(item: Found) -> ImageFile | str:
 def _parquet_file(item: Found) -> ImageFile | str:
     """What a Parquet file holds, or why it cannot be read."""
     try:
-        footer = open_footer(item.url)
+        footer = open_footer(item.url, Version(item.size, item.changed))
     except BadFile as error:
         return str(error)
     except OSError as error:

@@ -8,11 +8,13 @@ from typing import ClassVar
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
+from jobs.images import parquet
 from jobs.images.contract import MAX_ENCODED_BYTES, ImageContract
 from jobs.images.reader import first_image_shape, read_images, read_unit
 from jobs.images.source import find_images, plan_units
@@ -232,3 +234,28 @@ def test_the_real_data_sets(shared_data: Path) -> None:
         last = Piece(piece.file, piece.row_group, piece.stop - 1, piece.stop, piece.first_row + piece.rows - 1)
         (single,) = read_images([last], ImageContract(*shape))
         np.testing.assert_array_equal(single.images[0], batch.images[-1])
+
+
+def test_a_file_is_opened_once_for_all_its_row_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+
+    class Counting(pafs.FSSpecHandler):
+        def open_input_file(self, path: str) -> pa.NativeFile:
+            opened.append(Path(path).name)
+            return super().open_input_file(path)
+
+    filesystem = pafs.PyFileSystem(Counting(fsspec.filesystem("file")))
+    monkeypatch.setattr(parquet, "locate", lambda url: (filesystem, url))
+    images = np.random.default_rng(0).integers(0, 256, (60, 1, 4, 4), np.uint8)
+    for number in range(2):
+        rows = [image.tobytes() for image in images[number * 30 :][:30]]
+        pq.write_table(
+            pa.table({"image": pa.array(rows, pa.binary(16))}), tmp_path / f"{number}.parquet", row_group_size=3
+        )
+    pieces = find_images([str(tmp_path)]).pieces
+    assert len(pieces) == 20
+    for opens in (2, 1):  # one for the footer, which is kept, and one for the rows
+        opened.clear()
+        read = list(read_images(pieces, ImageContract(1, 4, 4)))
+        assert np.array_equal(np.concatenate([batch.images for batch in read]), images)
+        assert opened == ["0.parquet"] * opens + ["1.parquet"] * opens
