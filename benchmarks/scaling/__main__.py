@@ -1,6 +1,7 @@
 """What a billion images cost: fit the cost model, check it against a simulated job, predict; see SCALING.md.
 
     python -m benchmarks.scaling [--quick] [--rows 100000000]
+    python -m benchmarks.scaling --measured build/bench/scaling.json --cpu-price 0.03    (predicts alone)
 
 1. measure the model's parameters (`measured`);
 2. run a job of 10⁸ rows whose network is replaced by its measured cost (`job`), kill it in the middle with SIGKILL, run
@@ -23,7 +24,7 @@ from typing import Any
 
 from benchmarks import material
 from benchmarks.results import Ratio, save
-from benchmarks.scaling.measured import Measured, measure
+from benchmarks.scaling.measured import Measured, PerImage, measure
 from benchmarks.scaling.model import Assumptions, Prediction, predict, simulation
 
 BILLION = 1_000_000_000
@@ -64,13 +65,15 @@ def count(folder: Path) -> int:
 
 def predictions(measured: Measured, assumed: Assumptions) -> dict[str, Prediction]:
     found = {}
-    for number, (shape, image) in enumerate(measured.images.items()):
+    on_gpu = {"28×28 grey": assumed.gpu_images_grey, "64×64 colour": assumed.gpu_images_colour}
+    for shape, image in measured.images.items():
         for png in (False, True):
             name = f"{shape}, {'PNG' if png else 'packed'}"
             common = (measured, image, BILLION, SHAPES[shape], assumed)
             found[f"{name}: 100 nodes of 16 cores"] = predict(*common, nodes=100, cores=16, png=png)
-            gpus = {"gpus": 16, "gpu_images": assumed.gpu_images[number]}
-            found[f"{name}: 16 GPUs"] = predict(*common, nodes=2, cores=8 * assumed.cores_per_gpu, png=png, **gpus)
+            found[f"{name}: 16 GPUs"] = predict(
+                *common, nodes=2, cores=8 * assumed.cores_per_gpu, png=png, gpus=16, gpu_images=on_gpu[shape]
+            )
     return found
 
 
@@ -82,18 +85,28 @@ def table(found: dict[str, Prediction]) -> str:
     return "\n".join(lines)
 
 
-def assumptions(options: argparse.Namespace) -> Assumptions:
-    plain = {field.name: getattr(options, field.name) for field in fields(Assumptions) if hasattr(options, field.name)}
-    return replace(Assumptions(), **plain)
+def read_measured(file: Path) -> Measured:
+    """What an earlier run measured."""
+    stored = json.loads(file.read_text())["measured"]
+    return Measured(**stored | {"images": {name: PerImage(**each) for name, each in stored["images"].items()}})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Predict a billion images, and check the prediction.")
     parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not a figure")
     parser.add_argument("--rows", type=int, default=100_000_000, help="of the simulated job")
-    for name in ("cpu_price", "gpu_price", "bandwidth", "latency"):
-        parser.add_argument(f"--{name.replace('_', '-')}", type=float, default=getattr(Assumptions, name))
+    parser.add_argument("--measured", type=Path, help="what an earlier run saved: predict from it, and measure nothing")
+    for field in fields(Assumptions):
+        if field.type is float or field.type is int:
+            option = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(option, type=field.type, default=field.default, help="an assumption")
     options = parser.parse_args()
+    assumed = replace(
+        Assumptions(), **{name: value for name, value in vars(options).items() if hasattr(Assumptions, name)}
+    )
+    if options.measured:
+        print(table(predictions(read_measured(options.measured), assumed)))
+        return
     rows = 1_000_000 if options.quick else options.rows
     material.WORK.mkdir(parents=True, exist_ok=True)
 
@@ -120,7 +133,6 @@ def main() -> None:
         text=True,
         check=True,
     )
-    assumed = assumptions(options)
     found = predictions(measured, assumed)
     print(table(found))
     claim = f"simulated job of {rows:,} rows"

@@ -18,11 +18,12 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmarks.scaling.measured import Measured, PerImage
-from jobs.bulk.on_ray import WORKERS_PER_GPU, calls
+from jobs.bulk.on_ray import WORKERS_FED, WORKERS_FED_ON_GPUS, WORKERS_PER_GPU, calls
 from jobs.images.source import SLICES, UNIT_BYTES, UNIT_ROWS
 
 STORAGE_CALLS = 5  # of a unit, for its markers and its commit: counted by tests/jobs/bulk/test_storage_calls.py
-READ_CALLS = 3  # of each file of a unit: look, footer, pages
+FILE_CALLS, GROUP_CALLS = 4, 1  # of a file of a unit: a look, two for the footer, one for the rows; of a row group
+FOOTER_CALLS = 2  # of a file, in the plan
 HOUR = 3600.0
 
 
@@ -34,12 +35,15 @@ class Assumptions:
     cpu_price: float = 0.04  # $ per vCPU-hour, memory included
     gpu_price: float = 3.00  # $ per GPU-hour, with its share of a node's vCPUs and memory
     vcpus_per_core: float = 1.0  # 2 where a vCPU is a hyperthread: the measured core is one thread of this machine
-    gpu_images: tuple[float, float] = (500_000.0, 60_000.0)  # a second and GPU: 28×28 grey, 64×64 colour
+    gpu_images_grey: float = 500_000.0  # scored in a second by a GPU, 28×28
+    gpu_images_colour: float = 60_000.0  # 64×64
     cores_per_gpu: int = 12
     bandwidth: float = 1.25e9  # bytes a second between a node and the storage
+    gpu_bandwidth: float = 6.25e9  # of a node of eight GPUs
     latency: float = 0.03  # seconds of a call to an object store
     file_rows: int = 50_000
-    footer_calls: int = 16  # footers that the plan asks for at a time
+    group_rows: int = 10_000
+    footers_at_once: int = 16  # that the plan asks for
     cluster_start: float = 0.0  # machines are there; add what the cloud takes to bring them
 
 
@@ -83,22 +87,25 @@ def predict(
     each = unit_rows(rows, image_bytes)
     units, files = rows / each, rows / assumed.file_rows
     on_core = read + image.encode + (0.0 if gpus else image.inference)
-    waits = (STORAGE_CALLS + READ_CALLS * max(1.0, each / assumed.file_rows)) * assumed.latency
+    reads = FILE_CALLS * max(1.0, each / assumed.file_rows) + GROUP_CALLS * max(1.0, each / assumed.group_rows)
+    waits = (STORAGE_CALLS + reads) * assumed.latency
     workers = gpus * WORKERS_PER_GPU if gpus else nodes * cores
-    driver_calls = len(calls(range(int(units)), workers))  # type: ignore[type-var]
+    fed = WORKERS_FED_ON_GPUS if gpus else WORKERS_FED
+    driver_calls = len(calls(range(int(units)), workers, fed))  # type: ignore[type-var]
+    bandwidth = assumed.gpu_bandwidth if gpus else assumed.bandwidth
     terms = {
         "the cores": rows * on_core / (nodes * cores) + units * waits / workers,
         "the driver": driver_calls * measured.receipt,
-        "the network": rows * (stored + image.written_bytes) / (nodes * assumed.bandwidth),
+        "the network": rows * (stored + image.written_bytes) / (nodes * bandwidth),
     }
     if gpus:
         terms["the GPUs"] = rows / (gpus * gpu_images)
     limit = max(terms, key=terms.__getitem__)
     last = each * (on_core + (WORKERS_PER_GPU / gpu_images if gpus else 0.0)) + waits
-    footers = max(files * measured.footer, files * 3 * assumed.latency / assumed.footer_calls)
+    footers = max(files * measured.footer, files * FOOTER_CALLS * assumed.latency / assumed.footers_at_once)
     start = assumed.cluster_start + measured.ray_start + measured.process_start + footers + units * measured.plan_entry
     counting = units * measured.survey_part * each / 32_768
-    end = units * measured.list_part + max(counting / cores, rows * image.written_bytes / assumed.bandwidth)
+    end = units * measured.list_part + max(counting / cores, rows * image.written_bytes / bandwidth)
     total = start + terms[limit] + last + end
     price = gpus * assumed.gpu_price if gpus else nodes * cores * assumed.vcpus_per_core * assumed.cpu_price
     terms |= {"counting (driver's cores)": counting / cores, "footers": footers}

@@ -25,8 +25,9 @@ from vae_core.errors import JobFailed
 CPU_SHARE = 0.9
 # While one decodes its images on a CPU, another has the GPU. Each keeps a CUDA context of its own there.
 WORKERS_PER_GPU = 4
-# So many workers are kept busy by calls of one unit, of some three seconds each; see `calls`.
-WORKERS_FED = 400
+# So many workers are kept busy by calls of one unit, which takes a core some three seconds, and a worker on a GPU a
+# fraction of one; see `calls`.
+WORKERS_FED, WORKERS_FED_ON_GPUS = 400, 25
 # Deaths of actors before they could take a unit (a lost node, a full machine), in a row, until the job gives up.
 _START_DEATHS = 20
 
@@ -50,14 +51,14 @@ class UnitActor:
         return {name: [each[name] for each in fields] for name in Receipt._fields}
 
 
-def calls(units: Sequence[U], workers: int) -> list[Sequence[U]]:
+def calls(units: Sequence[U], workers: int, fed: int = WORKERS_FED) -> list[Sequence[U]]:
     """The units in order, in runs of which each is one call of a worker.
 
-    A call costs the driver some milliseconds, whatever is in it, so that it feeds some hundred calls a second: enough
-    for `WORKERS_FED` workers with a unit in each, and for more of them with more. Towards the end the runs get short
-    again, so that all workers end at about the same time.
+    A call costs the driver some milliseconds, whatever is in it, so that it makes some hundred calls a second: enough
+    for `fed` workers with a unit in each, and for more of them with more. Towards the end the runs get short again, so
+    that all workers end at about the same time.
     """
-    most, start, runs = -(-workers // WORKERS_FED), 0, list[Sequence[U]]()
+    most, start, runs = -(-workers // fed), 0, list[Sequence[U]]()
     while start < len(units):
         size = max(1, min(most, (len(units) - start) // (2 * workers)))
         runs.append(units[start : start + size])
@@ -88,8 +89,9 @@ def run_on_ray(
     import ray
     from ray.data import ActorPoolStrategy
 
+    fed = WORKERS_FED_ON_GPUS if cluster.gpus else WORKERS_FED
     with _quiet_context():
-        items = [{"units": pickle.dumps(list(run))} for run in calls(units, workers)]
+        items = [{"units": pickle.dumps(list(run))} for run in calls(units, workers, fed)]
         receipts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             UnitActor,
             fn_constructor_args=(task, output),
