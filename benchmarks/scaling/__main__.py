@@ -9,7 +9,7 @@
 3. measure the driver's part at 10⁹ rows (`driver`);
 4. predict time and money for 10⁹ images on 100 nodes of 16 cores, and on 16 GPUs.
 
-Needs some 10 GB of disk, which is given back, and about ten minutes on two cores.
+Needs some 10 GB of disk, which is given back, and some fifteen minutes on two cores.
 """
 
 import argparse
