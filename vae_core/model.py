@@ -32,7 +32,7 @@ class VAE(nn.Module):
 
     def log_px_z(self, image: Tensor, z: Tensor) -> Tensor:
         """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
-        return sum_pixels(self.likelihood.log_prob(as_levels(image), self.decode(z)))
+        return sum_pixels(self.likelihood.log_prob_raw(as_levels(image), self.decoder(z)))
 
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (N, D) → (N, C, H, W)."""

@@ -159,3 +159,40 @@ def test_no_level_is_likelier_than_the_peak_and_one_comes_near(name: str) -> Non
         torch.testing.assert_close(family.log_prob(255 * p[0], p), peak)
     else:
         torch.testing.assert_close(best, peak)
+
+
+def raw_outputs(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Levels (1, 1, W) and raw outputs of a decoder (2, 1, 1, W), both ends and extremes among them."""
+    levels = torch.tensor([0, 1, 100, 254, 255], dtype=dtype)
+    first = torch.tensor([-30, -3, -0.5, 0, 1, 2.5, 30], dtype=dtype)
+    second = torch.tensor([-30, -5, -3, 0, 2, 20], dtype=dtype)
+    level, location, scale = torch.cartesian_prod(levels, first, second).T
+    return level[None, None], torch.stack([location, scale])[:, None, None]
+
+
+def value_and_gradient(level: Tensor, raw: Tensor, weight: Tensor, one_pass: bool) -> tuple[Tensor, Tensor, Tensor]:
+    """Log P(x = level), and the gradient of its weighted sum with respect to the level and the raw output."""
+    family = likelihood("discretised-logistic")
+    level, raw = level.clone().requires_grad_(), raw.clone().requires_grad_()
+    value = family.log_prob_raw(level, raw) if one_pass else family.log_prob(level, family.constrain(raw))
+    by_level, by_raw = torch.autograd.grad((weight * value).sum(), (level, raw))
+    return value.detach(), by_level, by_raw
+
+
+def test_the_one_pass_gradient_is_that_of_the_formula() -> None:
+    level, raw = raw_outputs(torch.float64)
+    weight = torch.linspace(0.5, 2.0, level.numel(), dtype=torch.float64)
+    expected = value_and_gradient(level, raw, weight, one_pass=False)
+    for found, exact in zip(value_and_gradient(level, raw, weight, one_pass=True), expected, strict=True):
+        torch.testing.assert_close(found, exact, rtol=1e-8, atol=1e-7)  # F.softplus is linear beyond 20
+    single = value_and_gradient(level.float(), raw.float(), weight.float(), one_pass=True)
+    for found, exact in zip(single, expected, strict=True):
+        torch.testing.assert_close(found.double(), exact, rtol=2e-5, atol=2e-4)
+
+
+def test_without_a_gradient_the_value_is_the_same() -> None:
+    level, raw = raw_outputs(torch.float32)
+    family = likelihood("discretised-logistic")
+    with torch.inference_mode():
+        value = family.log_prob_raw(level, raw)
+    assert torch.equal(value, family.log_prob_raw(level, raw.requires_grad_()))

@@ -29,6 +29,10 @@ class Likelihood(ABC):
     def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
         """Log p(x|z) of each pixel in nats: (..., C, H, W)."""
 
+    def log_prob_raw(self, level: Tensor, raw: Tensor) -> Tensor:
+        """`log_prob` from the decoder's raw output, for training: a family may have a cheaper gradient for it."""
+        return self.log_prob(level, self.constrain(raw))
+
     @abstractmethod
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (..., C, H, W)."""

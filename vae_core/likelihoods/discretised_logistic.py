@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.likelihoods.base import LocationScale
+from vae_core.likelihoods.logistic_gradient import LogProb
 
 # e^−x of this is nothing beside 1, and e^x far from the limits of fp32.
 _FAR = 60.0
@@ -41,6 +42,21 @@ class DiscretisedLogistic(LocationScale):
         inverse = (1.0 + torch.exp(minus_upper.clamp(-_FAR, _FAR))) * (1.0 + torch.exp(lower.clamp(-_FAR, _FAR)))
         beyond = (torch.maximum(minus_upper, lower) - _FAR).clamp(min=0.0)
         return torch.log(width / inverse) - beyond
+
+    def log_prob_raw(self, level: Tensor, raw: Tensor) -> Tensor:
+        """See the base class."""
+        location, log_scale = raw.unbind(-4)
+        value: Tensor = LogProb.apply(
+            level.expand_as(location),
+            location,
+            log_scale,
+            self.centre,
+            self.reach,
+            self.floor,
+            self.start,
+            self.ceiling,
+        )
+        return value
 
     def mean(self, parameters: Tensor) -> Tensor:
         """E[x] = Σ_{k=1}^{255} P(x ≥ k) = Σ_k σ((m − k + ½)/s), in grey levels.
