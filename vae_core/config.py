@@ -90,7 +90,8 @@ class TrainConfig:
     ema_decay: float = 0.999
     """Decay per step of the averaged weights, which are the ones validated and exported."""
     precision: Precision = "auto"
-    """fp32, bf16 (autocast of the networks; the likelihood stays in fp32), or auto: bf16 on a GPU that has it."""
+    """fp32, bf16 (autocast of the networks; the likelihood stays in fp32), or auto: bf16 on a GPU or CPU that has
+    instructions for it."""
     seed: int = 0
     """Seed of the initial weights, the splits, the order of the images and the noise."""
     validation_images: int = 6000

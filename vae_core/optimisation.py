@@ -59,9 +59,7 @@ class Optimisation:
         )
         self.steps_done = 0
         self.skipped = torch.zeros((), device=self.device)  # steps, counted where they are skipped
-        self.bf16 = config.precision == "bf16" or (
-            config.precision == "auto" and self.device.type == "cuda" and torch.cuda.is_bf16_supported()
-        )
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
 
     @property
     def steps_skipped(self) -> int:
@@ -125,6 +123,16 @@ class Optimisation:
         for averaged, current in zip(self.average.parameters(), self.model.parameters(), strict=True):
             averaged.lerp_(current, weight.to(current.dtype))
         self.skipped += skipped
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 matrices faster than fp32 ones, by instructions made for it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+        capabilities = torch.cpu.get_capabilities()
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    return False
 
 
 def to_device(model: VAE, device: torch.device | str) -> VAE:

@@ -107,6 +107,17 @@ def test_a_step_reads_nothing_back() -> None:
             float(metrics.elbo)
 
 
+def test_bf16_steps_are_those_of_fp32_up_to_rounding() -> None:
+    full, half = optimisation(precision="fp32"), optimisation(precision="bf16")
+    assert half.bf16
+    assert not full.bf16
+    for _ in range(60):
+        expected, found = full.step(*batch()), half.step(*batch())
+    assert found.elbo.dtype == torch.float32
+    torch.testing.assert_close(found.elbo, expected.elbo, rtol=0.02, atol=0.0)
+    assert all(p.dtype == torch.float32 for p in half.model.parameters())
+
+
 def test_schedules() -> None:
     training = optimisation(learning_rate=1.0)
     assert training.learning_rate(0) == pytest.approx(0.1)
