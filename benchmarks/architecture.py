@@ -70,8 +70,6 @@ def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
         "nearest": Variant(replace(shipped, upsampling="nearest")),
         "pixel-shuffle": Variant(replace(shipped, upsampling="pixel-shuffle")),
         "widths 16-32-64": Variant(replace(shipped, widths=(16, 32, 64))),
-        "widths 32-64-64": Variant(replace(shipped, widths=(32, 64, 64))),
-        "widths 48-96-192": Variant(replace(shipped, widths=(48, 96, 192))),
         "group normalisation": Variant(shipped, _group_normalised),
         "weight normalisation": Variant(shipped, _weight_normalised),
     }
