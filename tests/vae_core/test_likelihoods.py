@@ -196,3 +196,12 @@ def test_without_a_gradient_the_value_is_the_same() -> None:
     with torch.inference_mode():
         value = family.log_prob_raw(level, raw)
     assert torch.equal(value, family.log_prob_raw(level, raw.requires_grad_()))
+
+
+def test_a_black_pixel_where_black_is_likeliest_surprises_by_nothing() -> None:
+    # Exactly: over an image that is black all over, the least difference would add up.
+    logistic = likelihood("discretised-logistic")
+    location = torch.linspace(-300.0, -5.0, 200)
+    parameters = torch.stack([location, torch.full_like(location, 3.0)]).reshape(2, 1, 1, 200)
+    black = torch.zeros(1, 1, 200)
+    assert torch.equal(logistic.log_peak(parameters), logistic.log_prob(black, parameters))

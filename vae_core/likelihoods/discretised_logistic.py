@@ -80,4 +80,6 @@ class DiscretisedLogistic(LocationScale):
         location, log_scale = parameters.unbind(-4)
         delta = torch.exp(-log_scale)
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
-        return torch.log(torch.maximum(torch.tanh(0.25 * delta), torch.sigmoid(beyond_end)))
+        # σ as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
+        of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-_FAR, _FAR)))
+        return torch.log(torch.maximum(torch.tanh(0.25 * delta), of_end))
