@@ -29,11 +29,10 @@ class DiscretisedLogistic(LocationScale):
         """Log P(x = level)."""
         location, log_scale = parameters.unbind(-4)
         delta = torch.exp(-log_scale)  # δ, the width of one level in units of s
-        distance = (level - location) * delta
         # Level 0 has no lower end and level 255 no upper one: they lie so far off that they count for nothing.
         is_lowest, is_highest = level < 0.5, level > 254.5
-        minus_upper = torch.where(is_highest, -_FAR, -distance - 0.5 * delta)
-        lower = torch.where(is_lowest, -_FAR, distance - 0.5 * delta)
+        minus_upper = torch.where(is_highest, -_FAR, (location - level - 0.5) * delta)
+        lower = torch.where(is_lowest, -_FAR, (level - 0.5 - location) * delta)
         # σ(u) − σ(l) = σ(u) · σ(−l) · (1 − e^−δ); the difference of two sigmoids itself would cancel, and
         # 1 − e^−δ = 2t/(1 + t) with t = tanh(δ/2) keeps its digits in ONNX, which has no expm1.
         t = torch.tanh(0.5 * delta)
@@ -80,6 +79,6 @@ class DiscretisedLogistic(LocationScale):
         location, log_scale = parameters.unbind(-4)
         delta = torch.exp(-log_scale)
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
-        # σ as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
+        # Computed as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
         of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-_FAR, _FAR)))
         return torch.log(torch.maximum(torch.tanh(0.25 * delta), of_end))
