@@ -16,9 +16,13 @@ def main() -> None:
             verdict = {True: "met", False: "missed", None: ""}[row["is_met"]]
             target = row["target"].replace(">=", "≥").replace("<=", "≤")
             print(
-                f"| {row['claim']} | {row['ours']:,.4g} {row['unit']} | {row['other']:,.4g} {row['note']} "
+                f"| {row['claim']} | {_number(row['ours'])} {row['unit']} | {_number(row['other'])} {row['note']} "
                 f"| {row['ratio']:.2f} | {target} | {verdict} |"
             )
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 if __name__ == "__main__":
