@@ -29,7 +29,7 @@ from benchmarks.outliers.shifts import DEVELOPMENT, apply
 from benchmarks.results import RESULTS, machine
 from export.build import Held, build
 from export.bundle import SCORER
-from export.runtime import Session
+from export.runtime import Session, scoring_session
 from jobs import recipes
 from jobs.evaluation.detection import auroc
 from vae_core.config import ModelConfig
@@ -141,7 +141,7 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
     for precision in ("fp32", "int8"):
         contents = build(model, data.held, {}, samples=2, int8=precision == "int8")
         (kept / f"{precision}.onnx").write_bytes(contents.files[SCORER])
-        session = Session(contents.files[SCORER], provider="cpu", fuse_layout=precision == "fp32")
+        session = scoring_session(contents.files[SCORER])
 
         def score(images: Images, session: Session = session) -> npt.NDArray[np.float32]:
             scores: npt.NDArray[np.float32] = session.run_batched(images, 256)["outlier_score"]
@@ -194,9 +194,7 @@ def _times(folders: dict[str, Path], images: Images) -> dict[tuple[str, str], fl
     """Processor time of every scorer in µs an image, one thread."""
     batch = images[np.arange(_TIMED_IMAGES) % len(images)]
     sessions = {
-        (name, precision): Session(
-            (folder / f"{precision}.onnx").read_bytes(), provider="cpu", fuse_layout=precision == "fp32"
-        )
+        (name, precision): scoring_session((folder / f"{precision}.onnx").read_bytes())
         for name, folder in folders.items()
         for precision in ("fp32", "int8")
     }

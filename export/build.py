@@ -29,7 +29,7 @@ from export.graphs import (
     StatisticsGraph,
 )
 from export.quantisation import RANGE_IMAGES, check_agreement, quantise
-from export.runtime import Arrays, Session
+from export.runtime import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from export.subpixel import without_transposed_convolutions
 from vae_core.config import to_json
@@ -87,10 +87,10 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
         return to_onnx(graph, title, graph.input_name, torch.from_numpy(batches[graph.input_name][:2]), graph.outputs)
 
     described = convert(StatisticsGraph(judging), "statistics")
-    seen = Session(described, provider="cpu").run_batched(held.validation, BATCH)
+    seen = scoring_session(described).run_batched(held.validation, BATCH)
     agreement = None
     if int8:
-        exact, quantised = seen, Session(quantise(described, ranges), provider="cpu")
+        exact, quantised = seen, scoring_session(quantise(described, ranges))
         seen = quantised.run_batched(held.validation, BATCH)
         agreement = check_agreement(seen, exact, Statistics._fields)
     outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
@@ -112,13 +112,13 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
         checks[name] = [d._asdict() for d in parity.check(name, files[name], batch, outputs, scale)]
         if int8 and graph.model is judging:
             files[name] = quantise(files[name], ranges)
-            outputs = Session(files[name], provider="cpu").run(batch)
+            outputs = scoring_session(files[name]).run(batch)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
-    calibrated = Session(files[names.SCORER], provider="cpu").run_batched(held.calibration, BATCH)
+    calibrated = scoring_session(files[names.SCORER]).run_batched(held.calibration, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
-    expected["scorer.p_value"] = Session(files[names.SCORER], provider="cpu").run(probe)["p_value"]
+    expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(probe)["p_value"]
     encoder = Session(files[names.ENCODER], provider="cpu")
     shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()

@@ -92,11 +92,6 @@ class Bundle:
         return channels, height, width
 
     @property
-    def is_int8(self) -> bool:
-        """Whether the scorer computes in 8-bit integers."""
-        return "int8" in self.manifest
-
-    @property
     def latent_dim(self) -> int:
         """D, the number of latent variables."""
         return int(self.manifest["model"]["latent_dim"])

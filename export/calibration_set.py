@@ -16,7 +16,7 @@ from export import calibration, card
 from export.attach import attach
 from export.bundle import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
 from export.pictures import encode_png, reduce
-from export.runtime import Arrays, Session
+from export.runtime import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.errors import UserError
 
@@ -87,7 +87,7 @@ def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
     files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
-    p_value = Session(files[SCORER], provider="cpu").run(bundle.probe["image"])[calibration.P_VALUE]
+    p_value = scoring_session(files[SCORER]).run(bundle.probe["image"])[calibration.P_VALUE]
     files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()
     calibrated = {"images": len(table), "source": source, "exchanged_in": bundle.hash}

@@ -49,9 +49,11 @@ class Scorer:
     def _session(self, name: str) -> Session:
         """The session of a graph, made when it is first needed: a few hundredths of a second each."""
         if name not in self._sessions:
-            fuse_layout = name == ENCODER or (name == SCORER and not self.bundle.is_int8)
             self._sessions[name] = Session(
-                self.bundle.read(name), threads=self._threads, provider=self._wanted, fuse_layout=fuse_layout
+                self.bundle.read(name),
+                threads=self._threads,
+                provider=self._wanted,
+                fuse_layout=name in (ENCODER, SCORER),
             )
         return self._sessions[name]
 

@@ -20,7 +20,7 @@ import tyro
 from export.bundle import ENCODER, SCORER, Bundle, refuse_occupied, write_bundle
 from export.calibration import P_VALUE
 from export.calibration_set import BATCH, Exemplar, calibration_table, check_size, exchange, exemplar_stride, exemplars
-from export.runtime import Arrays, Session
+from export.runtime import Arrays, Session, scoring_session
 from export.storage import Folder
 from jobs.bulk.local import cores
 from jobs.bulk.progress import Progress
@@ -102,7 +102,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
 def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
     """Read and score the units' images on all cores; the batches in their order, of which some are empty."""
     # Which threads may share.
-    session, encoder = (Session(bundle.read(name), provider="cpu") for name in (SCORER, ENCODER))
+    session, encoder = scoring_session(bundle.read(SCORER)), Session(bundle.read(ENCODER), provider="cpu")
     rows = sum(unit.rows for unit in units)
     stride = exemplar_stride(rows)
 
