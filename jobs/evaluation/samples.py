@@ -24,7 +24,8 @@ def sample_columns(
         seed: which rows, where there are more; see `draw_rows`.
         most: rows to be held.
     """
-    parts: list[tuple[str, int]] = list(over_parts(part_names(scores), lambda name: (name, _rows(scores, name))))
+    part_files = part_names(scores)
+    parts = list(zip(part_files, over_parts(part_files, lambda name: _rows(scores, name)), strict=True))
     ends = list(accumulate(rows for _, rows in parts))
     drawn = draw_rows(ends[-1], most, seed)
     # Which of the drawn rows lie in which part, by their places there.
@@ -37,7 +38,7 @@ def sample_columns(
         table = scores.read_table(name, columns=names)
         return [table[column].to_numpy()[here[name]] for column in names]
 
-    read_parts = list(over_parts(part_names(scores), read))
+    read_parts = list(over_parts(part_files, read))
     return {name: np.concatenate(values) for name, values in zip(names, zip(*read_parts, strict=True), strict=True)}
 
 

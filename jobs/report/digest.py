@@ -5,9 +5,9 @@ forgotten; only the few parts that hold the most outlying rows are read again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -15,10 +15,10 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from export.storage import Folder
+from jobs.bulk.commit import over_parts, part_names
 
 Values = NDArray[np.float64]
 Scores = NDArray[np.float32]
-Result = TypeVar("Result")
 
 READERS = 8  # parts read at a time: storage answers slowly, not the processor
 DISTINCT_REASONS = 1000
@@ -84,7 +84,7 @@ def digest_scores(scores: Folder, edges: Values, top: int, lowest: bool = False)
         return Digest(histogram, sorted(places)[:top])
 
     total = Digest(empty_histogram(edges), [])
-    for each in _over_parts(scores, read):
+    for each in over_parts(part_names(scores), read):
         total = Digest(total.histogram.merge(each.histogram), sorted([*total.top, *each.top])[:top])
     return total
 
@@ -118,7 +118,7 @@ def digest_errors(errors: Folder) -> list[Reason]:
     """The reasons in the errors' parts, the most frequent first; beyond a thousand they are counted as one."""
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, int | None]] = {}
-    for table in _over_parts(errors, lambda part: _columns(errors, part, ["reason", "file", "row"])):
+    for table in over_parts(part_names(errors), lambda part: _columns(errors, part, ["reason", "file", "row"])):
         columns = table.to_pydict()
         reasons = columns["reason"]
         files = columns.get("file", [""] * len(reasons))
@@ -128,14 +128,6 @@ def digest_errors(errors: Folder) -> list[Reason]:
             counts[name] += 1
             examples.setdefault(name, (file or "", row))
     return [Reason(reason, rows, *examples[reason]) for reason, rows in counts.most_common()]
-
-
-def _over_parts(folder: Folder, read: Callable[[str], Result]) -> Iterator[Result]:
-    """`read` of every part in order of their names, some at a time, holding no more than a few results."""
-    names = [name for name in folder.names() if name.endswith(".parquet")]
-    with ThreadPoolExecutor(READERS) as pool:
-        for start in range(0, len(names), 4 * READERS):
-            yield from pool.map(read, names[start : start + 4 * READERS])
 
 
 def _columns(folder: Folder, part: str, wanted: list[str]) -> pa.Table:
