@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.likelihoods.base import LocationScale
-from vae_core.likelihoods.logistic_gradient import LogProb
-
-# e^−x of this is nothing beside 1, and e^x far from the limits of fp32.
-_FAR = 60.0
+from vae_core.likelihoods.logistic_gradient import FAR, LogProb
 
 
 class DiscretisedLogistic(LocationScale):
@@ -31,15 +28,15 @@ class DiscretisedLogistic(LocationScale):
         delta = torch.exp(-log_scale)  # δ, the width of one level in units of s
         # Level 0 has no lower end and level 255 no upper one: they lie so far off that they count for nothing.
         is_lowest, is_highest = level < 0.5, level > 254.5
-        minus_upper = torch.where(is_highest, -_FAR, (location - level - 0.5) * delta)
-        lower = torch.where(is_lowest, -_FAR, (level - 0.5 - location) * delta)
+        minus_upper = torch.where(is_highest, -FAR, (location - level - 0.5) * delta)
+        lower = torch.where(is_lowest, -FAR, (level - 0.5 - location) * delta)
         # σ(u) − σ(l) = σ(u) · σ(−l) · (1 − e^−δ); the difference of two sigmoids itself would cancel, and
         # 1 − e^−δ = 2t/(1 + t) with t = tanh(δ/2) keeps its digits in ONNX, which has no expm1.
         t = torch.tanh(0.5 * delta)
         width = torch.where(is_lowest | is_highest, 1.0, 2.0 * t / (1.0 + t))
         # One logarithm for all, of 1/(σ(u) σ(−l)) = (1 + e^−u)(1 + e^l), of which one at most is large: −u < −l.
-        inverse = (1.0 + torch.exp(minus_upper.clamp(-_FAR, _FAR))) * (1.0 + torch.exp(lower.clamp(-_FAR, _FAR)))
-        beyond = (torch.maximum(minus_upper, lower) - _FAR).clamp(min=0.0)
+        inverse = (1.0 + torch.exp(minus_upper.clamp(-FAR, FAR))) * (1.0 + torch.exp(lower.clamp(-FAR, FAR)))
+        beyond = (torch.maximum(minus_upper, lower) - FAR).clamp(min=0.0)
         return torch.log(width / inverse) - beyond
 
     def log_prob_raw(self, level: Tensor, raw: Tensor) -> Tensor:
@@ -80,5 +77,5 @@ class DiscretisedLogistic(LocationScale):
         delta = torch.exp(-log_scale)
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
         # Computed as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
-        of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-_FAR, _FAR)))
+        of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-FAR, FAR)))
         return torch.log(torch.maximum(torch.tanh(0.25 * delta), of_end))
