@@ -2,7 +2,7 @@
 
 Weights become integers of 7 bits, one scale per output channel; activations of 8 bits, with ranges seen on
 in-distribution images (Jacob et al. 2018). Processors without integer dot products add pairs of products in 16 bits,
-which these just fit: the sums are exact on all of them, so a score is the same.
+which these just fit: the sums are exact on all of them.
 
 What comes first and last stays in fp32: the first convolution, which sees the image, the layers that make the
 posterior's and the likelihood's parameters, and everything after them. Between quantised layers values move as bytes.

@@ -25,8 +25,8 @@ class Export:
     samples: int = 64
     """Samples K of likelihood.onnx, which estimates log p(x); even."""
     int8: bool = False
-    """Let the scorer compute in 8-bit integers: about twice as fast on CPUs, for scores that are other numbers. The
-    bundle is then one for scoring with these alone."""
+    """Let the scorer compute in 8-bit integers: about twice as fast on CPUs with instructions for them, for scores that
+    are other numbers. The bundle is then one for scoring with these alone."""
     checkpoint: str = "best"
     """Which checkpoint: the `best` by validation ELBO, or the `last`."""
 
