@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,10 @@ def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signa
     assert 3 <= len(done) < 90
     assert not (output / "summary.json").exists()
     said = resume(arguments)
-    assert f"{len(done)} of 90 units are done already" in said
+    # Ray's actors outlive a killed driver by a moment, in which they may still end a unit.
+    found = re.search(r"(\d+) of 90 units are done already", said)
+    assert found is not None, said
+    assert len(done) <= int(found[1]) < 90
     assert {path: path.stat().st_mtime_ns for path in done} == done  # what was there is not done again
 
     scores, errors = read_scores(output), read_errors(output)
