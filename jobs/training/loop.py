@@ -27,6 +27,7 @@ from jobs.training.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
+from vae_core.memory import keep_freed_memory
 from vae_core.model import VAE, seeded
 from vae_core.noise import Purpose
 from vae_core.optimisation import Optimisation, to_device
@@ -78,12 +79,14 @@ class _Loop:
         # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
         self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
         self.steps = max(1, self.share.smallest // self.batch)
+        if device.type == "cpu":
+            keep_freed_memory()
         model = to_device(seeded(work.model, config.seed), device)
         parallel = None
         if workers > 1:
-            parallel = DistributedDataParallel(
-                model, device_ids=[device.index] if device.type == "cuda" else None, gradient_as_bucket_view=True
-            )
+            # A CPU that sends gradients does not compute meanwhile, so that they had better go in one piece.
+            buckets = {"device_ids": [device.index]} if device.type == "cuda" else {"bucket_cap_mb": 1 << 20}
+            parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **buckets)
         self.optimisation = Optimisation(model, config, self.steps, parallel)
         self.validator = Validator(
             run.read_split("validation", shape).images,
