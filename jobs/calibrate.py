@@ -22,7 +22,7 @@ from export.calibration import P_VALUE
 from export.calibration_set import BATCH, Exemplar, calibration_table, check_size, exchange, exemplar_stride, exemplars
 from export.runtime import Arrays, Session, scoring_session
 from export.storage import Folder
-from jobs.bulk.local import cores
+from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.cli import run_main
 from jobs.images.batches import ImageBatch

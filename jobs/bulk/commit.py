@@ -9,9 +9,10 @@ import pyarrow.parquet as pq
 
 from export.storage import Folder
 from jobs.bulk.contract import Part
+from jobs.bulk.machine import cores
 
 ERRORS = "errors"
-_READERS = 16
+_REMOTE_READERS = 16  # a storage elsewhere takes its time to answer; a local disk keeps the cores busy
 Result = TypeVar("Result")
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
@@ -45,11 +46,12 @@ def part_names(folder: Folder) -> list[str]:
     return [name for name in folder.names() if _PART.fullmatch(name)]
 
 
-def over_parts(names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
-    """`read` of each of the `part_names`, in their order, many at a time; at most a few results wait."""
-    with ThreadPoolExecutor(_READERS) as pool:
-        for start in range(0, len(names), 4 * _READERS):
-            yield from pool.map(read, names[start : start + 4 * _READERS])
+def over_parts(folder: Folder, names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
+    """`read` of each of the folder's `part_names`, in their order, several at a time; at most a few results wait."""
+    readers = cores() if folder.is_local else _REMOTE_READERS
+    with ThreadPoolExecutor(readers) as pool:
+        for start in range(0, len(names), 4 * readers):
+            yield from pool.map(read, names[start : start + 4 * readers])
 
 
 class Tally(NamedTuple):
@@ -68,7 +70,7 @@ def tally(folder: Folder) -> Tally:
             return pq.read_metadata(stream)
 
     parts, rows, metadata = 0, 0, dict[str, set[str]]()
-    for found in over_parts(part_names(folder), footer):
+    for found in over_parts(folder, part_names(folder), footer):
         parts += 1
         rows += found.num_rows
         for key, value in (found.metadata or {}).items():

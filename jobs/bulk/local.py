@@ -4,7 +4,6 @@ ONNX Runtime, the image decoders and pyarrow release the interpreter lock, so th
 and need no start-up.
 """
 
-import os
 import queue
 import threading
 import time
@@ -12,14 +11,10 @@ from collections.abc import Generator, Sequence
 
 from export.storage import Folder
 from jobs.bulk.contract import Task, U
+from jobs.bulk.machine import cores
 from jobs.bulk.worker import Receipt, Stopped, Worker
 
 _STOP_SECONDS = 20.0
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -> Generator[Receipt, None, None]:

@@ -13,7 +13,8 @@ from jobs.bulk.attempts import ATTEMPTS
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import finished_units
 from jobs.bulk.contract import Task, U
-from jobs.bulk.local import cores, run_local
+from jobs.bulk.local import run_local
+from jobs.bulk.machine import cores
 from jobs.bulk.on_ray import default_workers, run_on_ray
 from jobs.bulk.options import BulkOptions, EngineName
 from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan

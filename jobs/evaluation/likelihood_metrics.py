@@ -76,7 +76,7 @@ def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> d
     names = _names(samples)
     moments = Moments.of(np.empty((0, len(names))))
     effective = [empty_histogram(edges) for _ in ESTIMATORS]
-    for found, histograms in over_parts(part_names(parts), read):
+    for found, histograms in over_parts(parts, part_names(parts), read):
         moments = moments.merge(found)
         effective = [each.merge(more) for each, more in zip(effective, histograms, strict=True)]
     return _describe(names, moments, effective, samples, dimensions)

@@ -25,7 +25,7 @@ def sample_columns(
         most: rows to be held.
     """
     part_files = part_names(scores)
-    parts = list(zip(part_files, over_parts(part_files, lambda name: _rows(scores, name)), strict=True))
+    parts = list(zip(part_files, over_parts(scores, part_files, lambda name: _rows(scores, name)), strict=True))
     ends = list(accumulate(rows for _, rows in parts))
     drawn = draw_rows(ends[-1], most, seed)
     # Which of the drawn rows lie in which part, by their places there.
@@ -38,7 +38,7 @@ def sample_columns(
         table = scores.read_table(name, columns=names)
         return [table[column].to_numpy()[here[name]] for column in names]
 
-    read_parts = list(over_parts(part_files, read))
+    read_parts = list(over_parts(scores, part_files, read))
     return {name: np.concatenate(values) for name, values in zip(names, zip(*read_parts, strict=True), strict=True)}
 
 

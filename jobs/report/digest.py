@@ -84,7 +84,7 @@ def digest_scores(scores: Folder, edges: Values, top: int, lowest: bool = False)
         return Digest(histogram, sorted(places)[:top])
 
     total = Digest(empty_histogram(edges), [])
-    for each in over_parts(part_names(scores), read):
+    for each in over_parts(scores, part_names(scores), read):
         total = Digest(total.histogram.merge(each.histogram), sorted([*total.top, *each.top])[:top])
     return total
 
@@ -118,7 +118,11 @@ def digest_errors(errors: Folder) -> list[Reason]:
     """The reasons in the errors' parts, the most frequent first; beyond a thousand they are counted as one."""
     counts: Counter[str] = Counter()
     examples: dict[str, tuple[str, int | None]] = {}
-    for table in over_parts(part_names(errors), lambda part: _columns(errors, part, ["reason", "file", "row"])):
+
+    def read(part: str) -> pa.Table:
+        return _columns(errors, part, ["reason", "file", "row"])
+
+    for table in over_parts(errors, part_names(errors), read):
         columns = table.to_pydict()
         reasons = columns["reason"]
         files = columns.get("file", [""] * len(reasons))
