@@ -23,7 +23,7 @@ _BARE = Path(__file__).parent / "bare"
 
 
 def compare(
-    what: str, rows: int, job: Sequence[str], parts: str, bare: Sequence[str], runs: int, address: str
+    what: str, rows: int, job: Sequence[str], parts: str, bare: Sequence[str], rounds: int, address: str
 ) -> tuple[list[Ratio], dict[str, Any]]:
     """Both engines and the bare loop, in turns: the ratios, and everything that was measured.
 
@@ -33,7 +33,7 @@ def compare(
         job: the module and the options of the job, but for the output and the engine.
         parts: the folder of the job's output that takes the parts.
         bare: the file of the bare loop, and its arguments; OUTPUT stands for the output folder.
-        runs: of each.
+        rounds: in which each runs once.
         address: of a Ray cluster.
     """
     seen: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
@@ -42,7 +42,7 @@ def compare(
     for engine in ENGINES:
         sides[engine] = partial(_job, [*job, *options[engine]], parts, seen[engine])
     print(f"{what}, {rows:,} images", file=sys.stderr, flush=True)
-    figures = alternate(runs, sides)
+    figures = alternate(rounds, sides)
     rate = medians(figures)
     ratios = []
     for engine in ENGINES:

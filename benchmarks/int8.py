@@ -30,14 +30,14 @@ def main() -> None:
     parser.add_argument("--bundles", nargs=2, metavar=("FP32", "INT8"), help="bundles of one run")
     parser.add_argument("--ordinary", help="Parquet of ordinary images to test with; by default the package's")
     parser.add_argument("--strangers", help="Parquet of outliers; likewise")
-    parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="one run, grey images only")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one round, grey images only")
     options = parser.parse_args()
-    runs = 1 if options.quick else options.runs
+    rounds = 1 if options.quick else options.rounds
     ratios = []
     for recipe in ("fashion-mnist",) if options.quick else ("fashion-mnist", "emoji64"):
         timed = {name: _fastest(Bundle.open(str(material.bundle(recipe, name == "int8")))) for name in ("int8", "fp32")}
-        rates = medians(alternate(runs, {name: partial(_rate, each) for name, each in timed.items()}))
+        rates = medians(alternate(rounds, {name: partial(_rate, each) for name, each in timed.items()}))
         claim = f"scorer of {recipe} in 8-bit integers ÷ in fp32"
         ratios.append(Ratio(claim, rates["int8"], rates["fp32"], "images/s", ">= 1.60", "fp32, its fastest options"))
     paths = options.bundles or [str(material.bundle("fashion-mnist", int8)) for int8 in (False, True)]

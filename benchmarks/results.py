@@ -1,6 +1,6 @@
 """What a benchmark leaves behind: ratios of two things that were measured side by side, as JSON.
 
-Every figure is a `Ratio`: the median over several runs, in which the two sides alternate, so that both see the same
+Every figure is a `Ratio`: the median over several rounds, in which the two sides alternate, so that both see the same
 weather on the machine. `save` writes one file per benchmark; `benchmarks.table` prints them all.
 """
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 RESULTS = Path("build/bench")
+BENCHMARKS = ("scoring", "user_job", "int8", "training", "sampling", "growth", "startup", "scaling")
 _PACKAGES = ("numpy", "onnxruntime-gpu", "pyarrow", "ray", "torch")
 
 
@@ -43,10 +44,10 @@ class Ratio(NamedTuple):
         return self.ratio >= float(bound) if sign == ">=" else self.ratio <= float(bound)
 
 
-def alternate(runs: int, sides: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """The figures of `runs` rounds, in each of which every side is measured once; every other round backwards."""
+def alternate(rounds: int, sides: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
+    """The figures of some rounds, in each of which every side is measured once; every other round backwards."""
     figures: dict[str, list[float]] = {name: [] for name in sides}
-    for number in range(runs):
+    for number in range(rounds):
         order = list(sides) if number % 2 == 0 else list(reversed(sides))
         for name in order:
             figures[name].append(sides[name]())

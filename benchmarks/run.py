@@ -1,6 +1,7 @@
 """Run the benchmarks, one after the other, and print their table; `make bench` does it.
 
     python -m benchmarks.run                       all of them: some two hours on two cores
+    python -m benchmarks.run --rounds 1            in one round each, which takes half the time
     python -m benchmarks.run --only scoring int8   some of them
     python -m benchmarks.run --quick               all at sizes that say nothing but that they run
 
@@ -12,19 +13,23 @@ import subprocess
 import sys
 
 from benchmarks import table
-
-BENCHMARKS = ("scoring", "user_job", "int8", "training", "sampling", "growth", "startup", "scaling")
+from benchmarks.results import BENCHMARKS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS)
+    parser.add_argument(
+        "--rounds", type=int, help="in which each side is measured once; by default each benchmark's own"
+    )
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
     failed = []
     for name in options.only:
         print(f"\n== {name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if options.quick else [])]
+        if options.rounds and name != "scaling":  # which measures no sides
+            command += ["--rounds", str(options.rounds)]
         if subprocess.run(command, check=False).returncode:
             failed.append(name)
     table.main()

@@ -19,7 +19,7 @@ SIZES: dict[Colour, str] = {"grey": "28×28 grey", "colour": "64×64 RGB"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="few images, to see that it works")
     parser.add_argument("--colours", nargs="+", choices=get_args(Colour), default=get_args(Colour))
     arguments = parser.parse_args()
@@ -30,8 +30,8 @@ def main() -> None:
             count, model = (QUICK_COUNTS if arguments.quick else COUNTS)[colour], bundle(recipe_of(colour))
             job = ["jobs.sample", "--bundle", str(model), "--count", str(count)]
             bare = ["sample.py", str(model / "decoder.onnx"), str(count), "OUTPUT"]
-            runs = 1 if arguments.quick else arguments.runs
-            found, details[colour] = compare(f"sample, {SIZES[colour]}", count, job, "images", bare, runs, address)
+            rounds = 1 if arguments.quick else arguments.rounds
+            found, details[colour] = compare(f"sample, {SIZES[colour]}", count, job, "images", bare, rounds, address)
             ratios += found
     save("sampling", ratios, sets=details)
 

@@ -19,7 +19,7 @@ THRESHOLD = "5.0"  # of the bare loop's is_outlier: any does
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="few rows, to see that it works")
     parser.add_argument("--colours", nargs="+", choices=get_args(Colour), default=get_args(Colour))
     parser.add_argument("--kinds", nargs="+", choices=get_args(Kind), default=get_args(Kind))
@@ -34,8 +34,8 @@ def main() -> None:
                 what = f"score, {SIZES[colour]}, {kind}"
                 job = ["jobs.score", "--bundle", str(model), "--images", source]
                 bare = ["score.py", str(model / "scorer.onnx"), source, "OUTPUT", THRESHOLD]
-                runs = 1 if arguments.quick else arguments.runs
-                found, details[f"{colour} {kind}"] = compare(what, rows, job, "scores", bare, runs, address)
+                rounds = 1 if arguments.quick else arguments.rounds
+                found, details[f"{colour} {kind}"] = compare(what, rows, job, "scores", bare, rounds, address)
                 ratios += found
     save("scoring", ratios, sets=details)
 

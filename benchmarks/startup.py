@@ -1,6 +1,6 @@
 """Start-up: how long a small job takes as a process, from the command to the first committed unit and to the end.
 
-    python -m benchmarks.startup [--runs 3] [--quick]
+    python -m benchmarks.startup [--rounds 3] [--quick]
 
 Scores 1,000 images, packed and PNG, on the local engine; on Ray, on a cluster that runs already (`ray start`, its first
 job measured apart) and on one that the job starts and ends itself, the latter beside the tuned job of a user of Ray
@@ -114,7 +114,7 @@ def by_themselves(model: Path, address: str) -> Parts:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="one run, on the local engine and a running cluster")
     options = parser.parse_args()
     model, png, packed = bundle("fashion-mnist"), images("grey", "png", ROWS), images("grey", "packed", ROWS)
@@ -139,11 +139,11 @@ def main() -> None:
             "local, PNG": side("local, PNG", png, "--engine", "local"),
             "running cluster": side("running cluster", png, "--engine", "ray", "--address", address),
         }
-        figures = alternate(1 if options.quick else options.runs, sides)
+        figures = alternate(1 if options.quick else options.rounds, sides)
         alone = by_themselves(model, address)
     if not options.quick:
         own = side("own cluster", png, "--engine", "ray")
-        figures |= alternate(options.runs, {"own cluster": own, "user's job": user})
+        figures |= alternate(options.rounds, {"own cluster": own, "user's job": user})
     middle = medians(figures)
     ratios = [
         Ratio(f"score {ROWS:,} images as a process: {name}", middle[name], most, "s", "<= 1.0", "allowed")

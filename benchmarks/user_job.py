@@ -1,6 +1,6 @@
 """`vae score` on Ray against the job that a user of Ray Data and PyTorch would write, from command to result.
 
-    python -m benchmarks.user_job [--rows 100000 500000] [--runs 1] [--quick]
+    python -m benchmarks.user_job [--rows 100000 500000] [--rounds 1] [--quick]
 
 Three programs take the same folder of PNG rows and write their scores, each in processes of its own that start a Ray
 cluster and end it: `benchmarks/bare/user_ray_default.py` (Ray Data, Pillow, eager PyTorch networks of the same sizes;
@@ -23,7 +23,7 @@ BARE = Path(__file__).parent / "bare"
 TARGETS = {100_000: (4, 10), 500_000: (6, 15)}  # times the tuned form, times the default form
 
 
-def measure(rows: int, runs: int) -> dict[str, list[float]]:
+def measure(rows: int, rounds: int) -> dict[str, list[float]]:
     """Rows a second of each program in every round."""
     source = images("grey", "png", rows)
 
@@ -40,7 +40,7 @@ def measure(rows: int, runs: int) -> dict[str, list[float]]:
             return rows / seconds([sys.executable, *command, f"{target}/out"], env=environment())
 
     return alternate(
-        runs,
+        rounds,
         {
             "fp32": lambda: ours(int8=False),
             "tuned": lambda: user("tuned"),
@@ -59,14 +59,14 @@ def environment() -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=list(TARGETS))
-    parser.add_argument("--runs", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="1,000 rows, to see that it works")
     options = parser.parse_args()
     for int8 in (False, True):
         bundle(RECIPE, int8)  # made before anything is measured
     ratios, rates = [], {}
     for rows in [1_000] if options.quick else options.rows:
-        rates[rows] = measure(rows, options.runs)
+        rates[rows] = measure(rows, options.rounds)
         middle = medians(rates[rows])
         for precision in ("fp32", "int8"):
             for form, least in zip(("tuned", "default"), TARGETS.get(rows, (None, None)), strict=True):
@@ -74,7 +74,7 @@ def main() -> None:
                 target = "" if least is None else f">= {least}"
                 note = f"a user's {form} Ray Data job: Pillow, eager PyTorch of the same sizes"
                 ratios.append(Ratio(claim, middle[precision], middle[form], "rows/s", target, note))
-    save("user_job", ratios, rows_per_second=rates, runs=options.runs)
+    save("user_job", ratios, rows_per_second=rates, rounds=options.rounds)
 
 
 if __name__ == "__main__":
