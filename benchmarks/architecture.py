@@ -70,6 +70,7 @@ def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
         "nearest": Variant(replace(shipped, upsampling="nearest")),
         "pixel-shuffle": Variant(replace(shipped, upsampling="pixel-shuffle")),
         "widths 16-32-64": Variant(replace(shipped, widths=(16, 32, 64))),
+        "no hidden layers": Variant(replace(shipped, hidden=0)),
         "group normalisation": Variant(shipped, _group_normalised),
         "weight normalisation": Variant(shipped, _weight_normalised),
     }

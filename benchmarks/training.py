@@ -1,6 +1,6 @@
 """Training beside the bare optimisation step, beside one process with all cores, and beside pythae's training loop.
 
-    python -m benchmarks.training [--quick]
+    python -m benchmarks.training [--rounds 3] [--quick]
 
 measures images per second, in rounds in which the sides alternate:
 
@@ -44,8 +44,9 @@ NAMES = {"grey": "28×28 grey", "colour": "64×64 RGB"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one round of few images: a smoke test")
+    parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    rounds, scale, bare_seconds = (1, 0.1, 1.0) if options.quick else (3, 1.0, 6.0)
+    rounds, scale, bare_seconds = (1, 0.1, 1.0) if options.quick else (options.rounds, 1.0, 6.0)
     ratios: list[Ratio] = []
     figures = {}
     with tempfile.TemporaryDirectory() as scratch, connect(None, cpus=2):
