@@ -22,6 +22,7 @@ from jobs.images.source import Piece
 from jobs.runs import Run
 from jobs.training.recorder import Recorder
 from jobs.training.share import Share
+from jobs.training.shared_gradients import share_gradients
 from jobs.training.splits import held_rows
 from jobs.training.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
@@ -87,6 +88,8 @@ class _Loop:
             # A CPU that sends gradients does not compute meanwhile, so that they had better go in one piece.
             buckets = {"device_ids": [device.index]} if device.type == "cuda" else {"bucket_cap_mb": 1 << 20}
             parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **buckets)
+            if device.type == "cpu":
+                share_gradients(parallel, rank, workers)
         self.optimisation = Optimisation(model, config, self.steps, parallel)
         self.validator = Validator(
             run.read_split("validation", shape).images,
