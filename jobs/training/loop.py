@@ -28,7 +28,6 @@ from jobs.training.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
-from vae_core.memory import keep_freed_memory
 from vae_core.model import VAE, seeded
 from vae_core.noise import Purpose
 from vae_core.optimisation import Optimisation, to_device
@@ -80,8 +79,6 @@ class _Loop:
         # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
         self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
         self.steps = max(1, self.share.smallest // self.batch)
-        if device.type == "cpu":
-            keep_freed_memory()
         model = to_device(seeded(work.model, config.seed), device)
         parallel = None
         if workers > 1:
