@@ -24,7 +24,7 @@ _MEMORY = Path("/dev/shm")
 def share_gradients(parallel: DistributedDataParallel, rank: int, workers: int) -> bool:
     """Let `parallel` average its gradients through memory if all workers are on one machine; returns whether it does.
 
-    All workers call it alike, with a model in fp32 on the CPU whose gradients come in one bucket.
+    All workers call it alike, with a model in fp32 on the CPU.
     """
     size = sum(parameter.numel() for parameter in parallel.parameters())
     memory = _common_memory(4 * size * (workers + 1), rank)
@@ -36,7 +36,7 @@ def share_gradients(parallel: DistributedDataParallel, rank: int, workers: int) 
 
     def average(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
         gradient = bucket.buffer()
-        # Gradients of several buckets, of which the first step may have some, take turns in the same memory.
+        # All workers come to the buckets in the same order; where there are several, they take turns in this memory.
         written[rank, : len(gradient)] = gradient
         dist.barrier()
         torch.sum(written[:, part], 0, out=averaged[part]).div_(workers)
