@@ -1,6 +1,7 @@
 """The loop of one worker: what it writes, and that a run goes on as if nothing had happened."""
 
 import json
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -123,3 +124,4 @@ class TestPrefetch:
         made = prefetch(endless, depth=2)
         next(made)
         made.close()  # type: ignore[attr-defined]
+        assert not any(thread.name == "prefetch" for thread in threading.enumerate())
