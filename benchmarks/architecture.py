@@ -27,13 +27,13 @@ from torch.nn.utils import parametrizations, parametrize
 from benchmarks.material import WORK
 from benchmarks.outliers.shifts import DEVELOPMENT, apply
 from benchmarks.results import RESULTS, machine
-from export.build import Held, build
-from export.bundle import SCORER
-from export.runtime import Session, scoring_session
-from jobs import recipes
-from jobs.evaluation.detection import auroc
+from export.bundle.format import SCORER
+from export.graphs.build import Held, build
+from export.runtime.session import Session, scoring_session
+from jobs.evaluate.detection import auroc
+from jobs.train import recipes
 from vae_core.config import ModelConfig
-from vae_core.model import VAE, seeded
+from vae_core.models.conv import VAE, seeded
 from vae_core.optimisation import Optimisation, to_device
 
 Images = npt.NDArray[np.uint8]

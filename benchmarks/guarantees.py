@@ -27,10 +27,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.bundle import Bundle
-from export.calibration import p_values, ranks
+from export.bundle.format import Bundle
+from export.guarantees.p_values import p_values, ranks
 from export.storage import Folder
-from jobs.discoveries import benjamini_hochberg
+from jobs.discoveries.control import benjamini_hochberg
 
 LEVELS = (0.001, 0.01, 0.05)
 SHARES = (0.01, 0.05)  # of strangers among the tested

@@ -18,9 +18,9 @@ import numpy.typing as npt
 from benchmarks import material
 from benchmarks.outliers.settings import read
 from benchmarks.results import Ratio, alternate, medians, save
-from export.bundle import SCORER, Bundle
-from export.runtime import Session
-from jobs.evaluation.detection import auroc
+from export.bundle.format import SCORER, Bundle
+from export.runtime.session import Session
+from jobs.evaluate.detection import auroc
 
 _BATCH, _SECONDS = 128, 2.0
 

@@ -30,7 +30,8 @@ def bundle(recipe: str, int8: bool = False) -> Path:
     """A bundle of the shipped recipe of that name, for 28×28 grey images or, of emoji64, for 64×64 colour ones."""
     target = WORK / "bundles" / (f"{recipe}-int8" if int8 else recipe)
     if not (target / "manifest.json").exists():
-        from jobs.export import Export, export
+        from jobs.export.job import export
+        from jobs.export.options import Export
 
         export(Export(str(_run(recipe)), str(target), int8=int8))
     return target
@@ -38,8 +39,8 @@ def bundle(recipe: str, int8: bool = False) -> Path:
 
 def _run(recipe: str) -> Path:
     """A training run of one epoch."""
-    from jobs import recipes
-    from jobs.training.launch import Launch, launch
+    from jobs.train import recipes
+    from jobs.train.launch import Launch, launch
 
     target = WORK / "runs" / recipe
     shipped = recipes.load(recipe)
@@ -122,10 +123,10 @@ def _tinted(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 
 def shipped(name: str) -> Path:
     """A data set that comes with the package."""
-    return Path(str(resources.files("jobs.data"))) / name
+    return Path(str(resources.files("jobs.demo.data"))) / name
 
 
 def _shipped() -> Path:
-    from jobs.demo import TRAINING
+    from jobs.demo.job import TRAINING
 
     return shipped(TRAINING)

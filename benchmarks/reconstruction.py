@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from export.scorer import Scorer
-from jobs.runs import Run
+from export.runtime.scorer import Scorer
+from jobs.train.run_directory import Run
 
 
 def psnr(mean_squared_error: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -96,7 +96,7 @@ def by_themselves(model: Path, address: str) -> Parts:
 
     connect = "import ray, sys; ray.init(sys.argv[1], log_to_driver=False); ray.shutdown()"
     timed = (
-        "import sys, time; from export.scorer import Scorer; "
+        "import sys, time; from export.runtime.scorer import Scorer; "
         "began = time.monotonic(); Scorer(sys.argv[1], provider='cpu').provider; print(time.monotonic() - began)"
     )
     opened = subprocess.run(

@@ -30,9 +30,9 @@ import torch
 
 from benchmarks import material
 from benchmarks.results import Ratio, alternate, medians, save
-from jobs import recipes
 from jobs.bulk.cluster import connect
-from jobs.training.launch import Launch, launch
+from jobs.train import recipes
+from jobs.train.launch import Launch, launch
 from vae_core.config import Recipe
 from vae_core.optimisation import has_bf16
 

@@ -1,7 +1,7 @@
 """The program `vae`: one word says which job, the job's module reads the rest.
 
-Each job is a module with `main(argv)`, so that `python -m jobs.score …` is the same as `vae score …`, and only what a
-job needs is imported.
+Each job is a package whose `__main__` has `main(argv)`, so that `python -m jobs.score …` is the same as
+`vae score …`, and only what a job needs is imported.
 """
 
 import importlib
@@ -10,16 +10,16 @@ from collections.abc import Callable, Sequence
 
 from vae_core.errors import JobFailed, UserError
 
-# name → (module, what it does)
+# name → what it does; the command is the package `jobs.NAME`
 _COMMANDS = {
-    "prepare": ("jobs.prepare", "turn images in any layout into the packed layout, which reads fastest"),
-    "train": ("jobs.train", "train a variational autoencoder on images"),
-    "export": ("jobs.export", "make a bundle of verified ONNX graphs from a training run"),
-    "calibrate": ("jobs.calibrate", "put images of your own in the place of a bundle's calibration set"),
-    "score": ("jobs.score", "score images for outliers"),
-    "evaluate": ("jobs.evaluate", "measure likelihood and how well outliers are told apart"),
-    "sample": ("jobs.sample", "generate a corpus of images"),
-    "demo": ("jobs.demo", "the whole road on a small data set that ships with the package"),
+    "prepare": "turn images in any layout into the packed layout, which reads fastest",
+    "train": "train a variational autoencoder on images",
+    "export": "make a bundle of verified ONNX graphs from a training run",
+    "calibrate": "put images of your own in the place of a bundle's calibration set",
+    "score": "score images for outliers",
+    "evaluate": "measure likelihood and how well outliers are told apart",
+    "sample": "generate a corpus of images",
+    "demo": "the whole road on a small data set that ships with the package",
 }
 
 
@@ -33,9 +33,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     if name not in _COMMANDS:
         print(f"vae: there is no command '{name}'; the commands are {', '.join(_COMMANDS)}", file=sys.stderr)
         sys.exit(2)
-    module = _COMMANDS[name][0]
     try:
-        job = importlib.import_module(module)
+        job = importlib.import_module(f"jobs.{name}.__main__")
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
             raise
@@ -62,7 +61,7 @@ def run_main(name: str, job: Callable[[], object]) -> None:
 
 def _overview() -> str:
     lines = ["usage: vae COMMAND [OPTIONS]", "", "Variational autoencoders at scale.", ""]
-    lines += [f"  {name:<9} {what}" for name, (_, what) in _COMMANDS.items()]
+    lines += [f"  {name:<9} {what}" for name, what in _COMMANDS.items()]
     return "\n".join([*lines, "", "`vae COMMAND --help` lists a command's options."])
 
 

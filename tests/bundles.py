@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.build import Contents, Held, build
+from export.graphs.build import Contents, Held, build
 from vae_core.config import LikelihoodName, ModelConfig, TrainConfig
-from vae_core.model import VAE, seeded
+from vae_core.models.conv import VAE, seeded
 from vae_core.optimisation import Optimisation, to_device
-from vae_core.statistics import statistics
+from vae_core.outliers.statistics import statistics
 
 SHAPE = (1, 20, 16)
 

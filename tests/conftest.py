@@ -43,7 +43,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a small trained model; see `bundles`. Not to be changed."""
     pytest.importorskip("torch")
     from bundles import contents
-    from export.bundle import write_bundle
+    from export.bundle.format import write_bundle
     from export.storage import Folder
 
     path = tmp_path_factory.mktemp("bundle")

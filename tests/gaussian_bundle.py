@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 
-from export import bundle as names
-from export.attach import attach
-from export.bundle import Bundle, write_bundle
-from export.runtime import Session
+from export.bundle import format as names
+from export.bundle.format import Bundle, write_bundle
+from export.guarantees.attach import attach
+from export.runtime.session import Session
 from export.storage import Folder
 from linear_bundle import encode_png, graph, interfaces
 

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
-from export import bundle as names
-from export.bundle import Bundle, write_bundle
-from export.runtime import Session
+from export.bundle import format as names
+from export.bundle.format import Bundle, write_bundle
+from export.runtime.session import Session
 from export.storage import Folder
 
 SHAPE = (1, 8, 8)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tyro
 
-from jobs import recipes
+from jobs.train import recipes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

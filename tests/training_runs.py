@@ -11,9 +11,9 @@ from bundles import pictures
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
-from jobs.runs import Run
-from jobs.training.loop import Work
-from jobs.training.splits import make_splits
+from jobs.train.loop import Work
+from jobs.train.run_directory import Run
+from jobs.train.splits import make_splits
 from vae_core import checkpoint
 from vae_core.config import ModelConfig, TrainConfig, to_json
 

@@ -9,7 +9,7 @@ diagonal q(z|x) can reach it.
 import torch
 from torch import Tensor
 
-from vae_core.gaussian import LOG_2PI, DiagonalGaussian
+from vae_core.latents.gaussian import LOG_2PI, DiagonalGaussian
 
 
 class LinearGaussian:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_core.config import ModelConfig, TrainConfig
-from vae_core.model import seeded
+from vae_core.models.conv import seeded
 from vae_core.optimisation import Optimisation, to_device
 
 MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)

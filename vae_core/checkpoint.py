@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from vae_core.config import ModelConfig, from_json, to_json
 from vae_core.errors import UserError
-from vae_core.model import VAE
+from vae_core.models.conv import VAE
 from vae_core.optimisation import Optimisation
 
 FORMAT = 2

@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from vae_core.gaussian import DiagonalGaussian
+from vae_core.latents.gaussian import DiagonalGaussian
 
 
 class LatentVariableModel(Protocol):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vae_core.elbo import LatentVariableModel
-from vae_core.gaussian import standard_normal_log_prob
+from vae_core.latents.gaussian import standard_normal_log_prob
 
 
 def importance_log_weights(model: LatentVariableModel, image: Tensor, noise: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
-from vae_core.model import VAE
+from vae_core.models.conv import VAE
 
 
 class StepMetrics(NamedTuple):

@@ -17,7 +17,7 @@ from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, 
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape, read_images
 from jobs.images.source import find_images
-from jobs.runs import Run
+from jobs.train.run_directory import Run
 from vae_core.checkpoint import load_model
 from vae_core.errors import UserError
 

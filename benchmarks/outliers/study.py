@@ -44,9 +44,9 @@ from benchmarks.outliers.settings import (
     open_run,
 )
 from benchmarks.outliers.table import render
-from export.bundle import Bundle
-from jobs.evaluation.detection import rank, separation
-from jobs.runs import Run
+from export.bundle.format import Bundle
+from jobs.evaluate.detection import rank, separation
+from jobs.train.run_directory import Run
 from vae_core.errors import UserError
 
 _TIMED = 1000  # images

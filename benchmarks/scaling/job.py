@@ -1,6 +1,6 @@
 """One run of the simulated job in a process of its own, which can be killed: `python -m benchmarks.scaling.job …`.
 
-Prints what it took as JSON. The job is the real one but for its task: `jobs.bulk.run`, then `jobs.conclusion`.
+Prints what it took as JSON. The job is the real one but for its task: `jobs.bulk.run`, then `jobs.score.finish`.
 """
 
 import argparse
@@ -10,10 +10,10 @@ from pathlib import Path
 
 from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
-from export.bundle import Bundle
+from export.bundle.format import Bundle
 from export.storage import Folder
 from jobs.bulk import run
-from jobs.conclusion import Scored, conclude
+from jobs.score.finish import Scored, conclude
 
 
 def peak_mb() -> float:

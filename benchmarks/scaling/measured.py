@@ -20,19 +20,19 @@ import pyarrow as pa
 
 from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
-from export.bundle import Bundle
-from export.scorer import Scorer
+from export.bundle.format import Bundle
+from export.runtime.scorer import Scorer
 from export.storage import Folder
 from jobs.bulk import Part
 from jobs.bulk.attempts import Attempts
 from jobs.bulk.commit import commit, finished_units, part_name
 from jobs.bulk.plan import PLAN, check_output, make_plan
+from jobs.discoveries.survey import survey_parts
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit
 from jobs.report.score_sections import score_edges
-from jobs.survey import survey_parts
 
 
 class PerImage(NamedTuple):

@@ -13,14 +13,14 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from export.bundle import Bundle
-from export.calibration import P_VALUE, p_values, threshold
+from export.bundle.format import Bundle
+from export.guarantees.p_values import P_VALUE, p_values, threshold
 from jobs.bulk import Part
 from jobs.images.batches import error_schema, run_keys
 from jobs.images.layout import Layout
 from jobs.images.source import ImageFile, ImageSet, plan_units
 from jobs.images.units import Unit
-from jobs.scoring import IS_OUTLIER, PROVIDER, SCORE
+from jobs.score.task import IS_OUTLIER, PROVIDER, SCORE
 
 FILE_ROWS, GROUP_ROWS = 50_000, 10_000
 STRANGERS = 50  # one row in so many: 800 calibration images find those that make up more than one in 80
@@ -45,7 +45,7 @@ def plan(rows: int, image_bytes: int = 784, unit_rows: int | None = None) -> lis
 
 @dataclass(frozen=True)
 class SimulatedTask:
-    """`jobs.scoring.ScoreTask` with the model replaced by its cost; see `jobs.bulk.Task`."""
+    """`jobs.score.task.ScoreTask` with the model replaced by its cost; see `jobs.bulk.Task`."""
 
     bundle: str
     seconds_per_image: float  # slept

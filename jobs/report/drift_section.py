@@ -1,6 +1,6 @@
 """The section on drift: whether the data set as a whole is like the calibration images."""
 
-from jobs.drift import SIGNIFICANT, Difference, Drift
+from jobs.discoveries.drift import SIGNIFICANT, Difference, Drift
 from jobs.report.blocks import Note, Section, Table
 from jobs.report.wording import counted, number, share
 

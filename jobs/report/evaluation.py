@@ -5,11 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from export.bundle import Bundle
-from export.calibration import threshold
-from export.scorer import Scorer
+from export.bundle.format import Bundle
+from export.guarantees.p_values import threshold
+from export.runtime.scorer import Scorer
 from export.storage import Folder
-from jobs.explain.write import explain_rows
 from jobs.images.contract import ImageContract
 from jobs.images.units import Unit
 from jobs.report.blocks import Section, Table
@@ -29,6 +28,7 @@ from jobs.report.page import render_page
 from jobs.report.score_sections import score_edges
 from jobs.report.wording import count
 from jobs.report.write import footer, model_sections, write_page
+from jobs.score.explain.write import explain_rows
 
 FALSE_ALARMS, MISSED = 24, 9  # in the galleries, of all and of each set
 

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jobs.explain.explanation import Explanation
 from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
@@ -19,7 +18,8 @@ from jobs.report.outlier_section import explanation_card
 from jobs.report.pictures import common_top, heat, heat_scale
 from jobs.report.score_sections import common_folder, shown_bars
 from jobs.report.wording import count, counted, number, share
-from jobs.scoring import SCORE
+from jobs.score.explain.explanation import Explanation
+from jobs.score.task import SCORE
 
 Metrics = Mapping[str, Any]
 

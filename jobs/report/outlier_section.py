@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from export.tail import P_VALUE_TAIL
-from jobs.explain.explanation import Explanation
-from jobs.explain.reasons import Push
-from jobs.explain.write import Explained
+from export.guarantees.tail import P_VALUE_TAIL
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
 from jobs.report.score_sections import ScoreFacts, common_folder
 from jobs.report.wording import count, counted, number, p_value
+from jobs.score.explain.explanation import Explanation
+from jobs.score.explain.reasons import Push
+from jobs.score.explain.write import Explained
 
 BARS = 5  # of a card
 SMALL = 56  # CSS pixels of a calibration image

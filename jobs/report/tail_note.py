@@ -1,6 +1,6 @@
 """What the report says of the model behind `p_value_tail`."""
 
-from export.tail import Tail
+from export.guarantees.tail import Tail
 from jobs.report.blocks import Note
 from jobs.report.wording import counted, number
 

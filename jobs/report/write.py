@@ -5,12 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from export.bundle import Bundle
-from export.scorer import Scorer
+from export.bundle.format import Bundle
+from export.guarantees.tail import Tail
+from export.runtime.scorer import Scorer
 from export.storage import Folder
-from export.tail import Tail
-from jobs.drift import Drift
-from jobs.explain.write import Explained
+from jobs.discoveries.drift import Drift
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
@@ -34,6 +33,7 @@ from jobs.report.score_sections import (
     score_head,
 )
 from jobs.report.tail_note import tail_note
+from jobs.score.explain.write import Explained
 
 REPORT = "report.html"
 CODED = 256  # calibration images that tell which latent units are active

@@ -12,7 +12,7 @@ from benchmarks.outliers.settings import Family
 from benchmarks.outliers.study import measure
 from benchmarks.outliers.table import render
 from bundles import SHAPE, pictures, trained
-from jobs.evaluation.detection import auroc
+from jobs.evaluate.detection import auroc
 
 
 def test_copod_is_the_largest_of_three_sums_of_tails() -> None:

@@ -15,7 +15,7 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from jobs import recipes
+from jobs.train import recipes
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
@@ -58,7 +58,7 @@ def parse(entrypoint: str) -> tuple[str, Any]:
     assert (python, flag) == ("python", "-m")
     package, name = module.split(".")
     assert package == "jobs"
-    options = getattr(importlib.import_module(module), OPTIONS[name])
+    options = getattr(importlib.import_module(f"{module}.options"), OPTIONS[name])
     try:
         return name, tyro.cli(options, args=arguments, prog=module)
     except SystemExit as error:

@@ -7,21 +7,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.bundle import Bundle
-from export.scorer import Scorer
+from export.bundle.format import Bundle
+from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import draw_images, write_gaussian_bundle
 from image_files import LAYOUTS, write_parquet
 from jobs.bulk import run
-from jobs.evaluate import evaluate
-from jobs.evaluation.likelihood import LikelihoodTask
-from jobs.evaluation.options import EvaluateOptions
-from jobs.evaluation.rows import plan_drawn
+from jobs.evaluate.job import evaluate
+from jobs.evaluate.likelihood import LikelihoodTask
+from jobs.evaluate.options import EvaluateOptions
+from jobs.evaluate.rows import plan_drawn
 from jobs.images.contract import ImageContract
 from jobs.images.source import find_images, plan_units
-from jobs.sample import SampleOptions, sample
-from jobs.sampling import SampleTask, plan_samples
-from jobs.score import ScoreOptions, plan_task, score
+from jobs.sample.job import sample
+from jobs.sample.options import SampleOptions
+from jobs.sample.task import SampleTask, plan_samples
+from jobs.score.job import plan_task, score
+from jobs.score.options import ScoreOptions
 from scored import TorchFree, assert_same_scores, read_scores, strangers_and_blobs
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]

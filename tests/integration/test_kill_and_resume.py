@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.scorer import Scorer
+from export.runtime.scorer import Scorer
 from image_files import LAYOUTS, write_parquet
 from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
 

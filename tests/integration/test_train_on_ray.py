@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.runs import Run
-from jobs.training.launch import Launch, launch
+from jobs.train.launch import Launch, launch
+from jobs.train.run_directory import Run
 from training_runs import MODEL, config, weights, write_images
 from vae_core.config import Recipe
 from vae_core.errors import UserError

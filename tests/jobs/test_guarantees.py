@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from export.calibration import p_values, ranks, threshold
-from jobs.discoveries import benjamini_hochberg
+from export.guarantees.p_values import p_values, ranks, threshold
+from jobs.discoveries.control import benjamini_hochberg
 
 RESAMPLES = 200
 SIZE = 1999  # so that 0.001, 0.01 and 0.05 of n + 1 are whole: the guarantee is then an equality

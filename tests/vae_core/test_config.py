@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from jobs import recipes
+from jobs.train import recipes
 from vae_core.config import ModelConfig, TrainConfig, from_json, recipe_from_toml, to_json
 from vae_core.errors import UserError
 

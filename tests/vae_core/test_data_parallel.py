@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from vae_core.config import TrainConfig
-from vae_core.model import seeded
+from vae_core.models.conv import seeded
 from vae_core.optimisation import Optimisation, to_device
 from vae_core_steps import MODEL, batch
 

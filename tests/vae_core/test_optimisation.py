@@ -5,7 +5,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.elbo import ElboTerms, objective
-from vae_core.model import seeded
+from vae_core.models.conv import seeded
 from vae_core.optimisation import Optimisation, to_device
 
 MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vae_core.model import VAE
+from vae_core.models.conv import VAE
 
 Images = npt.NDArray[np.uint8]  # [N, C, H, W]
 Floats = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ from torch import Tensor
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
 from benchmarks.outliers.methods.likelihood import fixed_noise
 from vae_core.estimators import log_mean_exp
-from vae_core.gaussian import LOG_2PI, standard_normal_log_prob
-from vae_core.model import VAE
+from vae_core.latents.gaussian import LOG_2PI, standard_normal_log_prob
+from vae_core.models.conv import VAE
 
 
 def _statistics(model: VAE, images: Images) -> Floats:

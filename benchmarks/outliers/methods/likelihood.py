@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
-from export.bundle import LIKELIHOOD, Bundle
-from export.runtime import Session
-from vae_core.gaussian import DiagonalGaussian
-from vae_core.model import VAE, as_levels
+from export.bundle.format import LIKELIHOOD, Bundle
+from export.runtime.session import Session
+from vae_core.latents.gaussian import DiagonalGaussian
+from vae_core.models.conv import VAE, as_levels
 from vae_core.noise import antithetic
 
 _DECODES_AT_ONCE = 2048

@@ -3,8 +3,8 @@
 import numpy as np
 
 from benchmarks.outliers.methods.base import Method, Score, Trained
-from export.bundle import SCORER
-from export.scorer import Scorer
+from export.bundle.format import SCORER
+from export.runtime.scorer import Scorer
 
 
 def _outlier_score(trained: Trained) -> Score:

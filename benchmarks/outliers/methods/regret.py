@@ -11,7 +11,7 @@ import torch
 
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained
 from benchmarks.outliers.methods.likelihood import elbo, fixed_noise
-from vae_core.gaussian import DiagonalGaussian
+from vae_core.latents.gaussian import DiagonalGaussian
 
 _STEPS = 100
 _RATE = 0.1  # gains most on validation images: 0.01 stops short, 0.3 adds nothing

@@ -5,7 +5,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from jobs.explain.explanation import Explanation
 from jobs.report.blocks import Cards, Charts, Note, Table
 from jobs.report.curves import RocCurve
 from jobs.report.digest import empty_histogram
@@ -20,6 +19,7 @@ from jobs.report.evaluation_sections import (
 )
 from jobs.report.likelihood_section import likelihood_section
 from jobs.report.page import render_page
+from jobs.score.explain.explanation import Explanation
 
 
 def interval(value: float) -> dict[str, float]:

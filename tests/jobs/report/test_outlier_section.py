@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from export.pictures import encode_png, reduce
-from jobs.explain.explanation import Explanation, Neighbour
-from jobs.explain.write import Explained
 from jobs.report.blocks import Cards, Scale, Section
 from jobs.report.outlier_section import outlier_section
 from jobs.report.page import render_page
 from jobs.report.score_sections import ScoreFacts, score_head
+from jobs.score.explain.explanation import Explanation, Neighbour
+from jobs.score.explain.write import Explained
 
 RANDOM = np.random.default_rng(0)
 FACTS = ScoreFacts(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from export.calibration import p_values, threshold
+from export.guarantees.p_values import p_values, threshold
 from jobs.report.blocks import Chart, Charts, Table
 from jobs.report.digest import Reason, empty_histogram
 from jobs.report.score_sections import (

@@ -10,11 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.bundle import Bundle
-from export.calibration import threshold
+from export.bundle.format import Bundle
+from export.guarantees.p_values import threshold
 from export.storage import Folder
-from jobs.drift import Drift, measure_drift
-from jobs.explain.write import write_explanations
+from jobs.discoveries.drift import Drift, measure_drift
+from jobs.discoveries.survey import survey_parts
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
@@ -24,7 +24,7 @@ from jobs.report.pictures import picture
 from jobs.report.recall import recall_images
 from jobs.report.score_sections import ScoreFacts, score_edges
 from jobs.report.write import calibration_images, write_score_report
-from jobs.survey import survey_parts
+from jobs.score.explain.write import write_explanations
 from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 
 CONTRACT = ImageContract(*SHAPE)

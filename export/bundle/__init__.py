@@ -1,0 +1,1 @@
+"""The bundle: its format, its reference and its model card."""

@@ -1,0 +1,189 @@
+"""A bundle from a trained model: convert, check parity, calibrate, describe."""
+
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+import torch
+
+from export.bundle import card
+from export.bundle import format as names
+from export.bundle.format import Contents, npz_bytes
+from export.graphs import parity
+from export.graphs.convert import OPSET, to_onnx
+from export.graphs.fit import fit_outlier_model
+from export.graphs.modules import (
+    DecoderGraph,
+    EncoderGraph,
+    ExplainerGraph,
+    Graph,
+    LikelihoodGraph,
+    ScorerGraph,
+    StatisticsGraph,
+)
+from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
+from export.graphs.subpixel import without_transposed_convolutions
+from export.guarantees.attach import attach
+from export.guarantees.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
+from export.runtime.session import Arrays, Session, scoring_session
+from export.storage import parquet_bytes
+from vae_core.config import to_json
+from vae_core.errors import UserError
+from vae_core.models.conv import VAE
+from vae_core.noise import antithetic
+from vae_core.outliers.score import NAMES, OutlierModel
+from vae_core.outliers.statistics import Statistics
+
+Images = npt.NDArray[np.uint8]
+
+_REAL_PROBES = 32
+
+
+@dataclass(frozen=True)
+class Held:
+    """The images that took no part in training, uint8 [N,C,H,W]."""
+
+    validation: Images
+    """They chose the best epoch; here they fit the outlier score."""
+    calibration: Images
+    """They took part in nothing; they make the p-values."""
+
+
+def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, int8: bool = False) -> Contents:
+    """Convert `model` to a bundle's contents; nothing is written.
+
+    Args:
+        model: trained, in evaluation mode, on the CPU.
+        held: the held-out images.
+        training: what to record of the training run: its configuration, data and history.
+        samples: K of likelihood.onnx, even.
+        int8: whether the scorer and the explainer compute in 8-bit integers.
+
+    Raises:
+        UserError: a graph differs from PyTorch, or there are too few held-out images.
+    """
+    if samples < 2 or samples % 2:
+        raise UserError(f"--samples {samples} is not possible: it must be an even number from 2 up (antithetic pairs)")
+    if min(len(held.validation), len(held.calibration)) < LEAST:
+        raise UserError(
+            f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
+            f"an outlier score needs at least {LEAST} of each: train on more images"
+        )
+    real = held.calibration[:_REAL_PROBES]
+    probe = parity.probe_images(real)
+    with torch.inference_mode():
+        z = model.posterior(torch.from_numpy(probe)).mean.numpy()
+    batches = {"image": probe, "z": z}
+    # What the outlier score hangs on; the other graphs are in fp32 always.
+    judging = without_transposed_convolutions(model) if int8 else model
+    ranges = held.validation[:RANGE_IMAGES]
+
+    def convert(graph: Graph, title: str) -> bytes:
+        return to_onnx(graph, title, graph.input_name, torch.from_numpy(batches[graph.input_name][:2]), graph.outputs)
+
+    described = convert(StatisticsGraph(judging), "statistics")
+    seen = scoring_session(described).run_batched(held.validation, BATCH)
+    agreement = None
+    if int8:
+        exact, quantised = seen, scoring_session(quantise(described, ranges))
+        seen = quantised.run_batched(held.validation, BATCH)
+        agreement = check_agreement(seen, exact, Statistics._fields)
+    outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
+    graphs: dict[str, Graph] = {
+        names.ENCODER: EncoderGraph(model),
+        names.DECODER: DecoderGraph(model),
+        names.SCORER: ScorerGraph(judging, outlier),
+        names.EXPLAINER: ExplainerGraph(judging, outlier),
+        names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
+    }
+    scale = float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
+    files: dict[str, bytes] = {}
+    checks: dict[str, list[dict[str, Any]]] = {}
+    expected: Arrays = {}
+    for name, graph in graphs.items():
+        title, batch = name.removesuffix(".onnx"), batches[graph.input_name]
+        files[name] = convert(graph, title)
+        outputs = parity.expected_outputs(graph, batch, graph.outputs)
+        checks[name] = [d._asdict() for d in parity.check(name, files[name], batch, outputs, scale)]
+        if int8 and graph.model is judging:
+            files[name] = quantise(files[name], ranges)
+            outputs = scoring_session(files[name]).run(batch)
+        expected |= {f"{title}.{output}": value for output, value in outputs.items()}
+    # Computed by ONNX Runtime, as the scores that they are compared with will be.
+    calibrated = scoring_session(files[names.SCORER]).run_batched(held.calibration, BATCH)
+    scores = calibrated["outlier_score"]
+    files[names.SCORER] = attach(files[names.SCORER], scores)
+    expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(probe)["p_value"]
+    encoder = Session(files[names.ENCODER], provider="cpu")
+    shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
+    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
+    against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
+    if agreement is not None:
+        against["int8"] = agreement
+    files[names.PARITY] = json.dumps(against, indent=2).encode()
+    files[names.PROBE] = npz_bytes({**batches, **expected})
+    manifest = _manifest(model, outlier, files, training, samples, len(scores), len(probe), len(real))
+    if agreement is not None:
+        manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
+    files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
+    return Contents(manifest, files)
+
+
+def _manifest(
+    model: VAE,
+    outlier: OutlierModel,
+    files: Mapping[str, bytes],
+    training: Mapping[str, Any],
+    samples: int,
+    calibrated: int,
+    probes: int,
+    real: int,
+) -> dict[str, Any]:
+    return {
+        "statistics": list(NAMES),
+        "model": to_json(model.config),
+        "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
+        "likelihood": {
+            "name": model.config.likelihood,
+            "kind": model.likelihood.kind,
+            "samples": samples,
+        },
+        "components": {"states": len(outlier.states.mean), "codes": len(outlier.codes.mean)},
+        "graphs": {name: _interface(content) for name, content in files.items() if name.endswith(".onnx")},
+        "calibration": {"images": calibrated, "source": "the training run's calibration split"},
+        "probe": {"images": probes, "real_images": real},
+        "opset": OPSET,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "onnx": onnx.__version__,
+            "onnxruntime": onnxruntime.__version__,
+        },
+        "training": dict(training),
+    }
+
+
+def _interface(content: bytes) -> dict[str, Any]:
+    graph = onnx.load_model_from_string(content).graph
+    return {
+        "inputs": [_describe(value) for value in graph.input],
+        "outputs": [_describe(value) for value in graph.output],
+    }
+
+
+def _describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
+    tensor = value.type.tensor_type
+    meaning, unit = card.MEANINGS[value.name]
+    return {
+        "name": value.name,
+        "type": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
+        "shape": [d.dim_param or d.dim_value for d in tensor.shape.dim],
+        "meaning": meaning,
+        "unit": unit,
+    }

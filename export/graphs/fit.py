@@ -1,0 +1,102 @@
+"""The densities behind the outlier score, fitted to held-out in-distribution images when a bundle is made.
+
+How many Gaussians a mixture takes is not a matter of taste: half of the images are fitted, and the number under which
+the other half is likeliest is taken, for all images together.
+"""
+
+import warnings
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+
+from vae_core.errors import UserError
+from vae_core.outliers.density import Density, log_density, tail_constants
+from vae_core.outliers.score import OutlierModel
+
+# Added to the variances of standardised vectors: statistics that nearly repeat each other would otherwise be told
+# apart by rounding, and a few images by accident. Chosen on the development shifts of benchmarks/outliers.
+_STATES_RIDGE, _CODES_RIDGE = 1e-2, 3e-2
+# No entry is standardised by less: a statistic without variance, or a latent variable that the model does not use
+# (the prior's standard deviation is 1), is not to be magnified.
+_STATES_SCALE, _CODES_SCALE = 1e-2, 1e-1
+_COMPONENTS = (1, 2, 5, 10, 20, 40)
+_ITERATIONS = 100
+
+Vectors = npt.NDArray[np.floating]
+
+
+def fit_outlier_model(states: Vectors, codes: Vectors) -> OutlierModel:
+    """What in-distribution images are like, from such that took no part in training.
+
+    Args:
+        states: their statistics [n, T], in the order of `Statistics`, as the scorer will compute them.
+        codes: the means of their posteriors [n, D], likewise.
+
+    Raises:
+        UserError: not all of them are finite.
+    """
+    if not (np.isfinite(states).all() and np.isfinite(codes).all()):
+        raise UserError(
+            "the model's statistics of the validation images are not all finite: its weights diverged; train again"
+        )
+    return OutlierModel(
+        states=fit_density(states, _STATES_RIDGE, _STATES_SCALE), codes=fit_density(codes, _CODES_RIDGE, _CODES_SCALE)
+    )
+
+
+def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
+    """A mixture of Gaussians over `vectors` [n, T], standardised; deterministic.
+
+    Args:
+        vectors: of in-distribution images.
+        ridge: added to every variance, after standardising.
+        least_scale: the least standard deviation to standardise by.
+    """
+    vectors = vectors.astype(np.float64)
+    centre, scale = vectors.mean(0), np.maximum(vectors.std(0), least_scale)
+    standard = (vectors - centre) / scale
+    # One thread: these are small matrices, and sums are then the same on every machine with the same library.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # A mixture that has not quite converged is a density all the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
+
+    def tensor(values: npt.ArrayLike) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).float()
+
+    density = Density(
+        centre=tensor(centre),
+        scale=tensor(scale),
+        log_weight=tensor(np.log(mixture.weights_)),
+        mean=tensor(mixture.means_),
+        whitening=tensor(mixture.precisions_cholesky_),
+        deviation=tensor(np.sqrt(np.einsum("ktt->kt", mixture.covariances_))),
+        usual=torch.zeros(()),
+        spread=torch.ones(()),
+    )
+    usual, spread = tail_constants(-log_density(tensor(vectors), density))
+    return density._replace(usual=usual, spread=spread)
+
+
+def _number_of_components(standard: Vectors, ridge: float) -> int:
+    """The number under which one half of the vectors [n, T] makes the other likeliest."""
+    fitted, judged = standard[::2], standard[1::2]
+    best, best_score = 1, -np.inf
+    for number in _COMPONENTS:
+        if number > len(fitted) // 2:
+            break
+        score = _mixture(number, ridge).fit(fitted).score(judged)
+        if score < best_score:  # more make it worse still
+            break
+        best, best_score = number, score
+    return best
+
+
+def _mixture(components: int, ridge: float) -> GaussianMixture:
+    return GaussianMixture(
+        components, covariance_type="full", reg_covar=ridge, random_state=0, max_iter=_ITERATIONS, tol=1e-2
+    )

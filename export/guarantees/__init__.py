@@ -1,0 +1,1 @@
+"""P-values, what calibrates them, and what is known beyond their resolution."""

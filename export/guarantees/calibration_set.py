@@ -1,0 +1,110 @@
+"""The calibration set of a bundle: the table of its images, and a bundle with another set in its place.
+
+The p-values of a bundle compare with these images and no others, so a user who has clean images of their own puts
+them here. Everything that does not depend on them stays as it was, byte for byte.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.bundle import card
+from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
+from export.guarantees import p_values
+from export.guarantees.attach import attach
+from export.pictures import encode_png, reduce
+from export.runtime.session import Arrays, Session, scoring_session
+from export.storage import parquet_bytes
+from vae_core.errors import UserError
+
+LEAST = 20
+"""With fewer images no p-value is below 0.05."""
+MOST_EXEMPLARS = 8192
+"""Of more images, every second, third, … is kept as an exemplar; scores and statistics are kept of all."""
+BATCH = 256
+"""Images per run of a graph."""
+_PICTURE_SIDE = 64  # pixels: no picture is kept larger than this
+
+Images = npt.NDArray[np.uint8]
+
+
+class Exemplar(NamedTuple):
+    """A calibration image that can be shown beside one that the model finds like it."""
+
+    picture: bytes  # PNG
+    code: npt.NDArray[np.float32]  # the mean of q(z|x), [D]
+
+
+def exemplar_stride(images: int) -> int:
+    """Of a calibration set of so many images, every how many-th is kept as an exemplar."""
+    return max(1, -(-images // MOST_EXEMPLARS))
+
+
+def exemplars(encoder: Session, images: Images, stride: int) -> list[Exemplar | None]:
+    """Every `stride`-th of the images [N,C,H,W] as an exemplar, None for the others."""
+    codes = encoder.run_batched(images[::stride], BATCH)["mean"]
+    return [
+        None if i % stride else Exemplar(encode_png(reduce(image, _PICTURE_SIDE)), codes[i // stride])
+        for i, image in enumerate(images)
+    ]
+
+
+def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Table:
+    """The content of calibration.parquet: a row per image, by ascending outlier_score.
+
+    Args:
+        outputs: the scorer's statistics and outlier_score, each [n].
+        kept: the images' exemplars, n of them, of which at least one is there.
+    """
+    order = np.argsort(outputs["outlier_score"], kind="stable")
+    columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
+    ordered = [kept[i] for i in order]
+    latent_dim = next(len(each.code) for each in ordered if each)
+    codes = [each and each.code for each in ordered]
+    pictures = [each and {"bytes": each.picture, "path": None} for each in ordered]
+    columns["mean"] = pa.array(codes, pa.list_(pa.float32(), latent_dim))
+    columns["image"] = pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    return pa.table(columns)
+
+
+def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
+    """The contents of `bundle` with another calibration set; nothing is written.
+
+    The graphs stay as they are but for the constants that scorer.onnx counts p-values from. The probe batch keeps its
+    images, for which PyTorch's outputs are known; only their p-values are new.
+
+    Args:
+        bundle: the bundle to start from, which is not changed.
+        table: the new set, made by `calibration_table` from the bundle's own scorer.
+        source: what the images are, for the manifest and the model card.
+
+    Raises:
+        UserError: there are too few or too many images.
+    """
+    check_size(len(table))
+    files = {name: bundle.read(name) for name in bundle.manifest["files"]}
+    files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
+    p_value = scoring_session(files[SCORER]).run(bundle.probe["image"])[p_values.P_VALUE]
+    files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
+    files[CALIBRATION] = parquet_bytes(table).to_pybytes()
+    calibrated = {"images": len(table), "source": source, "exchanged_in": bundle.hash}
+    manifest = {**bundle.manifest, "calibration": calibrated}
+    files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
+    return Contents(manifest, files)
+
+
+def check_size(images: int) -> None:
+    """Raise a UserError unless p-values can be made from so many calibration images."""
+    if images < LEAST:
+        raise UserError(
+            f"{images} calibration images are too few: p-values need at least {LEAST}, thousands to be fine"
+        )
+    if images > p_values.MOST:
+        raise UserError(
+            f"{images:,} calibration images are too many: p-values are counted exactly from up to "
+            f"{p_values.MOST:,}; give a random part of them"
+        )

@@ -1,0 +1,88 @@
+"""`Sampler`: images drawn from a bundle's model, each a function of (bundle, seed, index) alone."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.format import DECODER, Bundle
+from export.runtime.draw import draw_levels
+from export.runtime.session import Provider, Session
+from vae_core.errors import UserError
+from vae_core.noise import Purpose, standard_normal
+
+# Latent vectors are drawn for so many runs at once: for one alone it takes twice as long.
+_RUNS_OF_LATENTS = 16
+
+
+class Sampler:
+    """Draws images from p(z) and p(x|z). One object per thread."""
+
+    def __init__(
+        self, bundle: Bundle | str, *, threads: int = 1, provider: Provider = "auto", batch_size: int = 64
+    ) -> None:
+        """Open a bundle for sampling; the arguments are those of `Scorer`."""
+        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.batch_size = batch_size
+        self._decoder = Session(self.bundle.read(DECODER), threads=threads, provider=provider)
+        self.provider = self._decoder.provider
+
+    def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
+        """Z ~ N(0, I) of each sample, float32 [N,D]."""
+        return standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), self.bundle.latent_dim)
+
+    def sample(
+        self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False
+    ) -> npt.NDArray[np.uint8]:
+        """The samples of the given indices, uint8 [N,C,H,W].
+
+        Args:
+            indices: which samples; sample i is the same whatever else is asked for.
+            seed: of the whole corpus, 0 ≤ seed < 2⁶³.
+            draw: draw every pixel from p(x|z), instead of taking its mean.
+
+        Raises:
+            UserError: the seed or an index is negative or too large.
+        """
+        drawn = list(self.runs(indices, seed, draw))
+        return np.concatenate(drawn) if drawn else np.empty((0, *self.bundle.shape), dtype=np.uint8)
+
+    def runs(
+        self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False
+    ) -> Iterator[npt.NDArray[np.uint8]]:
+        """What `sample` returns, a few rows at a time: those of one run of the decoder.
+
+        For callers that want to be able to stop in between, or to encode the images while they are in the cache.
+        """
+        if not 0 <= seed < 2**63:
+            raise UserError(f"seed {seed} is not possible: it must be from 0 up to 2^63 − 1")
+        rows = np.asarray(indices, dtype=np.int64)
+        if len(rows) and rows.min() < 0:
+            raise UserError(f"sample index {rows.min()} is not possible: indices start at 0")
+        for first in range(0, len(rows), self.batch_size * _RUNS_OF_LATENTS):
+            some = rows[first : first + self.batch_size * _RUNS_OF_LATENTS]
+            latents = self.latents(some, seed)
+            for start in range(0, len(some), self.batch_size):
+                chunk = slice(start, start + self.batch_size)
+                yield self._run(latents[chunk], some[chunk], seed, draw)
+
+    def _run(
+        self, latents: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], seed: int, draw: bool
+    ) -> npt.NDArray[np.uint8]:
+        # Every run has the same number of rows, the last filled up with zeros: matrix products of different heights
+        # round differently, and one pixel in a hundred thousand would then hang on its neighbours.
+        z = latents
+        if len(rows) < self.batch_size:
+            z = np.zeros((self.batch_size, self.bundle.latent_dim), dtype=np.float32)
+            z[: len(rows)] = latents
+        if not draw:
+            images: npt.NDArray[np.uint8] = self._decoder.run(z, outputs=["image"])["image"]
+            return images[: len(rows)]
+        outputs = self._decoder.run(z)
+        parameters = {key: value[: len(rows)] for key, value in outputs.items() if key != "image"}
+        return draw_levels(self.bundle.manifest["model"]["likelihood"], parameters, rows, seed)
+
+    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
+        images: npt.NDArray[np.uint8] = self._decoder.run_batched(z, self.batch_size)["image"]
+        return images

@@ -1,0 +1,151 @@
+"""`Scorer`: a bundle's outlier scores, statistics, likelihoods and explanations for images, from Python."""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.format import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
+from export.runtime.neighbours import nearest
+from export.runtime.session import Arrays, Provider, Session, concatenate
+from vae_core.errors import UserError
+
+# Latent vectors that likelihood.onnx decodes at once: beyond this memory grows and speed does not.
+_DECODES_AT_ONCE = 2048
+
+
+class Scorer:
+    """Scores images with a bundle's graphs. One object per thread."""
+
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        *,
+        likelihood: bool = False,
+        threads: int = 1,
+        provider: Provider = "auto",
+        batch_size: int = 128,
+    ) -> None:
+        """Open a bundle for scoring.
+
+        Args:
+            bundle: an opened bundle, or its path or URL.
+            likelihood: also estimate log p(x), which costs K decodes per image.
+            threads: CPU threads inside one run.
+            provider: where to run; `provider` of the object says where it really runs.
+            batch_size: images per run. It changes memory and speed, not scores.
+        """
+        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self._threads, self._wanted, self._batch_size = threads, provider, batch_size
+        self._has_likelihood = likelihood
+        self._sessions: dict[str, Session] = {}
+        samples = int(self.bundle.manifest["likelihood"]["samples"])
+        self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
+        self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
+        if provider == "cuda":
+            self._session(SCORER)  # which is refused at once where there is none
+
+    def _session(self, name: str) -> Session:
+        """The session of a graph, made when it is first needed: a few hundredths of a second each."""
+        if name not in self._sessions:
+            self._sessions[name] = Session(
+                self.bundle.read(name),
+                threads=self._threads,
+                provider=self._wanted,
+                fuse_layout=name in (ENCODER, SCORER),
+            )
+        return self._sessions[name]
+
+    @property
+    def provider(self) -> str:
+        """Where the scorer really runs."""
+        return self._session(SCORER).provider
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """The names of what `score` returns, in order."""
+        names = self.bundle.outputs(SCORER)
+        if self._has_likelihood:
+            names += self.bundle.outputs(LIKELIHOOD) + (("bits_per_dim",) if self._has_bits else ())
+        return names
+
+    def score(self, images: npt.NDArray[np.uint8]) -> Arrays:
+        """The statistics, outlier_score (higher is more outlying) and p_value of each image, float32 [N].
+
+        With `likelihood` also elbo, log_px (nats), effective_samples and, for 8-bit likelihoods, bits_per_dim.
+
+        Args:
+            images: uint8 [N,C,H,W] of the bundle's shape.
+
+        Raises:
+            UserError: the images have another type or shape.
+        """
+        return concatenate(list(self.runs(images)))
+
+    def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
+        """What `score` returns, a few rows at a time: those of one run of the slowest graph.
+
+        For callers that want to be able to stop in between: the likelihoods of a thousand images take a while.
+        """
+        self._check(images)
+        rows = self._likelihood_batch if self._has_likelihood else self._batch_size
+        scorer = self._session(SCORER)
+        likelihood = self._session(LIKELIHOOD) if self._has_likelihood else None
+        for start in range(0, len(images), self._batch_size):
+            batch = images[start : start + self._batch_size]
+            scored = scorer.run(batch)
+            for first in range(0, len(batch), rows):
+                outputs = {name: values[first : first + rows] for name, values in scored.items()}
+                if likelihood is not None:
+                    outputs |= likelihood.run(batch[first : first + rows])
+                    if self._has_bits:
+                        bits = np.float32(-1.0 / (images[0].size * math.log(2.0)))
+                        outputs["bits_per_dim"] = outputs["log_px"] * bits
+                yield outputs
+
+    def explain(self, images: npt.NDArray[np.uint8], neighbours: int = 3) -> Arrays:
+        """What makes each image outlying, as named arrays; T statistics are in the order of `bundle.statistics`.
+
+        Args:
+            images: uint8 [N,C,H,W].
+            neighbours: K, how many calibration images to find for each.
+
+        Returns:
+            - reconstructed, uint8 [N,C,H,W]: what the model makes of the image;
+            - surprise, float32 [N,H,W]: nats by which the likeliest value of a pixel would be likelier than its own;
+            - contributions, float32 [N,T]: what each statistic adds to the outlier score, which is their sum;
+            - deviations, float32 [N,T]: standard deviations by which each statistic is too high;
+            - mean, float32 [N,D]: the image's latent code;
+            - nearest, int64 [N,K]: rows of `bundle.calibration` with the nearest codes, and
+            - nearest_distance, float32 [N,K].
+
+        Raises:
+            UserError: the images have another type or shape.
+        """
+        self._check(images)
+        outputs = self._session(EXPLAINER).run_batched(images, self._batch_size)
+        known = self.bundle.exemplars
+        found = nearest(outputs["mean"], known.codes, neighbours)
+        return outputs | {"nearest": known.rows[found.rows], "nearest_distance": found.distances}
+
+    def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+        """The posterior's mean and log-variance of each image, each float32 [N,D]."""
+        self._check(images)
+        outputs = self._session(ENCODER).run_batched(images, self._batch_size)
+        return outputs["mean"], outputs["log_variance"]
+
+    def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
+        """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
+        images: npt.NDArray[np.uint8] = self._session(DECODER).run_batched(z, self._batch_size)["image"]
+        return images
+
+    def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Each image encoded to its posterior mean and decoded again, uint8 [N,C,H,W]."""
+        return self.decode(self.encode(images)[0])
+
+    def _check(self, images: npt.NDArray[np.uint8]) -> None:
+        if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
+            expected = ", ".join(map(str, self.bundle.shape))
+            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
+            raise UserError(f"images are {found}, this bundle takes uint8 [N, {expected}] with N ≥ 1")

@@ -1,0 +1,66 @@
+"""The whole road on a small real data set that ships with the package: train, export, score, sample, look."""
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+import pyarrow.compute as pc
+
+from export.bundle.format import MANIFEST
+from export.storage import Folder
+from jobs.bulk.cluster import connect
+from jobs.demo.options import Demo
+from jobs.export.job import export
+from jobs.export.options import Export
+from jobs.sample.job import sample
+from jobs.sample.options import SampleOptions
+from jobs.score.job import score
+from jobs.score.options import ScoreOptions
+from jobs.train import recipes
+
+TRAINING, TEST, STRANGERS = "fashion_mnist_8k_train.parquet", "fashion_mnist_1k_test.parquet", "mnist_500.parquet"
+
+
+@dataclass(frozen=True)
+class Found:
+    """How well the strangers were found."""
+
+    strangers: int
+    found: int
+    false: int  # of the found, those that are no strangers
+
+
+def demo(options: Demo) -> Found:
+    """Run the road; what is done already is not done again."""
+    from dataclasses import replace
+
+    from jobs.train.launch import Launch, launch
+
+    data = Path(str(resources.files("jobs.demo.data")))
+    output = Path(options.output)
+    run, bundle, scores, corpus = (str(output / name) for name in ("run", "bundle", "scores", "corpus"))
+    recipe = recipes.load("demo")
+    if options.epochs is not None:
+        recipe = replace(recipe, train=replace(recipe.train, epochs=options.epochs))
+    with connect(None, max(2, options.workers)):
+        _step(1, "train on 8,000 images of clothes")
+        launch(
+            Launch((str(data / TRAINING),), run, recipe, workers=options.workers, data="Fashion-MNIST, 8,000 images")
+        )
+        _step(2, "export to ONNX")
+        if Folder.at(bundle).has(MANIFEST):
+            print(f"{bundle} is there already")
+        else:
+            export(Export(run, bundle))
+        _step(3, "score 1,000 unseen images of clothes among 500 strangers, handwritten digits")
+        images = (str(data / TEST), str(data / STRANGERS))
+        score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray"))
+        _step(4, f"sample {options.samples:,} images")
+        sample(SampleOptions(bundle=bundle, count=options.samples, output=corpus, engine="ray"))
+    discovered = Folder.at(scores).read_table("discoveries.parquet", columns=["file"])["file"]
+    found = pc.sum(pc.ends_with(discovered, STRANGERS)).as_py() or 0
+    return Found(strangers=500, found=found, false=len(discovered) - found)
+
+
+def _step(number: int, what: str) -> None:
+    print(f"\n[{number}/4] {what}", flush=True)

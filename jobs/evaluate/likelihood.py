@@ -1,0 +1,115 @@
+"""The work of the likelihood's estimation: some images in, a table of estimates and one of errors out.
+
+What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.bundle.format import Bundle
+from export.runtime.likelihood import ImageLikelihood, LikelihoodEstimator
+from jobs.bulk import Part
+from jobs.evaluate.rows import DrawnUnit
+from jobs.images.batches import error_schema, run_keys, with_reasons
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_images
+from vae_core.errors import UserError
+
+ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and beginnings of column names
+BOUNDS = "bounds"
+
+_ESTIMATE = [
+    *((name, pa.float64()) for name in ("log_px", "variance", "bias", "effective_samples")),
+    (BOUNDS, pa.list_(pa.float64())),
+]
+SCHEMA = pa.schema(
+    [
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        *((name, pa.float64()) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")),
+        *((f"{estimator}_{name}", kind) for estimator in ESTIMATORS for name, kind in _ESTIMATE),
+    ]
+)
+_NO_ERRORS = error_schema(pa.schema([])).empty_table()
+
+
+@dataclass(frozen=True)
+class LikelihoodTask:
+    """Estimates log p(x) with fresh noise; see `jobs.bulk.Task`."""
+
+    bundle: str  # path or URL
+    bundle_hash: str  # of the bundle that the job was planned with
+    contract: ImageContract
+    inputs: str  # a hash over the input's files
+    samples: int
+    seed: int
+
+    kind: ClassVar[str] = "likelihood"
+    noun: ClassVar[str] = "images"
+    results: ClassVar[str] = "estimates"
+    parquet_options: ClassVar[Mapping[str, object]] = {"use_dictionary": ["file"]}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes another job of it."""
+        return {
+            "bundle": self.bundle_hash,
+            "inputs": self.inputs,
+            "resize": self.contract.resize,
+            "samples": self.samples,
+            "seed": self.seed,
+        }
+
+    def open(self, threads: int) -> Callable[[DrawnUnit], Iterator[Part]]:
+        """Open the bundle, verify it, and return what does a unit.
+
+        Raises:
+            UserError: the bundle is another one than the job was planned with.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.hash != self.bundle_hash:
+            raise UserError(f"{self.bundle} has changed since the job was planned; evaluate into a new --output")
+        estimator = LikelihoodEstimator(bundle, samples=self.samples, seed=self.seed)
+        del threads  # the estimator's sums must not depend on them
+
+        def estimate(row: int, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
+            with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row
+                found = _columns(estimator.estimate(image, row))
+            if not all(map(math.isfinite, _numbers(found))):
+                return Part(SCHEMA.empty_table(), with_reasons(keys, ["its likelihood is not finite"]))
+            return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)
+
+        def estimate_unit(unit: DrawnUnit) -> Iterator[Part]:
+            yield Part(SCHEMA.empty_table(), _NO_ERRORS)
+            for row, piece in unit.drawn:
+                for batch in read_images([piece], self.contract):
+                    yield Part(SCHEMA.empty_table(), batch.errors)
+                    for image in batch.images:
+                        yield estimate(row, batch.keys, image)
+
+        return estimate_unit
+
+    def failed(self, unit: DrawnUnit, reason: str) -> Part:
+        """One image whose likelihood could not be estimated."""
+        ((_, piece),) = unit.drawn
+        return Part(SCHEMA.empty_table(), with_reasons(run_keys(piece.file, piece.first_row, 1, None, ()), [reason]))
+
+
+def _columns(found: ImageLikelihood) -> dict[str, Any]:
+    """An image's likelihood as a row of the results."""
+    row: dict[str, Any] = {
+        name: getattr(found, name) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")
+    }
+    for estimator in ESTIMATORS:
+        row |= {f"{estimator}_{name}": value for name, value in getattr(found, estimator)._asdict().items()}
+    return row
+
+
+def _numbers(row: Mapping[str, Any]) -> Iterator[float]:
+    for name, value in row.items():
+        yield from value if name.endswith(BOUNDS) else [value]

@@ -1,0 +1,97 @@
+"""The passes over the images that an evaluation makes: bulk jobs, each in a folder of its own, each resumable."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from export.bundle.format import MANIFEST, Bundle
+from export.storage import Folder, is_url
+from jobs.bulk import finish, run
+from jobs.bulk.cluster import connect
+from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.run import uses_ray
+from jobs.evaluate.likelihood import LikelihoodTask
+from jobs.evaluate.likelihood_metrics import likelihood_metrics
+from jobs.evaluate.options import EvaluateOptions
+from jobs.evaluate.rows import plan_drawn
+from jobs.images.contract import ImageContract
+from jobs.images.source import ImageSet
+from jobs.score.job import score
+from jobs.score.options import ScoreOptions
+from vae_core.errors import UserError
+
+
+@contextmanager
+def one_cluster(options: EvaluateOptions) -> Iterator[None]:
+    """One connection to Ray for all passes of the block, if they run there."""
+    if not uses_ray(options):
+        yield
+        return
+    with connect(options.address, options.workers):
+        yield
+
+
+def score_set(options: EvaluateOptions, images: tuple[str, ...], output: Folder) -> dict[str, Any]:
+    """Score a set of images; returns the scoring job's summary. See `jobs.score.score`."""
+    return score(
+        ScoreOptions(
+            bundle=options.bundle,
+            images=images,
+            output=output.url,
+            resize=options.resize,
+            fpr=options.fpr,
+            unit_rows=options.unit_rows,
+            batch_size=options.batch_size,
+            engine=options.engine,
+            address=options.address,
+            workers=options.workers,
+        )
+    )
+
+
+def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageSet, output: Folder) -> dict[str, Any]:
+    """Estimate the likelihood of some of the images; returns the metrics.
+
+    Raises:
+        UserError: it could be estimated of none of them.
+        JobFailed: the job cannot go on; the same call resumes it.
+    """
+    task = LikelihoodTask(
+        bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
+        bundle_hash=bundle.hash,
+        contract=ImageContract(*bundle.shape, resize=options.resize),
+        inputs=images.fingerprint,
+        samples=options.samples,
+        seed=options.seed,
+    )
+    totals = run(
+        task,
+        plan_drawn(images, options.likelihood_images, options.seed),
+        output,
+        engine=options.engine,
+        address=options.address,
+        workers=options.workers,
+        reads=[f"{task.bundle}/{MANIFEST}", images.files[0].url, images.files[-1].url],
+    )
+    parts, errors = output.child(task.results), output.child(ERRORS)
+    estimated, failed = tally(parts).rows, tally(errors).rows
+    if estimated == 0:
+        raise UserError(
+            f"the likelihood of none of the {failed:,} images drawn could be estimated; the reasons are in {errors.url}"
+        )
+    if totals.summary is None:
+        finish(output, {"images": estimated, "errors": failed, "last_run": totals.describe()})
+    kind = bundle.manifest["likelihood"]["kind"]
+    return {
+        "images": estimated,
+        "errors": failed,
+        "of": images.rows,
+        "drawn": "all" if estimated + failed == images.rows else "at random",
+        "samples": options.samples,
+        "unit": "nats per image",
+        "bound": "importance_sampling and monte_carlo are lower bounds in expectation; their bias and "
+        "monte_carlo_standard_error are the jackknife's, and too small where the effective samples are near one",
+        "kind": kind,
+        **likelihood_metrics(parts, options.samples, math.prod(bundle.shape) if kind == "mass" else None),
+    }

@@ -1,1 +1,0 @@
-"""What an evaluation measures: the likelihood of ordinary images, and how well outliers are told from them."""

@@ -1,0 +1,50 @@
+"""Make a bundle of verified ONNX graphs from a training run."""
+
+from typing import Any
+
+from jobs.export.options import Export
+from vae_core.errors import UserError
+
+
+def export(options: Export) -> None:
+    """Export a run's checkpoint.
+
+    Raises:
+        UserError: there is no run or checkpoint, the bundle's place is taken, or parity does not hold.
+    """
+    from export.bundle.format import refuse_occupied, write_bundle
+    from export.graphs.build import Held, build
+    from export.storage import Folder
+    from jobs.train.run_directory import Run
+    from vae_core import checkpoint
+
+    if options.checkpoint not in ("best", "last"):
+        raise UserError(f"--checkpoint {options.checkpoint} is not possible: it must be best or last")
+    run = Run.open(options.run)
+    target = Folder.at(options.bundle)
+    refuse_occupied(target)
+    files = run.read_checkpoint("best" if options.checkpoint == "best" else "last")
+    if files is None:
+        raise UserError(f"{options.run} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
+    model = checkpoint.load_model(files)
+    shape = model.config.image_shape
+    held = Held(run.read_split("validation", shape).images, run.read_split("calibration", shape).images)
+    bundle = write_bundle(target, *build(model, held, _training(run), options.samples, int8=options.int8))
+    size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
+    print(
+        f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "
+        f"{len(held.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
+    )
+
+
+def _training(run: Any) -> dict[str, Any]:
+    """What the bundle records of the run."""
+    head = run.read_head()
+    history = run.history()
+    return {
+        "data": head["data"]["name"],
+        "training_images": head["data"]["rows"],
+        "epochs": len(history),
+        "configuration": head["train"],
+        "history": history,
+    }

@@ -1,0 +1,98 @@
+"""Bring images of any layout into the packed one, which every job reads fastest."""
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from export.storage import Folder
+from jobs.bulk import finish, run
+from jobs.bulk.commit import ERRORS, tally
+from jobs.images.contract import ImageContract
+from jobs.images.packing import PackTask
+from jobs.images.reader import first_image_shape
+from jobs.images.source import ImageSet, find_images, plan_units
+from jobs.images.units import Unit
+from jobs.images.vision_sets import PREFIX, VisionSet
+from jobs.prepare.options import PrepareOptions
+from vae_core.errors import UserError
+
+
+def prepare(options: PrepareOptions) -> dict[str, Any]:
+    """Do what the options say; returns the summary.
+
+    Raises:
+        UserError: there is nothing to read, the output holds something else, or not one image could be converted.
+    """
+    output = Folder.at(options.output)
+    task, units, reads = _plan(options)
+    totals = run(
+        task,
+        units,
+        output,
+        engine=options.engine,
+        address=options.address,
+        workers=options.workers,
+        reads=reads,
+    )
+    if totals.summary is not None:
+        print(f"{output.url} is finished already: {_sentence(totals.summary)}")
+        return totals.summary
+    prepared, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
+    if prepared.rows == 0:
+        first = output.child(ERRORS).read_table(output.child(ERRORS).names()[0]).slice(0, 1).to_pylist()[0]
+        raise UserError(
+            f"none of the {errors.rows:,} images could be prepared, the first ({first['file']}) because: "
+            f"{first['reason']}; all are in {output.url}/{ERRORS}"
+        )
+    summary = {
+        "rows": sum(unit.rows for unit in units),
+        "prepared": prepared.rows,
+        "errors": errors.rows,
+        "shape": list(task.contract.shape),
+        "columns": task.columns.names,
+        "rows_per_second": round(totals.rows_per_second, 1),
+        "engine": totals.engine,
+    }
+    finish(output, summary)
+    print(f"{output.url}: {_sentence(summary)}")
+    return summary
+
+
+def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
+    """The task, its units, and some files that the workers read."""
+    named = [source for source in options.source if source.startswith(PREFIX)]
+    if not named:
+        images = find_images(options.source)
+        contract = _contract(options, first_image_shape(images))
+        reads = [images.files[0].url, images.files[-1].url]
+        return PackTask(contract, _kept(options, images), images.fingerprint), plan_units(images), reads
+    if len(options.source) > 1:
+        raise UserError(f"{named[0]} cannot be joined with other sources; prepare each by itself")
+    root = str(Path(options.root).expanduser().absolute())
+    source = VisionSet(named[0].removeprefix(PREFIX), options.split, root)
+    columns = source.columns()
+    for name in options.keep or ():
+        if name not in columns.names:
+            raise UserError(f"{source.address} has no column {name}; it has {', '.join(columns.names) or 'none'}")
+    if options.keep is not None:
+        columns = pa.schema([columns.field(name) for name in options.keep])
+    task = PackTask(_contract(options, source.shape()), columns, source.address, source)
+    return task, source.units(), []
+
+
+def _contract(options: PrepareOptions, first: tuple[int, int, int]) -> ImageContract:
+    channels, height, width = first
+    if options.size is None:
+        return ImageContract(channels, height, width, options.resize)
+    return ImageContract(channels, options.size, options.size, resize=True)
+
+
+def _kept(options: PrepareOptions, images: ImageSet) -> pa.Schema:
+    return images.columns if options.keep is None else images.keep(options.keep)
+
+
+def _sentence(summary: dict[str, Any]) -> str:
+    channels, height, width = summary["shape"]
+    errors = f"; {summary['errors']:,} errors" if summary["errors"] else ""
+    return f"{summary['prepared']:,} images of {width}×{height} with {channels} channel{'s'[: channels > 1]}{errors}"

@@ -1,0 +1,73 @@
+"""Generate a corpus of images from a bundle's model."""
+
+from typing import Any
+
+from export.bundle.format import MANIFEST, Bundle
+from export.storage import Folder, is_url
+from jobs.bulk import finish, run
+from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.versions import versions
+from jobs.sample.options import SampleOptions
+from jobs.sample.task import SampleTask, plan_samples
+from vae_core.errors import UserError
+
+
+def sample(options: SampleOptions) -> dict[str, Any]:
+    """Do what the options say; returns the summary.
+
+    Raises:
+        UserError: the bundle cannot be used, the output holds something else, or not one sample could be drawn.
+        JobFailed: the job cannot go on; the same call resumes it.
+    """
+    output = Folder.at(options.output)
+    bundle = Bundle.open(options.bundle)
+    task = SampleTask(
+        bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
+        bundle_hash=bundle.hash,
+        output=output,
+        format=options.format,
+        seed=options.seed,
+        draw=options.draw,
+    )
+    units = plan_samples(options.count, bundle.shape, options.unit_rows)
+    totals = run(
+        task,
+        units,
+        output,
+        engine=options.engine,
+        address=options.address,
+        workers=options.workers,
+        reads=[f"{task.bundle}/{MANIFEST}"],
+    )
+    if totals.summary is not None:
+        print(f"{output.url} is finished already: {_sentence(totals.summary)}")
+        return totals.summary
+    drawn, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
+    if drawn.rows == 0:
+        first = output.child(ERRORS).read_table(output.child(ERRORS).names()[0]).slice(0, 1).to_pylist()[0]
+        raise UserError(f"none of the {errors.rows:,} samples could be drawn, the first because: {first['reason']}")
+    summary = {
+        "count": options.count,
+        "samples": drawn.rows,
+        "errors": errors.rows,
+        "seed": options.seed,
+        "format": options.format,
+        "draw": options.draw,
+        "bundle": options.bundle,
+        "bundle_hash": bundle.hash,
+        "engine": totals.engine,
+        # Of the last run, which did all of the job unless it was interrupted.
+        "last_run": totals.describe(),
+        "rows_per_second": round(totals.rows_per_second, 1),
+        "versions": versions(),
+    }
+    finish(output, summary)
+    print(f"{output.url}: {_sentence(summary)}")
+    return summary
+
+
+def _sentence(summary: dict[str, Any]) -> str:
+    errors = f"; {summary['errors']:,} errors" if summary["errors"] else ""
+    return (
+        f"{summary['samples']:,} samples of seed {summary['seed']}, {summary['rows_per_second']:,.0f} a second{errors}"
+    )

@@ -1,0 +1,139 @@
+"""The work of a sampling job: a range of sample indices in, a table of images (or files) out.
+
+What a worker needs, and nothing else: numpy, pyarrow, an image encoder and ONNX Runtime, no torch.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.bundle.format import Bundle
+from export.pictures import encode_png
+from export.runtime.sampler import Sampler
+from export.storage import Folder
+from jobs.bulk import Part
+from vae_core.errors import UserError
+
+Format = Literal["parquet", "png"]
+
+LEAST_ROWS, MOST_ROWS = 256, 4096
+UNIT_BYTES = 64 << 20  # decoded
+
+_IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+# What makes the `datasets` library, and so the Hugging Face hub, show pictures.
+_FEATURES = {
+    "image": {"_type": "Image"},
+    "index": {"dtype": "int64", "_type": "Value"},
+    "seed": {"dtype": "int64", "_type": "Value"},
+}
+_CORPUS = pa.schema(
+    [("image", _IMAGE), ("index", pa.int64()), ("seed", pa.int64())],
+    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
+)
+_FILES = pa.schema([("file_name", pa.string()), ("index", pa.int64()), ("seed", pa.int64())])
+_ERRORS = pa.schema([("index", pa.int64()), ("reason", pa.string())])
+
+
+@dataclass(frozen=True)
+class SampleUnit:
+    """The samples of indices start … stop − 1."""
+
+    number: int
+    start: int
+    stop: int
+
+    @property
+    def rows(self) -> int:
+        """How many samples."""
+        return self.stop - self.start
+
+    def halves(self) -> tuple["SampleUnit", "SampleUnit"]:
+        """The unit in two, of the same number."""
+        middle = (self.start + self.stop) // 2
+        return SampleUnit(self.number, self.start, middle), SampleUnit(self.number, middle, self.stop)
+
+    def to_json(self) -> dict[str, int]:
+        """As values that `json.dumps` takes."""
+        return {"number": self.number, "start": self.start, "stop": self.stop}
+
+
+def plan_samples(count: int, shape: tuple[int, int, int], unit_rows: int | None = None) -> list[SampleUnit]:
+    """Cut 0 … count − 1 into units: by default a 64th of them, 256 to 4,096 samples and at most 64 MiB of pixels."""
+    share = min(max(count // 64, LEAST_ROWS), MOST_ROWS)
+    rows = unit_rows or max(1, min(share, UNIT_BYTES // int(np.prod(shape))))
+    return [SampleUnit(number, start, min(start + rows, count)) for number, start in enumerate(range(0, count, rows))]
+
+
+@dataclass(frozen=True)
+class SampleTask:
+    """Draws images from a bundle's model; see `jobs.bulk.Task`."""
+
+    bundle: str  # path or URL
+    bundle_hash: str  # of the bundle that the job was planned with
+    output: Folder  # takes the image files of format png
+    format: Format
+    seed: int
+    draw: bool
+
+    kind: ClassVar[str] = "sample"
+    noun: ClassVar[str] = "images"
+
+    @property
+    def results(self) -> str:
+        """The folder of the parts: the images, or an index of the image files."""
+        return "images" if self.format == "parquet" else "index"
+
+    @property
+    def parquet_options(self) -> Mapping[str, object]:
+        """PNG is compressed already, and small row groups let readers shuffle."""
+        return {"compression": "none", "use_dictionary": ["seed"], "row_group_size": 1024}
+
+    def identity(self) -> dict[str, Any]:
+        """What makes another job of it."""
+        return {"bundle": self.bundle_hash, "seed": self.seed, "draw": self.draw, "format": self.format}
+
+    def open(self, threads: int) -> Callable[[SampleUnit], Iterator[Part]]:
+        """Open the bundle, verify it, and return what draws a unit.
+
+        Raises:
+            UserError: the bundle is another one than the job was planned with.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.hash != self.bundle_hash:
+            raise UserError(f"{self.bundle} has changed since the job was planned; sample into a new --output")
+        # One thread, and always the same batch: how a sum is split over threads decides its last bit.
+        sampler = Sampler(bundle, threads=1)
+        del threads
+
+        def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
+            encoded = pa.array([encode_png(image) for image in images], pa.binary())
+            names = [f"{index:09d}.png" for index in indices]
+            keys = [pa.array(np.arange(indices.start, indices.stop)), pa.repeat(pa.scalar(self.seed), len(indices))]
+            if self.format == "parquet":
+                pictures = pa.StructArray.from_arrays([encoded, pa.array(names)], fields=list(_IMAGE))
+                return Part(pa.Table.from_arrays([pictures, *keys], schema=_CORPUS), none)
+            folder = self.output.child("images")
+            for png, name in zip(encoded, names, strict=True):
+                folder.write(name, png.as_buffer())
+            files = pa.array([f"images/{name}" for name in names])
+            return Part(pa.Table.from_arrays([files, *keys], schema=_FILES), none)
+
+        none = _ERRORS.empty_table()
+
+        def sample(unit: SampleUnit) -> Iterator[Part]:
+            start = unit.start
+            for images in sampler.runs(range(unit.start, unit.stop), seed=self.seed, draw=self.draw):
+                yield part(range(start, start + len(images)), images)
+                start += len(images)
+
+        return sample
+
+    def failed(self, unit: SampleUnit, reason: str) -> Part:
+        """One sample that could not be drawn."""
+        errors = pa.table({"index": [unit.start], "reason": [reason]}, schema=_ERRORS)
+        return Part((_CORPUS if self.format == "parquet" else _FILES).empty_table(), errors)

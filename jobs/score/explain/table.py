@@ -1,0 +1,99 @@
+"""The format of `explanations.parquet`: columns of the scores that say which image it is, then what explains it.
+
+- rank, reason: 1 is the most outlying; why, in a sentence
+- image, reconstructed: PNG files of the image as it was scored, and of what the model makes of it
+- surprise, surprise_top: nats per pixel as a grey PNG, and what its white stands for; see `surprise_picture`
+- nearest, nearest_distance, nearest_score: PNG files of the calibration images whose latent codes are nearest, the
+  distances between the codes, and their outlier scores
+- contributions, deviations: for each statistic what it adds to the outlier score, which is their sum, and by how many
+  standard deviations of the ordinary images most like this one it is too high
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from export.pictures import encode_png
+from jobs.score.explain.explanation import Explanation
+
+_PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+_IMAGE_FEATURE = {"_type": "Image"}
+# What makes the `datasets` library, and so the Hugging Face hub, show pictures.
+_FEATURES: dict[str, Any] = {
+    "image": _IMAGE_FEATURE,
+    "reconstructed": _IMAGE_FEATURE,
+    "surprise": _IMAGE_FEATURE,
+    "nearest": {"feature": _IMAGE_FEATURE, "length": -1, "_type": "Sequence"},
+}
+
+
+def own_columns() -> tuple[str, ...]:
+    """The names of the columns that explanations have beside those of the scores."""
+    return tuple(_own_schema(()).names)
+
+
+def surprise_picture(surprise: npt.NDArray[np.float32]) -> tuple[bytes, float]:
+    """Nats per pixel [H,W] as a grey PNG that can be looked at and computed with, and what its white stands for.
+
+    nats = top · (level / 255)²: a square root lets both one nat and a thousand be seen, and keeps two digits of either.
+    """
+    top = float(surprise.max())
+    levels = np.rint(255.0 * np.sqrt(surprise / max(top, 1e-12))).astype(np.uint8)
+    return encode_png(levels[None]), top
+
+
+def _own_schema(statistics: Sequence[str]) -> pa.Schema:
+    numbers = pa.struct([(name, pa.float32()) for name in statistics])
+    return pa.schema(
+        [
+            ("rank", pa.int32()),
+            ("reason", pa.string()),
+            ("image", _PICTURE),
+            ("reconstructed", _PICTURE),
+            ("surprise", _PICTURE),
+            ("surprise_top", pa.float32()),
+            ("nearest", pa.list_(_PICTURE)),
+            ("nearest_distance", pa.list_(pa.float32())),
+            ("nearest_score", pa.list_(pa.float32())),
+            ("contributions", numbers),
+            ("deviations", numbers),
+        ]
+    )
+
+
+def explanation_schema(rows: pa.Schema, statistics: Sequence[str]) -> pa.Schema:
+    """The schema of explanations, of rows that are identified by the columns `rows`."""
+    features = json.dumps({"info": {"features": _FEATURES}})
+    return pa.schema([*rows, *_own_schema(statistics)], metadata={"huggingface": features})
+
+
+def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schema: pa.Schema) -> pa.Table:
+    """Explanations beside the columns that identify their rows, in the `schema` of `explanation_schema`."""
+    ours = []
+    for each in explanations:
+        surprise, top = surprise_picture(each.surprise)
+        ours.append(
+            {
+                "rank": each.rank,
+                "reason": each.reason,
+                "image": _picture(encode_png(each.image)),
+                "reconstructed": _picture(encode_png(each.reconstructed)),
+                "surprise": _picture(surprise),
+                "surprise_top": top,
+                "nearest": [_picture(known.picture) for known in each.nearest],
+                "nearest_distance": [known.distance for known in each.nearest],
+                "nearest_score": [known.score for known in each.nearest],
+                "contributions": each.contributions,
+                "deviations": each.deviations,
+            }
+        )
+    own = pa.Table.from_pylist(ours, pa.schema(list(schema)[len(rows.schema) :]))
+    return pa.Table.from_arrays([*rows.columns, *own.columns], schema=schema)
+
+
+def _picture(png: bytes) -> dict[str, bytes | None]:
+    return {"bytes": png, "path": None}

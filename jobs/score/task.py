@@ -1,0 +1,129 @@
+"""The work of a scoring job: a unit of images in, a table of scores and a table of errors out.
+
+What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import pyarrow as pa
+
+from export.bundle.format import Bundle
+from export.guarantees.p_values import P_VALUE, threshold
+from export.guarantees.tail import P_VALUE_TAIL, Tail
+from export.runtime.scorer import Scorer
+from export.runtime.session import Arrays, concatenate
+from jobs.bulk import Part
+from jobs.images.batches import error_row, error_schema, with_reasons
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_unit
+from jobs.images.units import Unit
+from vae_core.errors import UserError
+
+SCORE, IS_OUTLIER = "outlier_score", "is_outlier"
+FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
+PROVIDER = b"vae.provider"  # schema metadata of a part: what computed it
+
+
+@dataclass(frozen=True)
+class ScoreTask:
+    """Scores images with a bundle; see `jobs.bulk.Task`."""
+
+    bundle: str  # path or URL
+    bundle_hash: str  # of the bundle that the job was planned with
+    contract: ImageContract
+    columns: pa.Schema  # of the input, kept beside the scores
+    outputs: tuple[str, ...]  # what the bundle computes: `Scorer.output_names`
+    inputs: str  # a hash over the input's files
+    fpr: float
+    fdr: float
+    likelihood: bool = False
+    batch_size: int = 128
+    tail: Tail | None = None  # the model of p_value_tail, if that is wanted
+
+    kind: ClassVar[str] = "score"
+    noun: ClassVar[str] = "images"
+    results: ClassVar[str] = "scores"
+
+    def __post_init__(self) -> None:
+        ours = [*self.outputs, P_VALUE_TAIL, IS_OUTLIER]
+        if taken := [name for name in self.columns.names if name in ours]:
+            raise UserError(f"the column {taken[0]} cannot be kept, since scores have one of that name; rename it")
+
+    @property
+    def parquet_options(self) -> Mapping[str, object]:
+        """Scores hardly repeat; p-values, keys and flags do."""
+        plain = {*self.outputs, ROW.name} - {P_VALUE}
+        return {"use_dictionary": [name for name in self.schema.names if name not in plain]}
+
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the scores."""
+        numbers = [pa.field(name, pa.float32()) for name in self.outputs]
+        if self.tail is not None:
+            numbers.append(pa.field(P_VALUE_TAIL, pa.float64()))  # in float32 the smallest would be 0
+        return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
+
+    def identity(self) -> dict[str, Any]:
+        """What makes another job of it."""
+        return {
+            "bundle": self.bundle_hash,
+            "inputs": self.inputs,
+            "columns": self.columns.names,
+            "likelihood": self.likelihood,
+            "resize": self.contract.resize,
+            "fpr": self.fpr,
+            "fdr": self.fdr,
+            "tail": self.tail is not None,  # the bundle says the rest
+        }
+
+    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:
+        """Open the bundle, verify it, and return what scores a unit.
+
+        Raises:
+            UserError: the bundle is another one than the job was planned with.
+        """
+        bundle = Bundle.open(self.bundle)
+        if bundle.hash != self.bundle_hash:
+            raise UserError(f"{self.bundle} has changed since the job was planned; score into a new --output")
+        scorer = Scorer(bundle, likelihood=self.likelihood, threads=threads, batch_size=self.batch_size)
+        limit = np.float32(threshold(bundle.calibration_scores, self.fpr))
+        schema = self.schema.with_metadata({PROVIDER: scorer.provider})
+        nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
+
+        def part(keys: pa.Table, numbers: Arrays) -> Part:
+            modelled = [] if self.tail is None else [self.tail.p_values(numbers[SCORE], numbers[P_VALUE])]
+            scores = pa.Table.from_arrays(
+                [
+                    *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
+                    *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
+                    *map(pa.array, modelled),
+                    pa.array(numbers[SCORE] > limit),
+                ],
+                schema=schema,
+            )
+            # No order among rows without a number, so no p-value either.
+            finite = np.isfinite(numbers[SCORE])
+            if finite.all():
+                return Part(scores, nothing.errors)
+            lost = keys.filter(~finite)
+            return Part(scores.filter(finite), with_reasons(lost, ["its outlier score is not finite"] * len(lost)))
+
+        def score(unit: Unit) -> Iterator[Part]:
+            yield nothing
+            for batch in read_unit(unit, self.contract, self.columns):
+                yield Part(nothing.results, batch.errors)
+                runs = []
+                for run in scorer.runs(batch.images) if len(batch.images) else ():
+                    runs.append(run)
+                    yield nothing  # a place to stop; a table for every run would cost time
+                if runs:
+                    yield part(batch.keys, concatenate(runs))
+
+        return score
+
+    def failed(self, unit: Unit, reason: str) -> Part:
+        """One row that could not be scored, after the bad files that are the unit's to report."""
+        return Part(self.schema.empty_table(), error_row(unit, self.columns, reason))

@@ -1,0 +1,62 @@
+"""Train a variational autoencoder on images, data-parallel on Ray Train.
+
+    vae train --images PATH… --run DIR --recipe fashion-mnist --workers 2
+    ray job submit --working-dir . -- python -m jobs.train --images s3://… --run s3://…
+
+The same command continues a run that was interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tyro
+
+from jobs.cli import run_main
+from jobs.train import recipes
+from jobs.train.options import Train
+from vae_core.config import ModelConfig, Recipe, TrainConfig
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Read the command line and train."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    run_main("train", lambda: _run(arguments))
+
+
+def _run(arguments: Sequence[str]) -> None:
+    # The recipe gives the defaults of the other options, so it is looked for first.
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--recipe")
+    name = finder.parse_known_args(arguments)[0].recipe
+    recipe = recipes.load(name) if name else Recipe(ModelConfig(), TrainConfig())
+    options = tyro.cli(
+        Train,
+        args=arguments,
+        prog="vae train",
+        default=Train(tyro.MISSING, tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train),
+    )
+    from jobs.train.launch import Launch, launch
+    from jobs.train.monitor import describe
+
+    metrics = launch(
+        Launch(
+            images=options.images,
+            run=options.run,
+            recipe=Recipe(options.model, options.train),
+            workers=options.workers,
+            cpus_per_worker=options.cpus_per_worker,
+            resize=options.resize,
+            address=options.address,
+            cache_gigabytes=options.cache_gigabytes,
+            checkpoint_steps=options.checkpoint_steps,
+            data=", ".join(Path(path).name or path for path in options.images),
+        )
+    )
+    print(describe(metrics, options.train.epochs))
+    print(f"{options.run} is trained; next: vae export --run {options.run} --bundle DIR")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,250 @@
+"""The training loop of one worker: Ray-free, so that one process, or any launcher of processes, can run it.
+
+Workers keep in step: each takes the same number of steps of equal size, gradients are averaged in every step, and the
+first of them writes.
+"""
+
+import math
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from jobs.images.contract import ImageContract
+from jobs.images.source import Piece
+from jobs.train.recorder import Recorder
+from jobs.train.run_directory import Run
+from jobs.train.share import Share
+from jobs.train.shared_gradients import share_gradients
+from jobs.train.splits import held_rows
+from jobs.train.validation import Validator, sum_over_workers
+from vae_core import checkpoint, noise
+from vae_core.config import ModelConfig, TrainConfig
+from vae_core.errors import UserError
+from vae_core.models.conv import VAE, seeded
+from vae_core.noise import Purpose
+from vae_core.optimisation import Optimisation, to_device
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every worker is told."""
+
+    run_url: str
+    model: ModelConfig
+    train: TrainConfig
+    pieces: list[Piece]
+    resize: bool
+    cache_bytes: int
+    checkpoint_steps: int
+
+
+def train(
+    work: Work, rank: int, workers: int, device: torch.device, report: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
+    """Train from the run's last checkpoint, or from the start, to the last epoch; return the last epoch's metrics.
+
+    With several workers torch.distributed must be initialised.
+    """
+    return _Loop(work, rank, workers, device, report).run()
+
+
+class _Loop:
+    def __init__(
+        self, work: Work, rank: int, workers: int, device: torch.device, report: Callable[[dict[str, Any]], None]
+    ) -> None:
+        self.work, self.rank, self.workers, self.device, self.report = work, rank, workers, device, report
+        self.run_directory = run = Run.open(work.run_url)
+        self.config = config = work.train
+        shape = work.model.image_shape
+        self.share = Share(
+            work.pieces,
+            held_rows(run),
+            ImageContract(*shape, resize=work.resize),
+            rank=rank,
+            workers=workers,
+            seed=config.seed,
+            cache_bytes=work.cache_bytes,
+            on_errors=run.write_errors,
+        )
+        # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
+        self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
+        self.steps = max(1, self.share.smallest // self.batch)
+        model = to_device(seeded(work.model, config.seed), device)
+        parallel = None
+        if workers > 1:
+            # A CPU that sends gradients does not compute meanwhile, so that they had better go in one piece.
+            buckets = {"device_ids": [device.index]} if device.type == "cuda" else {"bucket_cap_mb": 1 << 20}
+            parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **buckets)
+            if device.type == "cpu":
+                share_gradients(parallel, rank, workers)
+        self.optimisation = Optimisation(model, config, self.steps, parallel)
+        self.validator = Validator(
+            run.read_split("validation", shape).images,
+            rank=rank,
+            workers=workers,
+            samples=config.importance_samples,
+            seed=config.seed,
+            device=device,
+        )
+        self.epoch, self.step = 0, 0
+        self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
+        self.norm = torch.zeros((), device=device)  # of the last step's gradient
+        self.seconds = 0.0  # of this epoch, before this process
+        self.history: list[dict[str, Any]] = []
+        if (files := run.read_checkpoint("last")) is not None:
+            self._restore(checkpoint.restore(files, self.optimisation))
+
+    def run(self) -> dict[str, Any]:
+        total = self.config.epochs * self.steps * self.batch * self.workers
+        recorder = Recorder(self.run_directory.folder, total, self.history) if self.rank == 0 else None
+        try:
+            while self.epoch < self.config.epochs:
+                self._train_epoch(recorder)
+                self._end_epoch(recorder)
+        finally:
+            if recorder is not None:
+                recorder.close()
+        return self.history[-1]
+
+    def _train_epoch(self, recorder: Recorder | None) -> None:
+        began, first_step = time.monotonic(), self.step
+        local = torch.zeros(4, dtype=torch.float64, device=self.device)  # read only where something is reported
+        model = self.optimisation.model.train()
+        for images, epsilon in prefetch(self._tensors(self.epoch, first_step, model), depth=3):
+            metrics = self.optimisation.step(images, epsilon)
+            self.norm = metrics.gradient_norm
+            means = [metrics.elbo, metrics.reconstruction, metrics.kl, torch.ones_like(metrics.elbo)]
+            local += torch.where(metrics.skipped, 0.0, torch.stack(means).double() * len(images))
+            self.step += 1
+            if self.step % self.work.checkpoint_steps == 0 and self.step < self.steps:
+                self._gather(local)
+                self.seconds += time.monotonic() - began
+                began, first_step = time.monotonic(), self.step
+                self._save(best=False)
+            if recorder is not None and recorder.is_due:
+                rate = (self.step - first_step) * self.batch * self.workers / (time.monotonic() - began)
+                done = (self.epoch * self.steps + self.step) * self.batch * self.workers
+                elbo, _, _, counted = local.tolist()
+                recorder.progress(done, rate, elbo / counted if counted else None)
+        self._gather(local)
+        self.seconds += time.monotonic() - began
+
+    def _tensors(self, epoch: int, first_step: int, model: VAE) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in self.share.batches(epoch, self.batch, self.steps, first_step):
+            epsilon = noise.standard_normal(self.config.seed, Purpose.TRAIN, batch.rows, model.config.latent_dim, epoch)
+            images, noises = torch.from_numpy(np.ascontiguousarray(batch.images)), torch.from_numpy(epsilon)
+            if self.device.type == "cuda":
+                images, noises = images.pin_memory(), noises.pin_memory()
+            yield images, noises
+
+    def _gather(self, local: Tensor) -> None:
+        """Add this worker's sums to those of the epoch so far, with the other workers'."""
+        self.sums += sum_over_workers(local.clone()).cpu()
+        local.zero_()
+
+    def _end_epoch(self, recorder: Recorder | None) -> None:
+        average = self.optimisation.average.eval()
+        validation = self.validator.run(average)
+        if not math.isfinite(validation.elbo):
+            raise UserError(
+                f"training diverged in epoch {self.epoch + 1}: the validation ELBO is {validation.elbo}; "
+                "lower --learning-rate or --gradient-clip and start another run"
+            )
+        images = self.steps * self.batch * self.workers
+        elbo, reconstruction, kl = (self.sums[:3] / self.sums[3].clamp(min=1)).tolist()
+        record: dict[str, Any] = {
+            "epoch": self.epoch + 1,
+            "step": self.optimisation.steps_done,
+            "elbo": elbo,
+            "reconstruction": reconstruction,
+            "kl": kl,
+            "validation_elbo": validation.elbo,
+            "validation_reconstruction": validation.reconstruction,
+            "validation_kl": validation.kl,
+            "validation_iwae": validation.importance_bound,
+            "active_units": validation.active_units,
+            "images_per_second": images / max(self.seconds, 1e-9),
+            "seconds": self.seconds,
+            "learning_rate": self.optimisation.learning_rate(self.optimisation.steps_done - 1),
+            "beta": self.optimisation.beta(self.optimisation.steps_done - 1),
+            "gradient_norm": self.norm.item(),
+            "skipped_steps": self.optimisation.steps_skipped,
+        }
+        if average.likelihood.kind == "mass":
+            record["bits_per_dim"] = -validation.elbo / average.config.dimensions / math.log(2.0)
+        best = all(record["validation_elbo"] > earlier["validation_elbo"] for earlier in self.history)
+        self.history.append(record)
+        self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
+        self.sums.zero_()
+        self._save(best)
+        # After the checkpoint: an epoch that stands in metrics.jsonl is never trained again.
+        if recorder is not None:
+            recorder.epoch(self.history)
+            recorder.progress(self.epoch * images, record["images_per_second"], elbo)
+        self.report(record)
+
+    def _save(self, best: bool) -> None:
+        if self.rank == 0:
+            progress = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "sums": self.sums.tolist(),
+                "seconds": self.seconds,
+                "history": self.history,
+                "workers": self.workers,
+            }
+            name = f"step-{self.optimisation.steps_done:09d}"
+            self.run_directory.write_checkpoint(name, checkpoint.to_files(self.optimisation, progress), best)
+
+    def _restore(self, progress: dict[str, Any]) -> None:
+        self.epoch, self.step = progress["epoch"], progress["step"]
+        self.sums = torch.tensor(progress["sums"], dtype=torch.float64)
+        self.seconds = progress["seconds"]
+        self.history = progress["history"]
+        if self.history:
+            self.norm.fill_(self.history[-1]["gradient_norm"])
+
+
+def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
+    """The same items, made ahead of time by a thread; what it raises is raised here."""
+    ready: queue.Queue[T | BaseException | None] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(item: T | BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put(item, timeout=0.1)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not put(item):
+                    return
+            put(None)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, daemon=True, name="prefetch")
+    thread.start()
+    try:
+        while (item := ready.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

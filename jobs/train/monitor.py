@@ -1,0 +1,75 @@
+"""The driver's view of a run in progress: a bar or lines, from the files that the first worker writes."""
+
+import contextlib
+import json
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from jobs.bulk.progress import Progress
+from jobs.train.run_directory import Run
+
+_SECONDS_BETWEEN = 1.0
+
+
+@contextlib.contextmanager
+def watching(run: Run, epochs: int) -> Iterator[None]:
+    """Show the run's progress while the block runs."""
+    stop = threading.Event()
+    thread = threading.Thread(target=_watch, args=(run, epochs, stop), daemon=True, name="monitor")
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
+    shown = len(run.history())  # epochs of an earlier process were shown by it
+    progress: Progress | None = None
+    last = 0
+    while True:
+        ending = stop.wait(_SECONDS_BETWEEN)  # one more look after the end, for the last epoch
+        state = _read_json(run, "progress.json")
+        if state is not None:
+            if progress is None:
+                progress = Progress("train", "images", state["total"], state["images"])
+                last = state["images"]
+            progress.add(max(0, state["images"] - last))
+            last = state["images"]
+        records = run.history()
+        for record in records[shown:]:
+            line = describe(record, epochs)
+            if progress is not None:
+                progress.note(line)
+            else:
+                print(line, flush=True)
+        shown = max(shown, len(records))
+        if ending:
+            break
+    if progress is not None:
+        progress.__exit__(None, None, None)
+
+
+def describe(record: dict[str, Any], epochs: int) -> str:
+    """One epoch in one line; nats per image, of the validation images where nothing else is said."""
+    line = (
+        f"epoch {record['epoch']}/{epochs}  ELBO {record['validation_elbo']:.1f}  "
+        f"reconstruction {record['validation_reconstruction']:.1f}  KL {record['validation_kl']:.1f}  "
+        f"importance-weighted {record['validation_iwae']:.1f}  train ELBO {record['elbo']:.1f}  "
+        f"active units {record['active_units']}"
+    )
+    if (bits := record.get("bits_per_dim")) is not None:
+        line += f"  bits/dim {bits:.3f}"
+    if record["skipped_steps"]:
+        line += f"  skipped steps {record['skipped_steps']}"
+    return f"{line}  {record['images_per_second']:,.0f} images/s"
+
+
+def _read_json(run: Run, name: str) -> dict[str, Any] | None:
+    try:
+        state: dict[str, Any] = json.loads(run.folder.read_text(name))
+    except OSError:
+        return None
+    return state

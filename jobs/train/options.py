@@ -1,0 +1,36 @@
+"""Options of `vae train`."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Annotated
+
+import tyro
+
+from vae_core.config import ModelConfig, TrainConfig
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train a variational autoencoder on images; the same command continues an interrupted run."""
+
+    images: tuple[str, ...]
+    """Files, folders, patterns or URLs of the training images."""
+    run: str
+    """Directory or URL of the run: new, or one to continue."""
+    recipe: str | None = None
+    """A recipe that ships with the package, or a TOML file; flags override what it says."""
+    workers: int | None = None
+    """Training workers; by default one per GPU, or one."""
+    cpus_per_worker: int | None = None
+    """CPUs, and so torch threads, of each worker; by default one on a shared cluster, and an equal part of a cluster
+    started here."""
+    resize: bool = False
+    """Convert images of another size or channel count instead of leaving them out."""
+    address: str | None = None
+    """The Ray cluster to run on; RAY_ADDRESS by default, or a local one started for the run."""
+    cache_gigabytes: float = 4.0
+    """Decoded images that each worker keeps in memory; a larger share is read anew each epoch."""
+    checkpoint_steps: int = 2000
+    """Steps between checkpoints inside an epoch; one is always written at its end."""
+    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelConfig)
+    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)

@@ -1,0 +1,224 @@
+"""A worker's share of the training images, walked in an order given by (seed, epoch, rank).
+
+The training rows are all rows less the held-out ones. Worker r of n owns the r-th of n equal runs of them. If its
+images fit in memory they are decoded once and permuted anew each epoch; otherwise row groups are read in a new order
+each epoch through a shuffle buffer. Either way the batches of an epoch are a function of (seed, epoch, rank), and an
+epoch can be entered at any step.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_images
+from jobs.images.source import Piece
+from jobs.train.splits import starts
+
+_READ_ROWS = 8192  # a piece of this size is read at once when a share is streamed
+
+
+class Batch(NamedTuple):
+    """Images and their rows over all training images, which their noise depends on."""
+
+    images: npt.NDArray[np.uint8]  # [B,C,H,W]
+    rows: npt.NDArray[np.int64]  # [B]
+
+
+class _Window(NamedTuple):
+    """A run of images and the order to take them in."""
+
+    images: npt.NDArray[np.uint8]
+    rows: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+
+    def take(self, start: int, stop: int) -> Batch:
+        chosen = self.order[start:stop]
+        return Batch(self.images[chosen], self.rows[chosen])
+
+
+class Share:
+    """The training images of one worker."""
+
+    def __init__(
+        self,
+        pieces: list[Piece],
+        held: npt.NDArray[np.int64],
+        contract: ImageContract,
+        *,
+        rank: int,
+        workers: int,
+        seed: int,
+        cache_bytes: int,
+        on_errors: Callable[[pa.Table], None],
+    ) -> None:
+        """Plan a share.
+
+        Args:
+            pieces: all pieces of the training data, in order.
+            held: sorted rows that are held out.
+            contract: the model's images.
+            rank: 0 ≤ rank < workers.
+            workers: how many share the data.
+            seed: of the order.
+            cache_bytes: decoded images are kept in memory up to this size, and shuffled in buffers of half of it
+                beyond.
+            on_errors: takes the tables of rows that could not be read.
+        """
+        self._held, self._contract, self._rank, self._seed = held, contract, rank, seed
+        self._on_errors = on_errors
+        offsets = starts(pieces)
+        training_rows = int(offsets[-1]) - len(held)
+        self.smallest = training_rows // workers  # rows of the smallest share
+        first, last = (_global_row(k * training_rows // workers, held) for k in (rank, rank + 1))
+        self._pieces = _clip(pieces, offsets, first, last)
+        self.rows = (rank + 1) * training_rows // workers - rank * training_rows // workers
+        self.fits = self.rows * contract.nbytes <= cache_bytes
+        self._buffer_rows = max(_READ_ROWS, cache_bytes // 2 // contract.nbytes)
+        self._cached: Batch | None = None
+        self._seen_errors = False
+
+    def batches(self, epoch: int, size: int, steps: int, first_step: int = 0) -> Iterator[Batch]:
+        """Batches `first_step`…`steps` − 1 of an epoch, each of `size` images.
+
+        Every worker takes as many steps; one whose share is smaller, for rows that could not be read, begins its
+        epoch again.
+
+        Raises:
+            ValueError: no image of the share can be read.
+        """
+        step, pending = 0, _Pool()
+        while step < steps:
+            before = step
+            for window in self._windows(epoch):
+                pending.add(window)
+                while pending.rows >= size and step < steps:
+                    batch = pending.take(size)
+                    if step >= first_step:
+                        yield batch
+                    step += 1
+            if step == before and pending.rows == 0:
+                raise ValueError(f"none of the {self.rows} training images of worker {self._rank} can be read")
+
+    def _windows(self, epoch: int) -> Iterator[_Window]:
+        """Shuffled runs of images that make up the share."""
+        rng = np.random.default_rng([self._seed, epoch, self._rank])
+        if self.fits:
+            if self._cached is None:
+                self._cached = _join(list(self._read(self._pieces)))
+            yield _shuffled(self._cached, rng)
+            return
+        buffer: list[Batch] = []
+        rows = 0
+        for chunk in self._read([self._pieces[i] for i in rng.permutation(len(self._pieces))]):
+            buffer.append(chunk)
+            rows += len(chunk.rows)
+            if rows >= self._buffer_rows:
+                yield _shuffled(_join(buffer), rng)
+                buffer, rows = [], 0
+        if buffer:
+            yield _shuffled(_join(buffer), rng)
+        self._seen_errors = True
+
+    def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Batch]:
+        """The training images of pieces, each given with its first row over all images."""
+        for run in _runs(pieces):
+            for batch in read_images([piece for piece, _ in run], self._contract, batch_rows=_READ_ROWS):
+                rows = _global_rows(batch.keys, run)
+                place = np.minimum(np.searchsorted(self._held, rows), max(0, len(self._held) - 1))
+                kept = self._held[place] != rows if len(self._held) else np.ones(len(rows), dtype=bool)
+                if len(batch.errors) and not self._seen_errors:
+                    self._on_errors(batch.errors)
+                if kept.any():
+                    yield Batch(batch.images[kept], rows[kept])
+        if self.fits:
+            self._seen_errors = True
+
+
+class _Pool:
+    """Images waiting to fill a batch."""
+
+    def __init__(self) -> None:
+        self._parts: list[_Window] = []
+        self._used = 0  # images of the first part already taken
+        self.rows = 0
+
+    def add(self, part: _Window) -> None:
+        self._parts.append(part)
+        self.rows += len(part.rows)
+
+    def take(self, size: int) -> Batch:
+        """The first `size` images."""
+        taken = []
+        need = size
+        while need:
+            part = self._parts[0]
+            end = min(self._used + need, len(part.rows))
+            taken.append(part.take(self._used, end))
+            need -= end - self._used
+            self._used = end
+            if self._used == len(part.rows):
+                self._parts.pop(0)
+                self._used = 0
+        self.rows -= size
+        return taken[0] if len(taken) == 1 else _join(taken)
+
+
+def _join(parts: list[Batch]) -> Batch:
+    if not parts:
+        return Batch(np.empty((0, 1, 1, 1), np.uint8), np.empty(0, np.int64))
+    return Batch(np.concatenate([p.images for p in parts]), np.concatenate([p.rows for p in parts]))
+
+
+def _shuffled(images: Batch, rng: np.random.Generator) -> _Window:
+    return _Window(images.images, images.rows, rng.permutation(len(images.rows)))
+
+
+def _runs(pieces: list[tuple[Piece, int]]) -> Iterator[list[tuple[Piece, int]]]:
+    """Pieces to be read together: each by itself, but image files, of one row each, many at a time."""
+    files: list[tuple[Piece, int]] = []
+    for piece, offset in pieces:
+        if piece.row_group < 0:
+            files.append((piece, offset))
+        if files and (piece.row_group >= 0 or len(files) == _READ_ROWS):
+            yield files
+            files = []
+        if piece.row_group >= 0:
+            yield [(piece, offset)]
+    if files:
+        yield files
+
+
+def _global_rows(keys: pa.Table, run: list[tuple[Piece, int]]) -> npt.NDArray[np.int64]:
+    """The rows over all images of rows that were read from a run of pieces."""
+    if len(run) == 1:
+        piece, offset = run[0]
+        rows: npt.NDArray[np.int64] = keys["row"].to_numpy() - piece.first_row + offset
+        return rows
+    offsets = {piece.file: offset for piece, offset in run}
+    return np.array([offsets[file] for file in keys["file"].to_pylist()], dtype=np.int64)
+
+
+def _global_row(k: int, held: npt.NDArray[np.int64]) -> int:
+    """The row over all images of the k-th row that is not held out."""
+    # Before held[i] there are held[i] − i rows that are not: k lies behind as many held rows as have this ≤ k.
+    return k + int(np.searchsorted(held - np.arange(len(held)), k, side="right"))
+
+
+def _clip(pieces: list[Piece], offsets: npt.NDArray[np.int64], first: int, last: int) -> list[tuple[Piece, int]]:
+    """What of the pieces lies in rows [first, last), in pieces of at most `_READ_ROWS`, with their first rows."""
+    clipped = []
+    for piece, offset in zip(pieces, offsets[:-1].tolist(), strict=True):
+        low, high = max(first, offset), min(last, offset + piece.rows)
+        if low >= high:
+            continue
+        shift = low - offset
+        part = piece._replace(
+            start=piece.start + shift, stop=piece.start + high - offset, first_row=piece.first_row + shift
+        )
+        for small in part.cut(_READ_ROWS):
+            clipped.append((small, low + small.first_row - part.first_row))
+    return clipped

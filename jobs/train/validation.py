@@ -1,0 +1,84 @@
+"""Validation: the ELBO, the importance-weighted bound and the active latent units of the held-out images."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from vae_core import noise
+from vae_core.estimators import importance_log_weights, log_mean_exp
+from vae_core.models.conv import VAE
+from vae_core.noise import Purpose
+
+_BATCH = 256
+_BOUND_IMAGES = 1000  # the importance-weighted bound takes K decodes an image: the first thousand are enough
+_ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if the variance of its posterior mean exceeds this
+
+
+class Validation(NamedTuple):
+    """Means over the validation images, in nats per image."""
+
+    elbo: float
+    reconstruction: float
+    kl: float
+    importance_bound: float
+    active_units: int
+
+
+def sum_over_workers(values: Tensor) -> Tensor:
+    """The sum of `values` over all workers, in place; `values` itself where there is one."""
+    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+        dist.all_reduce(values)
+    return values
+
+
+class Validator:
+    """Validates a model on this worker's part of the images: every n-th."""
+
+    def __init__(
+        self, images: npt.NDArray[np.uint8], *, rank: int, workers: int, samples: int, seed: int, device: torch.device
+    ) -> None:
+        """Take the images [N,C,H,W] that all workers share, and K = `samples` for the bound."""
+        self._rows = np.arange(rank, len(images), workers)
+        self._images = torch.from_numpy(images[self._rows])
+        self._samples, self._seed, self._device = samples, seed, device
+        self._bounded = int((self._rows < _BOUND_IMAGES).sum())
+
+    @torch.inference_mode()
+    def run(self, model: VAE) -> Validation:
+        """Validate `model`; the noise is the same every time, so that epochs can be compared."""
+        latents = model.config.latent_dim
+        sums = torch.zeros(4, dtype=torch.float64)  # reconstruction, kl, bound, images in the bound
+        moments = torch.zeros(2, latents, dtype=torch.float64)  # Σ μ, Σ μ²
+        for start in range(0, len(self._rows), _BATCH):
+            image, epsilon = self._batch(start, start + _BATCH, latents)
+            posterior = model.posterior(image)
+            sums[0] += model.log_px_z(image, posterior.draw(epsilon)).double().sum().cpu()
+            sums[1] += posterior.kl().double().sum().cpu()
+            mean = posterior.mean.double().cpu()
+            moments += torch.stack([mean.sum(0), (mean**2).sum(0)])
+        for start in range(0, self._bounded, _BATCH):
+            image, epsilon = self._batch(start, min(start + _BATCH, self._bounded), latents * self._samples)
+            log_weights = importance_log_weights(model, image, epsilon.reshape(len(image), self._samples, latents))
+            sums[2] += log_mean_exp(log_weights).double().sum().cpu()
+            sums[3] += len(image)
+        everything = torch.cat([sums, moments.flatten(), torch.tensor([float(len(self._rows))], dtype=torch.float64)])
+        everything = sum_over_workers(everything.to(self._device)).cpu()
+        sums, moments, count = everything[:4], everything[4:-1].reshape(2, latents), everything[-1]
+        variance = moments[1] / count - (moments[0] / count) ** 2
+        reconstruction, kl = (sums[:2] / count).tolist()
+        return Validation(
+            elbo=reconstruction - kl,
+            reconstruction=reconstruction,
+            kl=kl,
+            importance_bound=float(sums[2] / sums[3]),
+            active_units=int((variance > _ACTIVE_VARIANCE).sum()),
+        )
+
+    def _batch(self, start: int, stop: int, size: int) -> tuple[Tensor, Tensor]:
+        epsilon = noise.standard_normal(self._seed, Purpose.VALIDATION, self._rows[start:stop], size)
+        image = self._images[start:stop].to(self._device).contiguous(memory_format=torch.channels_last)
+        return image, torch.from_numpy(epsilon).to(self._device)

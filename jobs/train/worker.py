@@ -1,0 +1,30 @@
+"""What Ray runs in each training worker. It lives apart from any `__main__`, so that it ships by name."""
+
+from typing import Any
+
+import ray.train
+import ray.train.torch
+
+from jobs.train.loop import Work, train
+from jobs.train.run_directory import Run
+from vae_core.errors import UserError
+
+FAILURE = "failure.txt"  # in the run: what the user has to mend
+
+
+def train_worker(config: dict[str, Any]) -> None:
+    """The training function of the TorchTrainer: this worker's rank and device, then the loop."""
+    work: Work = config["work"]
+    context = ray.train.get_context()
+    try:
+        train(
+            work,
+            rank=context.get_world_rank(),
+            workers=context.get_world_size(),
+            device=ray.train.torch.get_device(),
+            # A barrier each epoch, by which Ray sees that the workers are alive. Checkpoints are the run's own.
+            report=lambda metrics: ray.train.report(metrics),
+        )
+    except UserError as error:
+        # All workers come to it alike. Raised, Ray would restart them in vain.
+        Run.open(work.run_url).folder.write_text(FAILURE, str(error))

@@ -1,1 +1,0 @@
-"""Training on Ray Train: splits, ingest, the loop of a worker, and the launch."""

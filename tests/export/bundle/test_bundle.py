@@ -1,0 +1,299 @@
+"""A bundle: written whole or not at all, verified when opened, and equal to PyTorch."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from bundles import SHAPE, contents, described, pictures, trained
+from export.bundle.format import Bundle, write_bundle
+from export.graphs import parity
+from export.graphs.build import Held, build
+from export.graphs.convert import to_onnx
+from export.graphs.fit import fit_outlier_model
+from export.graphs.modules import ExplainerGraph, LikelihoodGraph, ScorerGraph
+from export.guarantees.p_values import p_values
+from export.runtime.sampler import Sampler
+from export.runtime.scorer import Scorer
+from export.runtime.session import Session, cuda_devices
+from export.storage import Folder
+from vae_core.config import LikelihoodName
+from vae_core.errors import UserError
+from vae_core.estimators import importance_log_weights, log_mean_exp
+from vae_core.noise import antithetic
+from vae_core.outliers.score import NAMES, explain
+from vae_core.outliers.statistics import pixel_surprise, statistics
+
+LIKELIHOODS: list[LikelihoodName] = ["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
+    return write_bundle(Folder.at(tmp_path_factory.mktemp("bundle")), *contents())
+
+
+def test_it_opens_as_it_was_written(bundle: Bundle) -> None:
+    opened = Bundle.open(bundle.folder.url)
+    assert opened.hash == bundle.hash
+    assert opened.shape == SHAPE
+    assert opened.latent_dim == 6
+    assert set(bundle.folder.names()) == {*opened.manifest["files"], "manifest.json"}
+    for name, entry in opened.manifest["files"].items():
+        data = bundle.folder.read(name)
+        assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
+    assert "| in | `image` | uint8 | [N, 1, 20, 16] |" in bundle.folder.read_text("README.md")
+    assert len(opened.examples) == 32
+
+
+def test_the_manifest_describes_the_graphs(bundle: Bundle) -> None:
+    for name, interface in bundle.manifest["graphs"].items():
+        session = Session(bundle.read(name), provider="cpu")
+        assert [value["name"] for value in interface["inputs"]] == [session.input_name]
+        assert tuple(value["name"] for value in interface["outputs"]) == session.output_names
+        for value in (*interface["inputs"], *interface["outputs"]):
+            assert value["shape"][0] == "N"
+            assert all(isinstance(d, int) for d in value["shape"][1:])
+        assert interface["inputs"][0]["type"] == ("float32" if name == "decoder.onnx" else "uint8")
+
+
+def test_graphs_tell_nothing_of_the_machine_and_draw_no_noise(bundle: Bundle) -> None:
+    for name in bundle.manifest["graphs"]:
+        model = onnx.load_model_from_string(bundle.read(name))
+        assert not any("Random" in node.op_type or node.op_type == "Bernoulli" for node in model.graph.node)
+        assert not any(node.metadata_props or node.doc_string for node in model.graph.node)
+        assert b".py" not in bundle.read(name)
+
+
+@pytest.mark.parametrize("position", [0, -1])
+def test_one_changed_byte_is_refused(bundle: Bundle, tmp_path: Path, position: int) -> None:
+    for name in bundle.manifest["files"]:
+        copy = Folder.at(tmp_path / name)
+        for other in bundle.folder.names():
+            copy.write(other, bundle.folder.read(other))
+        data = bytearray(copy.read(name))
+        data[position] ^= 1
+        copy.write(name, bytes(data))
+        with pytest.raises(UserError, match=rf"{name} is not what was exported"):
+            Bundle.open(copy.url)
+        copy.delete(name)
+        with pytest.raises(UserError, match=rf"{name} is missing"):
+            Bundle.open(copy.url)
+
+
+def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no bundle: it has no manifest\.json"):
+        Bundle.open(str(tmp_path))
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(UserError, match="damaged"):
+        Bundle.open(str(tmp_path))
+    (tmp_path / "manifest.json").write_text(json.dumps({"format": 99, "files": {}}))
+    with pytest.raises(UserError, match="format 99"):
+        Bundle.open(str(tmp_path))
+
+
+def test_an_occupied_directory_is_left_alone(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds a bundle already"):
+        write_bundle(bundle.folder, *contents())
+    (tmp_path / "thesis.doc").touch()
+    with pytest.raises(UserError, match=r"holds other files \(thesis\.doc\)"):
+        write_bundle(Folder.at(tmp_path), *contents())
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.doc"]
+
+
+@pytest.mark.parametrize("name", LIKELIHOODS)
+def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName) -> None:
+    shape = (3, 10, 13) if name == "gaussian" else SHAPE  # padded inside, in colour
+    model = trained(name, shape)
+    images = parity.probe_images(pictures(40, shape, seed=9))
+    batch = torch.from_numpy(images)
+    noise = torch.from_numpy(antithetic(0, 8, 6))
+    with torch.inference_mode():
+        values, posterior = statistics(model, batch)
+        log_weights = importance_log_weights(model, batch, noise)
+        parameters = model.decode(model.posterior(batch).mean)
+        surprise = pixel_surprise(model.likelihood, batch.float(), parameters).sum(1)
+        reconstructed = model.likelihood.mean(parameters).round().clamp(0, 255).byte()
+    scale = float(images[0].size) if model.likelihood.kind == "density" else 1.0
+    outlier = fit_outlier_model(*described(model, images))
+    scorer, explainer = ScorerGraph(model, outlier), ExplainerGraph(model, outlier)
+    expected = {key: value.numpy() for key, value in values._asdict().items()}
+    parity.check("scorer", to_onnx(scorer, "scorer", "image", batch[:2], scorer.outputs), images, expected, scale)
+    expected = {
+        "reconstructed": reconstructed.numpy(),
+        "surprise": surprise.numpy(),
+        **{key: value.numpy() for key, value in explain(values, posterior.mean, outlier)._asdict().items()},
+    }
+    converted = to_onnx(explainer, "explainer", "image", batch[:2], explainer.outputs)
+    parity.check("explainer", converted, images, expected)
+    graph = LikelihoodGraph(model, noise)
+    found = Session(to_onnx(graph, "likelihood", "image", batch[:2], graph.outputs), provider="cpu").run(images)
+    differences = parity.compare(found, {"log_px": log_mean_exp(log_weights).numpy()}, scale)
+    assert all(d.ok for d in differences), differences
+    # With antithetic noise the sampled KL is the closed one, so the mean log-weight is the ELBO.
+    np.testing.assert_allclose(found["elbo"], log_weights.mean(1).numpy(), rtol=1e-4, atol=1e-2)
+    assert (found["log_px"] >= found["elbo"] - 1e-3).all()
+    assert ((found["effective_samples"] >= 0.99) & (found["effective_samples"] <= 8.01)).all()
+
+
+def test_a_graph_that_differs_is_refused(bundle: Bundle) -> None:
+    probe = bundle.probe
+    expected = {"mean": probe["encoder.mean"], "log_variance": probe["encoder.log_variance"] + 1e-3}
+    with pytest.raises(
+        UserError, match=r"encoder\.onnx: output log_variance differs from PyTorch.*no bundle was written"
+    ):
+        parity.check("encoder.onnx", bundle.read("encoder.onnx"), probe["image"], expected)
+
+
+def test_weights_that_diverged_write_nothing(tmp_path: Path) -> None:
+    broken = trained()
+    held = Held(validation=pictures(60, seed=1), calibration=pictures(60, seed=2))
+    original = broken.decoder.expand.weight.detach().clone()
+    try:
+        with torch.no_grad():
+            broken.decoder.expand.weight[0, 0] = float("nan")
+        with pytest.raises(UserError, match="diverged"):
+            write_bundle(Folder.at(tmp_path / "b"), *build(broken, held, {}, samples=4))
+    finally:
+        with torch.no_grad():
+            broken.decoder.expand.weight.copy_(original)
+    assert not (tmp_path / "b").exists()
+
+
+def test_compare_fails_on_what_is_wrong() -> None:
+    expected = {"kl": np.array([1.0, 100.0])}
+    assert parity.compare({"kl": np.array([1.0 + 9e-6, 100.0 + 9e-4])}, expected)[0].ok
+    assert not parity.compare({"kl": np.array([1.0 + 2e-5, 100.0])}, expected)[0].ok
+    assert not parity.compare({"kl": np.array([np.nan, 100.0])}, expected)[0].ok
+    image = {"image": np.array([10, 20], dtype=np.uint8)}
+    assert parity.compare({"image": np.array([11, 19], dtype=np.uint8)}, image)[0].ok
+    assert not parity.compare({"image": np.array([12, 20], dtype=np.uint8)}, image)[0].ok
+
+
+@pytest.mark.parametrize("samples", [0, 3, -2])
+def test_impossible_samples_are_refused(samples: int) -> None:
+    with pytest.raises(UserError, match=f"--samples {samples} is not possible"):
+        build(trained(), Held(pictures(30), pictures(30)), {}, samples)
+
+
+def test_too_few_held_out_images_are_refused() -> None:
+    with pytest.raises(UserError, match="19 calibration images"):
+        build(trained(), Held(pictures(30), pictures(19)), {}, 4)
+
+
+def test_the_probe_batch_checks_any_runtime(bundle: Bundle) -> None:
+    probe = bundle.probe
+    for name in bundle.manifest["graphs"]:
+        title = name.removesuffix(".onnx")
+        found = Session(bundle.read(name), provider="cpu").run(probe["z" if title == "decoder" else "image"])
+        expected = {output: probe[f"{title}.{output}"] for output in found}
+        assert all(d.ok for d in parity.compare(found, expected))
+
+
+class TestScorer:
+    def test_scores_do_not_depend_on_the_batch(self, bundle: Bundle) -> None:
+        images = np.concatenate([pictures(30, seed=5), bundle.probe["image"]])
+        reference = Scorer(bundle, likelihood=True, batch_size=64, provider="cpu").score(images)
+        assert len(reference["p_value"]) == len(images)
+        for size in (1, 7):
+            found = Scorer(bundle, likelihood=True, batch_size=size, provider="cpu").score(images)
+            for name, value in reference.items():
+                if name == "p_value":
+                    continue
+                limit = {"effective_samples": 1e-2, "outlier_score": 1e-4, "log_aggregate_posterior": 1e-4}.get(
+                    name, 1e-5
+                )
+                assert (np.abs(found[name] - value) <= limit * np.maximum(1, np.abs(value))).all(), name
+            expected = p_values(bundle.calibration_scores, found["outlier_score"]).astype(np.float32)
+            np.testing.assert_array_equal(found["p_value"], expected)
+
+    def test_outputs_are_named_and_bits_follow_from_log_px(self, bundle: Bundle) -> None:
+        scorer = Scorer(bundle, likelihood=True)
+        scores = scorer.score(pictures(3))
+        assert tuple(scores) == scorer.output_names
+        assert all(value.dtype == np.float32 and value.shape == (3,) for value in scores.values())
+        np.testing.assert_allclose(scores["bits_per_dim"], -scores["log_px"] / (20 * 16 * np.log(2)), rtol=1e-6)
+        assert "log_px" not in Scorer(bundle).score(pictures(1))
+
+    def test_strangers_have_low_p_values_and_calibration_images_uniform_ones(self, bundle: Bundle) -> None:
+        scorer = Scorer(bundle)
+        known = scorer.score(pictures(400, seed=77))["p_value"]
+        strangers = scorer.score(255 - pictures(50, seed=5))["p_value"]
+        assert abs(known.mean() - 0.5) < 0.1
+        assert (strangers <= 0.01).all()
+
+    def test_explanations_are_of_the_scores(self, bundle: Bundle) -> None:
+        scorer = Scorer(bundle, batch_size=7, provider="cpu")
+        images = np.concatenate([pictures(10, seed=5), 255 - pictures(5, seed=6)])
+        found = scorer.explain(images)
+        assert bundle.statistics == NAMES
+        scores = scorer.score(images)
+        np.testing.assert_allclose(found["contributions"].sum(axis=1), scores["outlier_score"], rtol=1e-3)
+        # Strange images owe their scores to what lies far from where images like them lie.
+        strange, culprit = found["deviations"][10:], found["contributions"][10:].argmax(axis=1)
+        assert (np.abs(strange[np.arange(5), culprit]) > 3).all()
+        assert np.median(np.abs(found["deviations"][:10])) < 1.5
+        np.testing.assert_array_equal(found["reconstructed"], scorer.reconstruct(images))
+        assert found["surprise"].shape == (15, 20, 16)
+        assert found["surprise"].min() >= 0
+
+    def test_calibration_images_are_their_own_nearest(self, bundle: Bundle) -> None:
+        codes = np.stack(bundle.calibration["mean"].to_pylist())
+        images = pictures(399, seed=2)  # as they were calibrated with, there in the order of their scores
+        found = Scorer(bundle, provider="cpu").explain(images, neighbours=2)
+        np.testing.assert_allclose(codes[found["nearest"][:, 0]], found["mean"], atol=1e-4)
+        assert found["nearest_distance"][:, 0].max() < 1e-3 < found["nearest_distance"][:, 1].min()
+        scores = bundle.calibration_scores[found["nearest"][:, 0]]
+        np.testing.assert_allclose(scores, Scorer(bundle).score(images)["outlier_score"], rtol=1e-3)
+
+    def test_wrong_images_are_refused(self, bundle: Bundle) -> None:
+        scorer = Scorer(bundle)
+        for images in (pictures(2).astype(np.float32), pictures(2)[:, :, :-1], pictures(2)[0], pictures(2)[:0]):
+            with pytest.raises(UserError, match=r"this bundle takes uint8 \[N, 1, 20, 16\]"):
+                scorer.score(images)  # type: ignore[arg-type]
+
+    def test_reconstructions_resemble_the_images(self, bundle: Bundle) -> None:
+        images = pictures(20, seed=5)
+        error = (Scorer(bundle).reconstruct(images).astype(float) - images) ** 2
+        assert error.mean() < 0.5 * images.astype(float).var()
+
+    @pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")
+    def test_cuda_is_refused_where_there_is_none(self, bundle: Bundle) -> None:
+        with pytest.raises(UserError, match="no CUDA device"):
+            Scorer(bundle, provider="cuda")
+        assert Scorer(bundle).provider == "cpu"
+
+
+class TestSampler:
+    def test_a_sample_depends_on_its_index_and_the_seed_alone(self, bundle: Bundle) -> None:
+        sampler = Sampler(bundle)
+        for draw in (False, True):
+            together = sampler.sample(range(200), seed=4, draw=draw)
+            assert together.shape == (200, *SHAPE)
+            assert np.array_equal(together[130:137], sampler.sample(range(130, 137), seed=4, draw=draw))
+            assert np.array_equal(together[[5, 199, 0]], sampler.sample([5, 199, 0], seed=4, draw=draw))
+            assert not np.array_equal(together[:10], sampler.sample(range(10), seed=5, draw=draw))
+        assert sampler.sample([], seed=0).shape == (0, *SHAPE)
+
+    def test_runs_joined_are_the_samples(self, bundle: Bundle) -> None:
+        sampler = Sampler(bundle)
+        count = 17 * sampler.batch_size + 3
+        runs = list(sampler.runs(range(count), seed=1))
+        assert max(map(len, runs)) == sampler.batch_size
+        assert np.array_equal(np.concatenate(runs), np.concatenate([sampler.sample([i], seed=1) for i in range(count)]))
+
+    def test_draws_scatter_about_the_mean(self, bundle: Bundle) -> None:
+        sampler = Sampler(bundle)
+        mean, drawn = (sampler.sample(range(100), draw=d).astype(float) for d in (False, True))
+        assert np.abs(drawn - mean).max() > 5
+        assert abs((drawn - mean).mean()) < 2
+
+    def test_impossible_seeds_and_indices_are_refused(self, bundle: Bundle) -> None:
+        sampler = Sampler(bundle)
+        with pytest.raises(UserError, match="seed -1"):
+            sampler.sample([0], seed=-1)
+        with pytest.raises(UserError, match="index -3"):
+            sampler.sample([0, -3])

@@ -1,0 +1,87 @@
+"""The mixtures behind the outlier score: as many Gaussians as there are kinds, and what is odd is surprising."""
+
+import numpy as np
+import pytest
+import torch
+
+from bundles import described, pictures, trained
+from export.graphs.fit import fit_density, fit_outlier_model
+from vae_core.errors import UserError
+from vae_core.outliers.density import log_density, surprise
+from vae_core.outliers.score import judge
+from vae_core.outliers.statistics import statistics
+
+
+def kinds(count: int, seed: int = 0) -> np.ndarray:
+    """Vectors of five kinds, far apart."""
+    random = np.random.default_rng(seed)
+    centres = 20 * np.random.default_rng(1).normal(size=(5, 3))
+    return np.asarray(centres[random.integers(0, 5, count)] + random.normal(size=(count, 3)) + 100)
+
+
+def test_it_finds_as_many_gaussians_as_there_are_kinds() -> None:
+    density = fit_density(kinds(2000), ridge=1e-4, least_scale=1e-2)
+    assert len(density.mean) == 5
+    weights = density.log_weight.exp().numpy()
+    assert weights.sum() == pytest.approx(1, rel=1e-6)
+    assert (np.abs(weights - 0.2) < 0.05).all()
+
+
+def test_one_gaussian_is_one_gaussian() -> None:
+    vectors = np.random.default_rng(0).normal(size=(1000, 4))
+    density = fit_density(vectors, ridge=1e-6, least_scale=1e-2)
+    assert len(density.mean) == 1
+    # −½ Σ [log 2π + u²], within what a thousand draws say of mean and variance
+    point = torch.tensor([[0.0, 1.0, -1.0, 2.0]])
+    assert log_density(point, density).item() == pytest.approx(-0.5 * (4 * np.log(2 * np.pi) + 6), abs=0.5)
+
+
+def test_what_is_usual_is_hardly_surprising_and_what_lies_between_the_kinds_is() -> None:
+    vectors = torch.from_numpy(kinds(2000)).float()
+    density = fit_density(vectors.double().numpy(), 1e-3, 1e-2)
+    found = surprise(log_density(vectors, density), density)
+    assert found.median().item() == pytest.approx(np.log(2), rel=1e-3)  # half lie beyond what is usual
+    between = torch.from_numpy(kinds(2000).mean(0, keepdims=True)).float()
+    assert surprise(log_density(between, density), density).item() > found.quantile(0.999).item()
+
+
+def test_it_is_deterministic() -> None:
+    first, second = (fit_density(kinds(300), 1e-2, 1e-2) for _ in range(2))
+    for a, b in zip(first, second, strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_entry_without_variance_does_no_harm() -> None:
+    vectors = kinds(200)
+    vectors[:, 1] = 7.0
+    density = fit_density(vectors, 1e-2, 1e-2)
+    assert all(torch.isfinite(value).all() for value in density)
+    odd = torch.from_numpy(vectors[:1] + np.array([0, 1, 0])).float()
+    assert surprise(log_density(odd, density), density).item() > 5
+
+
+def test_few_images_are_enough_for_one_gaussian() -> None:
+    assert len(fit_density(np.random.default_rng(0).normal(size=(20, 30)), 1e-2, 1e-2).mean) <= 5
+
+
+def test_strange_images_have_higher_scores() -> None:
+    model = trained()
+    outlier = fit_outlier_model(*described(model, pictures(400, seed=1)))
+    noise = np.random.default_rng(0).integers(0, 256, (50, 1, 20, 16), dtype=np.uint8)
+    upright = pictures(50, seed=5)
+
+    def scores(images: np.ndarray) -> torch.Tensor:
+        with torch.inference_mode():
+            values, posterior = statistics(model, torch.from_numpy(np.ascontiguousarray(images)))
+            return judge(values, posterior.mean, outlier).outlier_score
+
+    usual = scores(upright)
+    for strange in (noise, 255 - upright, np.zeros_like(upright), np.full_like(upright, 200)):
+        assert scores(strange).min() > usual.max()
+
+
+def test_statistics_that_are_not_finite_are_the_runs_fault() -> None:
+    states, codes = described(trained(), pictures(20))
+    states[3, 2] = np.nan
+    with pytest.raises(UserError, match="diverged"):
+        fit_outlier_model(states, codes)

@@ -1,0 +1,179 @@
+"""Calibrating a bundle on other images: what changes, what may not, and what is refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bundles import pictures
+from export.bundle.format import CALIBRATION, CARD, DECODER, ENCODER, EXPLAINER, LIKELIHOOD, PARITY, SCORER, Bundle
+from export.graphs import parity
+from export.guarantees import calibration_set
+from export.guarantees import p_values as p_values_module
+from export.guarantees.p_values import p_values
+from export.runtime.scorer import Scorer
+from export.runtime.session import Session
+from image_files import LAYOUTS, encode, huggingface, write_parquet
+from jobs.calibrate import __main__ as command
+from jobs.calibrate.job import calibrate
+from jobs.calibrate.options import CalibrateOptions
+from jobs.report.write import calibration_images
+from scored import assert_same_scores
+from vae_core.errors import UserError
+
+
+def run(bundle: Path, images: str, output: Path, resize: bool = False) -> Bundle:
+    calibrate(CalibrateOptions(bundle=str(bundle), images=(images,), output=str(output), resize=resize))
+    return Bundle.open(str(output))
+
+
+@pytest.fixture
+def clean(tmp_path: Path) -> str:
+    """240 clean images that the bundle has not seen, in row groups of 50."""
+    return write_parquet(tmp_path / "clean.parquet", *LAYOUTS["packed"](pictures(240, seed=21)), row_group_size=50)
+
+
+def test_the_very_same_images_give_the_very_same_bundle(tmp_path: Path, bundle: Path) -> None:
+    # The calibration images of `bundles.contents`.
+    source = write_parquet(tmp_path / "same.parquet", *LAYOUTS["packed"](pictures(399, seed=2)))
+    before, after = Bundle.open(str(bundle)), run(bundle, source, tmp_path / "out")
+    assert after.calibration.equals(before.calibration)
+    for name in (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY):
+        assert after.read(name) == before.read(name), name
+    for name, value in before.probe.items():
+        np.testing.assert_array_equal(after.probe[name], value)
+
+
+def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Path, clean: str) -> None:
+    before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
+    for name in (ENCODER, DECODER, EXPLAINER, LIKELIHOOD, PARITY):
+        assert after.read(name) == before.read(name), name
+    images = np.concatenate([pictures(50, seed=5), 255 - pictures(10, seed=6)])
+    old, new = Scorer(before, provider="cpu").score(images), Scorer(after, provider="cpu").score(images)
+    expected = Scorer(before, provider="cpu").score(pictures(240, seed=21))
+    for name in expected:
+        if name != "p_value":
+            np.testing.assert_array_equal(new[name], old[name])
+    numbers = [name for name in expected if name != "p_value"]
+    assert after.calibration.column_names == [*numbers, "mean", "image"]
+    scores = after.calibration_scores
+    np.testing.assert_allclose(scores, np.sort(expected["outlier_score"]), rtol=1e-4)
+    np.testing.assert_array_equal(new["p_value"], p_values(scores, new["outlier_score"]).astype(np.float32))
+    # Rows stay rows: an image's statistics, code and picture stand beside its score.
+    shown = calibration_images(after)
+    again = Scorer(before, provider="cpu").score(shown)
+    codes = Scorer(before, provider="cpu").encode(shown)[0]
+    np.testing.assert_allclose(after.exemplars.codes, codes, rtol=1e-5, atol=1e-5)
+    assert_same_scores(after.calibration, {name: again[name] for name in numbers})
+
+
+def test_the_new_bundle_describes_itself(tmp_path: Path, bundle: Path, clean: str) -> None:
+    before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
+    expected = {"images": 240, "source": "clean.parquet", "exchanged_in": before.hash}
+    assert after.manifest["calibration"] == expected
+    for name, value in before.manifest.items():
+        if name not in ("calibration", "files"):
+            assert after.manifest[name] == value, name
+    assert "- calibration: 240 images, clean.parquet\n" in after.read(CARD).decode()
+    # The probe batch still checks any runtime.
+    for name in after.manifest["graphs"]:
+        title = name.removesuffix(".onnx")
+        found = Session(after.read(name), provider="cpu").run(after.probe["z" if title == "decoder" else "image"])
+        differences = parity.compare(found, {output: after.probe[f"{title}.{output}"] for output in found})
+        assert all(d.ok for d in differences), differences
+    assert not np.array_equal(after.probe["scorer.p_value"], before.probe["scorer.p_value"])
+
+
+def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = pictures(60, seed=21)
+    rows = huggingface(images).to_pylist()
+    rows[3] = {"bytes": b"this is a text file", "path": None}
+    rows[40] = rows[41] = {"bytes": encode(np.zeros((1, 8, 8), np.uint8)), "path": None}
+    folder = tmp_path / "in"
+    write_parquet(folder / "images.parquet", pa.array(rows), row_group_size=16)
+    (folder / "broken.parquet").write_bytes((folder / "images.parquet").read_bytes()[:1000])
+    after = run(bundle, str(folder), tmp_path / "out")
+    good = np.delete(images, [3, 40, 41], axis=0)
+    expected = np.sort(Scorer(after, provider="cpu").score(good)["outlier_score"])
+    np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
+    said = capsys.readouterr().out
+    assert "calibrated on 57 images of in; 4 left out (2 because the image is 8×8 and the model takes 16×20" in said
+
+
+def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
+    tmp_path: Path, bundle: Path, clean: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibration_set, "MOST_EXEMPLARS", 100)
+    after = run(bundle, clean, tmp_path / "out")
+    assert len(after.calibration) == 240
+    assert after.calibration["image"].null_count == 240 - 80
+    shown = calibration_images(after)
+    assert len(shown) == 80
+    known = after.exemplars
+    assert known.rows.tolist() == np.flatnonzero(after.calibration["image"].is_valid()).tolist()
+    scorer = Scorer(after, provider="cpu")
+    assert scorer.explain(shown)["nearest"][:, 0].tolist() == known.rows.tolist()
+    given = {image.tobytes() for image in pictures(240, seed=21)}
+    assert all(image.tobytes() in given for image in shown)
+
+
+def test_other_sizes_are_converted_if_asked(tmp_path: Path, bundle: Path) -> None:
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(30, (3, 40, 32))))
+    with pytest.raises(UserError, match=r"30 of 30 images cannot be used \(30 because .*--resize converts it"):
+        run(bundle, source, tmp_path / "refused")
+    assert not (tmp_path / "refused").exists()
+    assert len(run(bundle, source, tmp_path / "out", resize=True).calibration) == 30
+
+
+def test_too_few_and_too_many_are_refused(
+    tmp_path: Path, bundle: Path, clean: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = write_parquet(tmp_path / "few.parquet", *LAYOUTS["packed"](pictures(19)))
+    with pytest.raises(UserError, match="19 calibration images are too few"):
+        run(bundle, few, tmp_path / "out")
+    rows = huggingface(pictures(25)).to_pylist()
+    spoilt = write_parquet(tmp_path / "spoilt.parquet", pa.array([*rows[:19], *[None] * 6]))
+    with pytest.raises(UserError, match="19 calibration images are too few"):
+        run(bundle, spoilt, tmp_path / "out")
+    monkeypatch.setattr(p_values_module, "MOST", 239)
+    with pytest.raises(UserError, match="240 calibration images are too many"):
+        run(bundle, clean, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_occupied_output_is_refused(tmp_path: Path, bundle: Path, clean: str) -> None:
+    before = {path: path.read_bytes() for path in bundle.iterdir()}
+    with pytest.raises(UserError, match="holds a bundle already"):
+        run(bundle, clean, bundle)
+    assert {path: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_scores_that_are_no_numbers_do_not_calibrate(
+    tmp_path: Path, bundle: Path, clean: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = Session.run_batched
+
+    def spoilt(session: Session, items: np.ndarray, batch_size: int) -> dict[str, np.ndarray]:
+        outputs = original(session, items, batch_size)
+        if "outlier_score" in outputs:
+            outputs["outlier_score"][::10] = np.nan
+        return outputs
+
+    monkeypatch.setattr(Session, "run_batched", spoilt)
+    after = run(bundle, clean, tmp_path / "out")
+    assert "its outlier score is not finite" in capsys.readouterr().out
+    assert len(after.calibration_scores) < 240
+    assert np.isfinite(after.calibration_scores).all()
+
+
+def test_the_command(tmp_path: Path, bundle: Path, clean: str, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--bundle", str(bundle), "--images", clean, "--output", str(tmp_path / "out")]
+    command.main(arguments)
+    assert "calibrated on 240 images of clean.parquet; p-values from 0.0041 up" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as exit_info:
+        command.main(arguments)
+    assert exit_info.value.code == 2
+    assert "vae calibrate:" in capsys.readouterr().err
+    assert json.loads((tmp_path / "out/manifest.json").read_text())["calibration"]["images"] == 240

@@ -1,0 +1,296 @@
+"""`vae evaluate` on models whose likelihood is known: what it measures, that it goes on, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from export.runtime.likelihood import LikelihoodEstimator
+from export.runtime.scorer import Scorer
+from export.storage import Folder
+from gaussian_bundle import SHAPE, draw_images, exact_log_px, write_gaussian_bundle
+from image_files import LAYOUTS, encode, write_parquet
+from jobs.bulk import run
+from jobs.evaluate import __main__ as command
+from jobs.evaluate.job import evaluate
+from jobs.evaluate.likelihood import LikelihoodTask
+from jobs.evaluate.options import EvaluateOptions
+from jobs.evaluate.rows import draw_rows, plan_drawn
+from jobs.images.contract import ImageContract
+from jobs.images.source import find_images
+from scored import read_scores
+from vae_core.errors import UserError
+
+COUNT, STRANGERS = 240, 90
+
+
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear-Gaussian bundle with an approximate posterior that is off."""
+    path = tmp_path_factory.mktemp("oracle")
+    write_gaussian_bundle(Folder.at(path), mean_error=0.15, log_scale_error=0.1)
+    return path
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return draw_images(COUNT, seed=5)
+
+
+@pytest.fixture
+def source(tmp_path: Path, images: np.ndarray) -> str:
+    return write_parquet(tmp_path / "test.parquet", *LAYOUTS["packed"](images), row_group_size=50)
+
+
+@pytest.fixture
+def bright(tmp_path: Path) -> str:
+    """Outliers by the bundle's score, which is the mean level; with ties."""
+    strangers = np.random.default_rng(0).integers(100, 220, (STRANGERS, *SHAPE), dtype=np.uint8)
+    strangers[:20] = strangers[0]
+    return write_parquet(tmp_path / "bright.parquet", *LAYOUTS["packed"](strangers))
+
+
+def run_evaluate(bundle: Path, images: str, output: Path, *outliers: str, **options: Any) -> dict[str, Any]:
+    """On the local engine, also where an earlier test has connected to Ray; with few samples."""
+    defaults: dict[str, Any] = {"engine": "local", "samples": 100, "likelihood_images": 30, "fpr": 0.05}
+    return evaluate(
+        EvaluateOptions(
+            bundle=str(bundle), images=(images,), outliers=outliers, output=str(output), **(defaults | options)
+        )
+    )
+
+
+def test_the_likelihood_is_the_known_one_within_its_error(
+    tmp_path: Path, oracle: Path, source: str, images: np.ndarray
+) -> None:
+    found = run_evaluate(oracle, source, tmp_path / "out", samples=400, likelihood_images=COUNT)["likelihood"]
+    exact = exact_log_px(images)
+    assert (found["images"], found["of"], found["drawn"]) == (COUNT, COUNT, "all")
+    for estimator in ("importance_sampling", "monte_carlo"):
+        each = found[estimator]
+        assert abs(each["mean"] - each["bias"] - exact.mean()) < 3.5 * each["monte_carlo_standard_error"]
+        assert each["monte_carlo_standard_error"] < 0.05
+        assert each["standard_error"] == pytest.approx(exact.std(ddof=1) / COUNT**0.5, rel=0.1)
+        assert [point["samples"] for point in each["by_samples"]] == [1, 2, 4, 8, 16, 32, 64, 128, 256, 400]
+        assert "bits_per_dim" not in each  # the likelihood is a density
+    assert found["elbo"]["mean"] == pytest.approx(found["reconstruction"]["mean"] - found["kl"]["mean"])
+    assert found["elbo"]["mean"] < found["importance_sampling"]["mean"] < exact.mean() + 0.02
+    assert 1 < found["monte_carlo"]["effective_samples"]["median"] < 100
+    assert 200 < found["importance_sampling"]["effective_samples"]["median"] <= 400
+
+
+def test_the_output_is_what_the_design_says(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
+    output = tmp_path / "out"
+    metrics = run_evaluate(oracle, source, output, f"bright={bright}", f"same={source}")
+    assert {path.name for path in output.iterdir()} == {
+        *("plan.json", "images", "outliers", "likelihood"),
+        *("report.html", "metrics.json"),
+    }
+    assert json.loads((output / "metrics.json").read_text()) == metrics
+    known, strange = (read_scores(output / name) for name in ("images", "outliers/bright"))
+    assert (len(known), len(strange)) == (COUNT, STRANGERS)
+    found = metrics["outliers"]["bright"]
+    difference = strange["outlier_score"].to_numpy()[:, None] - known["outlier_score"].to_numpy()
+    area = np.mean((difference > 0) + 0.5 * (difference == 0))
+    assert found["outlier_score"]["auroc"]["value"] == pytest.approx(area)
+    assert found["outlier_score"]["auroc"]["low"] <= area <= found["outlier_score"]["auroc"]["high"]
+    assert found["found_at_fpr"]["value"] == np.mean(strange["is_outlier"].to_numpy(zero_copy_only=False))
+    assert list(found["statistics"]) == ["brightest"]
+    assert metrics["outliers"]["same"]["outlier_score"]["auroc"]["value"] == pytest.approx(0.5)
+    assert metrics["images"]["scored"] == COUNT
+    estimates = pq.read_table(output / "likelihood/estimates")
+    assert len(estimates) == 30
+    assert len(set(estimates["row"].to_pylist())) == 30
+    page = (output / "report.html").read_text()
+    assert all(word in page for word in ("test.parquet", "bright", "importance sampling", "brightest"))
+    assert f"{found['outlier_score']['auroc']['value']:.4f}" in page
+
+
+@pytest.mark.parametrize("options", [{"workers": 1}, {"workers": 3, "unit_rows": 17, "batch_size": 5}])
+def test_metrics_do_not_know_workers_and_batches(
+    tmp_path: Path, oracle: Path, source: str, bright: str, options: dict[str, Any]
+) -> None:
+    first = run_evaluate(oracle, source, tmp_path / "out", f"bright={bright}")
+    again = run_evaluate(oracle, source, tmp_path / "again", f"bright={bright}", **options)
+    assert again["likelihood"] == first["likelihood"]
+    assert again["outliers"]["bright"] == first["outliers"]["bright"]
+    other = run_evaluate(oracle, source, tmp_path / "other", seed=1)
+    assert other["likelihood"]["elbo"] != first["likelihood"]["elbo"]
+
+
+def test_each_estimate_is_that_of_its_row_alone(tmp_path: Path, oracle: Path, source: str, images: np.ndarray) -> None:
+    run_evaluate(oracle, source, tmp_path / "out", seed=7)
+    estimator = LikelihoodEstimator(str(oracle), samples=100, seed=7)
+    for row in pq.read_table(tmp_path / "out/likelihood/estimates").to_pylist():
+        expected = estimator.estimate(images[row["row"]], row["row"])
+        assert row["elbo"] == expected.elbo
+        assert row["importance_sampling_log_px"] == expected.importance_sampling.log_px
+
+
+def test_killed_at_any_moment_it_goes_on(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
+    output = tmp_path / "out"
+    metrics = run_evaluate(oracle, source, output, f"bright={bright}")
+    before = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    # As if it had been killed while it estimated the likelihood.
+    lost = sorted((output / "likelihood/estimates").iterdir())[3:]
+    for path in (output / "metrics.json", output / "report.html", output / "likelihood/summary.json", *lost):
+        path.unlink()
+    assert run_evaluate(oracle, source, output, f"bright={bright}") == metrics
+    after = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
+    assert {path for path in after if after[path] != before[path]} == set(lost)
+    # And as if while it scored the outliers.
+    for path in (output / "metrics.json", output / "outliers/bright/summary.json"):
+        path.unlink()
+    assert run_evaluate(oracle, source, output, f"bright={bright}") == metrics
+
+
+def test_a_finished_evaluation_says_so(
+    tmp_path: Path, oracle: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = run_evaluate(oracle, source, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    capsys.readouterr()
+    assert run_evaluate(oracle, source, tmp_path / "out") == first
+    assert "is finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+def test_bad_rows_are_errors_of_their_own(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
+    rows: list[dict[str, Any]] = [{"bytes": encode(image), "path": None} for image in images[:20]]
+    rows[7]["bytes"] = b"no picture"
+    source = write_parquet(tmp_path / "in.parquet", pa.array(rows))
+    found = run_evaluate(oracle, source, tmp_path / "out", likelihood_images=100)
+    assert (found["images"]["scored"], found["images"]["errors"]) == (19, 1)
+    assert (found["likelihood"]["images"], found["likelihood"]["errors"]) == (19, 1)
+    (error,) = pq.read_table(tmp_path / "out/likelihood/errors").to_pylist()
+    assert (error["file"], error["row"]) == (source, 7)
+
+
+def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path, images: np.ndarray) -> None:
+    bundle = write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=np.inf)
+    found = find_images([write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](images[:5]))])
+    task = LikelihoodTask(bundle.folder.path, bundle.hash, ImageContract(*SHAPE), "inputs", samples=4, seed=0)
+    totals = run(task, plan_drawn(found, 5, 0), Folder.at(tmp_path / "out"), engine="local")
+    assert (totals.results, totals.errors) == (0, 5)
+    errors = pq.read_table(tmp_path / "out/errors")
+    assert errors["reason"].to_pylist() == ["its likelihood is not finite"] * 5
+    assert errors["row"].to_pylist() == list(range(5))
+
+
+def test_if_no_likelihood_can_be_estimated_that_is_said(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
+    rows: list[dict[str, Any]] = [{"bytes": encode(image), "path": None} for image in images[:200]]
+    (unlucky,) = draw_rows(200, 1, 0)
+    rows[unlucky]["bytes"] = b"no picture"
+    source = write_parquet(tmp_path / "in.parquet", pa.array(rows))
+    with pytest.raises(UserError, match="the likelihood of none of the 1 images drawn could be estimated"):
+        run_evaluate(oracle, source, tmp_path / "out", likelihood_images=1)
+
+
+def test_without_outliers_or_likelihood_or_much_of_anything(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
+    source = write_parquet(tmp_path / "one.parquet", *LAYOUTS["packed"](images[:1]))
+    found = run_evaluate(oracle, source, tmp_path / "out", f"one={source}", samples=2)
+    assert found["likelihood"]["elbo"]["standard_error"] is None
+    assert found["outliers"]["one"]["outlier_score"]["auroc"]["value"] == 0.5
+    found = run_evaluate(oracle, source, tmp_path / "bare", likelihood_images=0)
+    assert (found["likelihood"], found["outliers"]) == (None, {})
+    assert "How likely" not in (tmp_path / "bare/report.html").read_text()
+
+
+def test_bits_per_dimension_of_an_exact_likelihood(tmp_path: Path, bundle: Path) -> None:
+    from bundles import pictures
+
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(12, seed=4)))
+    found = run_evaluate(bundle, source, tmp_path / "out", samples=20)["likelihood"]
+    log_px = found["importance_sampling"]
+    assert log_px["bits_per_dim"]["mean"] == pytest.approx(-log_px["mean"] / (20 * 16 * np.log(2)))
+    assert log_px["bits_per_dim"]["standard_error"] == pytest.approx(log_px["standard_error"] / (20 * 16 * np.log(2)))
+    surrogate = Scorer(str(bundle), likelihood=True).score(pictures(12, seed=4))
+    assert found["elbo"]["mean"] == pytest.approx(float(surrogate["elbo"].mean()), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--outliers", "{bright}"], "write NAME=PATH"),
+        (["--outliers", "bright="], "write NAME=PATH"),
+        (["--outliers", "={bright}"], "write NAME=PATH"),
+        (["--outliers", "a={bright}", "A={bright}"], "--outliers names two sets A"),
+        (["--outliers", "a/b={bright}"], "the name a/b is no plain folder name"),
+        (["--outliers", "..={bright}"], "the name .. is no plain folder name"),
+        (["--outliers", "a b={bright}"], "the name a b is no plain folder name"),
+        (["--outliers", "s3://bucket/key=1"], "is no plain folder name"),
+        (["--outliers", "noise=/nowhere/at/all"], "no images at /nowhere/at/all"),
+        (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
+        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
+        (["--fpr", "0.0001"], "0.0001 is not possible with 120 calibration images"),
+        (["--fpr", "1.5"], "--fpr 1.5 is not possible"),
+        (["--samples", "1"], "--samples 1 is not possible"),
+        (["--likelihood-images", "-1"], "--likelihood-images -1 is not possible"),
+        (["--seed", "-1"], "--seed -1 is not possible"),
+    ],
+)
+def test_a_users_mistake_is_said_before_anything_is_written(
+    tmp_path: Path,
+    oracle: Path,
+    source: str,
+    bright: str,
+    options: list[str],
+    words: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    base = ["--bundle", str(oracle), "--images", source, "--output", str(tmp_path / "out"), "--engine", "local"]
+    with pytest.raises(SystemExit) as stop:
+        command.main([*base, *(option.format(bright=bright) for option in options)])
+    assert stop.value.code == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert words in message
+    assert "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_images_of_another_shape_need_resize(
+    tmp_path: Path, oracle: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    large = write_parquet(tmp_path / "large.parquet", *LAYOUTS["packed"](np.zeros((9, 3, 20, 20), np.uint8)))
+    output = str(tmp_path / "out")
+    base = ["--bundle", str(oracle), "--images", source, "--outliers", f"large={large}", "--samples", "5"]
+    base += ["--likelihood-images", "3", "--fpr", "0.05", "--engine", "local"]
+    with pytest.raises(SystemExit) as stop:
+        command.main([*base, "--output", output])
+    assert stop.value.code == 2
+    sentence = capsys.readouterr().err.strip().splitlines()[-1]
+    assert sentence.startswith("vae evaluate: none of the 9 images could be scored")
+    assert "--resize" in sentence
+    command.main([*base, "--output", f"{output}-resized", "--resize"])
+    assert json.loads((tmp_path / "out-resized/metrics.json").read_text())["outliers"]["large"]["scored"] == 9
+
+
+def test_the_output_of_another_job_is_refused(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
+    run_evaluate(oracle, source, tmp_path / "out", likelihood_images=0)
+    for options, words in [
+        ({"samples": 50}, "another samples"),
+        ({"seed": 2}, "another seed"),
+        ({"fpr": 0.02}, "another fpr"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            run_evaluate(oracle, source, tmp_path / "out", **({"likelihood_images": 0} | options))
+    with pytest.raises(UserError, match="another outliers"):
+        run_evaluate(oracle, source, tmp_path / "out", f"bright={bright}", likelihood_images=0)
+    with pytest.raises(UserError, match="holds a score job, not an evaluate job"):
+        run_evaluate(oracle, source, tmp_path / "out/images")
+    (tmp_path / "else").mkdir()
+    (tmp_path / "else/letter.txt").touch()
+    with pytest.raises(UserError, match=r"already holds letter\.txt"):
+        run_evaluate(oracle, source, tmp_path / "else")
+
+
+def test_evaluating_imports_neither_torch_nor_ray() -> None:
+    program = "import sys, jobs.evaluate; print([m for m in ('torch', 'ray') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

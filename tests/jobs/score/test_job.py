@@ -1,0 +1,318 @@
+"""Scoring on the local engine: what it writes, that a score depends on bundle and image alone, and what it refuses."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from export.bundle.format import Bundle
+from export.guarantees.p_values import p_values, threshold
+from export.guarantees.tail import fit_tail
+from export.runtime.scorer import Scorer
+from image_files import LAYOUTS, encode, huggingface, packed, write_parquet
+from jobs.calibrate.job import calibrate
+from jobs.calibrate.options import CalibrateOptions
+from jobs.score import __main__ as command
+from jobs.score.job import score
+from jobs.score.options import ScoreOptions
+from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
+from vae_core.errors import UserError
+
+COUNT = 230
+
+
+@pytest.fixture(scope="module")
+def images() -> np.ndarray:
+    return strangers_and_blobs(COUNT)
+
+
+@pytest.fixture(scope="module")
+def expected(bundle: Path, images: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs of `Scorer`, called directly."""
+    return Scorer(str(bundle)).score(images)
+
+
+@pytest.fixture
+def source(tmp_path: Path, images: np.ndarray) -> str:
+    """The images, packed, in row groups of 50, with a key and a label."""
+    columns = {"key": [f"k{i}" for i in range(COUNT)], "label": np.arange(COUNT, dtype=np.int16)}
+    return write_parquet(tmp_path / "in/images.parquet", *LAYOUTS["packed"](images), row_group_size=50, **columns)
+
+
+def run_score(bundle: Path, images: str | list[str], output: Path, **options: Any) -> dict[str, Any]:
+    """On the local engine, also where an earlier test has connected to Ray."""
+    paths = [images] if isinstance(images, str) else images
+    return score(ScoreOptions(bundle=str(bundle), images=tuple(paths), output=str(output), engine="local", **options))
+
+
+def exits_with(code: int, arguments: list[str]) -> None:
+    with pytest.raises(SystemExit) as exit_info:
+        command.main(arguments)
+    assert exit_info.value.code == code
+
+
+def test_the_output_is_what_the_design_says(
+    tmp_path: Path, bundle: Path, source: str, images: np.ndarray, expected: Mapping[str, np.ndarray]
+) -> None:
+    summary = run_score(bundle, source, tmp_path / "out", key="key", keep=("label",), fpr=0.05)
+    names = {"scores", "discoveries.parquet", "explanations.parquet", "report.html", "summary.json", "plan.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == names
+    scores = read_scores(tmp_path / "out")
+    assert scores.schema.names == ["file", "row", "key", "label", *expected, "is_outlier"]
+    assert scores.schema.field("label").type == pa.int16()
+    assert scores["file"].to_pylist() == [source] * COUNT
+    assert scores["row"].to_pylist() == list(range(COUNT))
+    assert scores["key"].to_pylist() == [f"k{i}" for i in range(COUNT)]
+    assert_same_scores(scores, expected)
+
+    opened = Bundle.open(str(bundle))
+    calibration = opened.calibration_scores
+    found = scores["outlier_score"].to_numpy()
+    np.testing.assert_allclose(scores["p_value"].to_numpy(), p_values(calibration, found), rtol=1e-6)
+    outlying = scores["is_outlier"].to_numpy(zero_copy_only=False)
+    assert np.array_equal(outlying, scores["p_value"].to_numpy().astype(np.float64) <= 0.05 * (1 + 1e-6))
+    assert np.array_equal(outlying, found > threshold(calibration, 0.05))
+    written = json.loads((tmp_path / "out/summary.json").read_text())
+    assert written == summary
+    assert (summary["rows"], summary["scored"], summary["errors"], summary["bad_files"]) == (COUNT, COUNT, 0, 0)
+    assert summary["outliers"] == outlying.sum() > 30
+    assert summary["bundle_hash"] == opened.hash
+    assert (summary["engine"], summary["provider"]) == ("local", Scorer(opened).provider)
+
+    # A fifth of the images are strangers.
+    drift = {each["statistic"]: each for each in summary["drift"]["statistics"]}
+    assert set(drift) == set(expected) - {"p_value"}
+    assert summary["drift"]["verdict"] == "clearly different"
+    gaps = [abs((calibration <= x).mean() - (found <= x).mean()) for x in (*calibration, *found)]
+    assert drift["outlier_score"]["distance"] == pytest.approx(max(gaps))
+    assert drift["outlier_score"]["distance"] > 0.15
+
+    discovered = pq.read_table(tmp_path / "out/discoveries.parquet")
+    assert summary["discoveries"] == len(discovered) > 30
+    flagged = np.flatnonzero(found > summary["fdr_threshold"])
+    order = flagged[np.argsort(-found[flagged], kind="stable")]
+    assert discovered["row"].to_pylist() == order.tolist()
+    assert discovered.schema.names == scores.schema.names
+    page = (tmp_path / "out/report.html").read_text()
+    assert "images.parquet" in page
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"batch_size": 1},
+        {"batch_size": 7, "unit_rows": 13},
+        {"batch_size": 64, "unit_rows": 50, "workers": 3},
+        {"unit_rows": 1000, "workers": 1},
+    ],
+)
+def test_scores_do_not_know_batches_units_and_workers(
+    tmp_path: Path, bundle: Path, source: str, expected: Mapping[str, np.ndarray], options: dict[str, Any]
+) -> None:
+    run_score(bundle, source, tmp_path / "out", **options)
+    assert_same_scores(read_scores(tmp_path / "out"), expected)
+
+
+def test_scores_do_not_know_the_layout(
+    tmp_path: Path, bundle: Path, images: np.ndarray, expected: Mapping[str, np.ndarray]
+) -> None:
+    folder = tmp_path / "pngs/below"
+    folder.mkdir(parents=True)
+    for index, image in enumerate(images):
+        (folder / f"{index:04d}.png").write_bytes(encode(image))
+    write_parquet(tmp_path / "encoded.parquet", huggingface(images), row_group_size=60)
+    for source in ("pngs", "encoded.parquet"):
+        run_score(bundle, str(tmp_path / source), tmp_path / f"out-{source}")
+        assert_same_scores(read_scores(tmp_path / f"out-{source}"), expected)
+
+
+def test_likelihood_adds_its_columns(tmp_path: Path, bundle: Path, source: str, images: np.ndarray) -> None:
+    run_score(bundle, source, tmp_path / "out", likelihood=True, unit_rows=100)
+    scores = read_scores(tmp_path / "out")
+    expected = Scorer(str(bundle), likelihood=True).score(images)
+    assert {"elbo", "log_px", "effective_samples", "bits_per_dim"} <= set(scores.schema.names)
+    assert_same_scores(scores, expected)
+    log_px, elbo = scores["log_px"].to_numpy(), scores["elbo"].to_numpy()
+    assert (log_px >= elbo - 1e-5 * np.abs(elbo)).all()
+    np.testing.assert_allclose(scores["bits_per_dim"].to_numpy(), -log_px / (20 * 16 * np.log(2)), rtol=1e-5)
+
+
+def test_the_tail_is_a_column_of_its_own(
+    tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain = run_score(bundle, source, tmp_path / "plain")
+    summary = run_score(bundle, source, tmp_path / "out", tail=True)
+    assert plain["tail"] is None
+    assert (summary["outliers"], summary["discoveries"]) == (plain["outliers"], plain["discoveries"])
+    scores = read_scores(tmp_path / "out")
+    assert scores.drop_columns("p_value_tail").equals(read_scores(tmp_path / "plain"))
+    assert scores.schema.field("p_value_tail").type == pa.float64()
+    fitted = fit_tail(Bundle.open(str(bundle)).calibration_scores)
+    assert summary["tail"].items() >= fitted._asdict().items()
+    found = scores["outlier_score"].to_numpy()
+    np.testing.assert_array_equal(
+        scores["p_value_tail"].to_numpy(), fitted.p_values(found, scores["p_value"].to_numpy())
+    )
+    strangers = np.arange(COUNT) % 5 == 0
+    assert (scores["p_value_tail"].to_numpy()[strangers] < 1 / 400).mean() > 0.9  # finer than 399 images can tell
+    discovered = pq.read_table(tmp_path / "out/discoveries.parquet")
+    assert discovered.schema.names == scores.schema.names
+    page = (tmp_path / "out/report.html").read_text()
+    assert "p_value_tail comes from a model" in page
+    assert "p_value_tail" not in (tmp_path / "plain/report.html").read_text()
+    assert ("does not fit" in capsys.readouterr().err) == (fitted.verdict == "does not fit")
+    with pytest.raises(UserError, match=r"another tail \(true, now false\)"):
+        run_score(bundle, source, tmp_path / "out")
+
+
+def test_a_tail_needs_its_calibration_images(tmp_path: Path, bundle: Path, source: str) -> None:
+    few = calibrate(CalibrateOptions(bundle=str(bundle), images=(source,), output=str(tmp_path / "few")))
+    with pytest.raises(UserError, match="--tail is not possible with 230 calibration images"):
+        run_score(Path(few.folder.path), source, tmp_path / "out", tail=True)
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_rows_and_files_cost_nobody_else(
+    tmp_path: Path, bundle: Path, images: np.ndarray, expected: Mapping[str, np.ndarray]
+) -> None:
+    folder = tmp_path / "in"
+    rows = [{"bytes": encode(image), "path": None} for image in images]
+    bad = {3: "not an image", 17: None, 100: "small", 229: "bomb"}
+    rows[3] = {"bytes": b"this is a text file", "path": None}
+    rows[17] = None
+    rows[100] = {"bytes": encode(np.zeros((1, 8, 8), np.uint8)), "path": None}
+    # A header that promises 60,000 × 60,000 pixels.
+    png = bytearray(encode(images[229]))
+    png[16:24] = (60_000).to_bytes(4, "big") * 2
+    rows[229] = {"bytes": bytes(png), "path": None}
+    write_parquet(folder / "a.parquet", pa.array(rows), row_group_size=64, key=[f"k{i}" for i in range(COUNT)])
+    whole = (folder / "a.parquet").read_bytes()
+    (folder / "broken.parquet").write_bytes(whole[: len(whole) // 2])
+    (folder / "text.png").write_bytes(b"this is a text file")
+
+    # `text.png` has no columns, so there is no --key that every file has.
+    summary = run_score(bundle, str(folder), tmp_path / "out", unit_rows=40)
+    scores, errors = read_scores(tmp_path / "out"), read_errors(tmp_path / "out")
+    good = [row for row in range(COUNT) if row not in bad]
+    assert scores["row"].to_pylist() == good
+    for name, values in expected.items():
+        np.testing.assert_allclose(scores[name].to_numpy(), values[good], rtol=1e-4, atol=1e-4)
+    found = {(Path(error["file"]).name, error["row"]): error["reason"] for error in errors}
+    assert set(found) == {*(("a.parquet", row) for row in bad), ("broken.parquet", None), ("text.png", 0)}
+    assert "--resize" in found["a.parquet", 100]
+    assert all(found.values())
+    assert (summary["rows"], summary["scored"], summary["errors"]) == (COUNT + 1, COUNT - 4, 5)
+    assert summary["bad_files"] == 1
+
+
+def test_keys_go_with_errors(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+    rows = [{"bytes": encode(image), "path": None} for image in images[:20]]
+    rows[7] = {"bytes": b"", "path": None}
+    source = write_parquet(tmp_path / "in.parquet", pa.array(rows), key=[f"k{i}" for i in range(20)])
+    run_score(bundle, source, tmp_path / "out", key="key")
+    (error,) = read_errors(tmp_path / "out")
+    assert (error["row"], error["key"]) == (7, "k7")
+
+
+def test_resize_scores_images_of_any_size(tmp_path: Path, bundle: Path) -> None:
+    colour = np.zeros((10, 3, 40, 32), np.uint8)
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](colour))
+    exits_with(2, ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "refused")])
+    summary = run_score(bundle, source, tmp_path / "out", resize=True)
+    assert summary["scored"] == 10
+
+
+def test_if_every_row_fails_the_exit_code_is_2_and_the_reasons_stay(
+    tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = write_parquet(tmp_path / "in.parquet", pa.array([{"bytes": b"nothing", "path": None}] * 30))
+    arguments = ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "out")]
+    for _ in range(2):  # the same again, not a success the second time
+        exits_with(2, arguments)
+        sentence = capsys.readouterr().err.strip().splitlines()[-1]
+        assert sentence.startswith("vae score: none of the 30 images could be scored")
+    assert len(read_errors(tmp_path / "out")) == 30
+    assert not (tmp_path / "out/summary.json").exists()
+
+
+def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+    first = run_score(bundle, source, tmp_path / "out")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
+    capsys.readouterr()
+    assert run_score(bundle, source, tmp_path / "out") == first
+    assert "is finished already" in capsys.readouterr().out
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--fpr", "0.001"], "0.001 is not possible with 399 calibration images"),
+        (["--fpr", "0"], "--fpr 0.0 is not possible"),
+        (["--fdr", "1.5"], "--fdr 1.5 is not possible"),
+        (["--key", "nobody"], "no column nobody"),
+        (["--keep", "kl"], "no column kl"),
+        (["--unit-rows", "0"], "--unit-rows 0 is not possible"),
+        (["--batch-size", "-1"], "--batch-size -1 is not possible"),
+        (["--explain", "-1"], "--explain -1 is not possible: it must be at least 0"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--engine", "local", "--address", "auto"], "--address"),
+        (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
+        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
+    ],
+)
+def test_a_users_mistake_is_said_before_anything_is_written(
+    tmp_path: Path, bundle: Path, source: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base = ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "out")]
+    exits_with(2, [*base, *options])
+    message = " ".join(capsys.readouterr().err.split())  # options that are impossible by themselves come in tyro's box
+    assert words in message
+    assert "Traceback" not in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_kept_column_named_like_a_score_is_refused(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+    source = write_parquet(tmp_path / "in.parquet", packed(images), kl=list(range(COUNT)))
+    with pytest.raises(UserError, match="the column kl cannot be kept"):
+        run_score(bundle, source, tmp_path / "out", keep=("kl",))
+
+
+def test_another_job_in_the_output_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
+    run_score(bundle, source, tmp_path / "out")
+    for options, words in [({"fpr": 0.02}, "another fpr"), ({"keep": ("label",)}, "another columns")]:
+        with pytest.raises(UserError, match=words):
+            run_score(bundle, source, tmp_path / "out", **options)
+    # The same path, other content.
+    write_parquet(Path(source), packed(np.zeros((COUNT, 1, 20, 16), np.uint8)), {"vae.shape": "[1, 20, 16]"})
+    with pytest.raises(UserError, match="another inputs"):
+        run_score(bundle, source, tmp_path / "out")
+
+
+def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
+    for path in bundle.iterdir():
+        (tmp_path / "copy").mkdir(exist_ok=True)
+        (tmp_path / "copy" / path.name).write_bytes(path.read_bytes())
+    model = tmp_path / "copy/scorer.onnx"
+    content = bytearray(model.read_bytes())
+    content[len(content) // 2] ^= 1
+    model.write_bytes(content)
+    with pytest.raises(UserError, match=r"scorer\.onnx is not what was exported"):
+        run_score(tmp_path / "copy", source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("jobs", "wanted"), [("jobs.score, jobs.sample", "['cv2']"), ("jobs.calibrate", "['onnx', 'cv2']")]
+)
+def test_jobs_import_what_they_need_alone(jobs: str, wanted: str) -> None:
+    program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'onnx', 'cv2') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == wanted

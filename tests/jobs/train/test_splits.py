@@ -1,0 +1,69 @@
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from export.storage import Folder
+from jobs.images.contract import ImageContract
+from jobs.images.reader import read_images
+from jobs.train import splits
+from jobs.train.run_directory import Run
+from jobs.train.splits import held_rows, make_splits
+from training_runs import SHAPE, config, found, start, write_images
+from vae_core.errors import UserError
+
+
+def test_splits_are_disjoint_and_hold_the_rows_they_name(tmp_path: Path) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 500))
+    start(tmp_path / "run", images, config(validation_images=40))
+    run = Run.open(str(tmp_path / "run"))
+    validation, calibration = run.read_split("validation", SHAPE), run.read_split("calibration", SHAPE)
+    assert (len(validation.rows), len(calibration.rows)) == (40, 50)  # as asked, and a tenth
+    assert not set(validation.rows) & set(calibration.rows)
+    np.testing.assert_array_equal(held_rows(run), np.sort(np.concatenate([validation.rows, calibration.rows])))
+    everything = np.concatenate([b.images for b in read_images(images.pieces, ImageContract(*SHAPE))])
+    for split in (validation, calibration):
+        np.testing.assert_array_equal(split.images, everything[split.rows])
+        assert split.rows.max() - split.rows.min() > 300  # from all of the data
+
+
+def test_splits_are_a_function_of_the_seed(tmp_path: Path) -> None:
+    images = found(write_images(tmp_path / "a.parquet"))
+    held = []
+    for name, seed in (("x", 1), ("y", 1), ("z", 2)):
+        start(tmp_path / name, images, config(seed=seed))
+        held.append(held_rows(Run.open(str(tmp_path / name))))
+    np.testing.assert_array_equal(held[0], held[1])
+    assert not np.array_equal(held[0], held[2])
+
+
+def test_of_many_row_groups_some_are_drawn_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 2000, row_group_size=20))
+    monkeypatch.setattr(splits, "_MOST_PIECES", 30)
+    start(tmp_path / "run", images, config(validation_images=20, calibration_images=20))
+    run = Run.open(str(tmp_path / "run"))
+    split = run.read_split("calibration", SHAPE)
+    assert len(split.rows) == 20
+    everything = np.concatenate([b.images for b in read_images(images.pieces, ImageContract(*SHAPE))])
+    np.testing.assert_array_equal(split.images, everything[split.rows])
+    assert len(np.unique(held_rows(run) // 20)) > 10
+
+
+def test_too_few_images_are_refused(tmp_path: Path) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 9))
+    with pytest.raises(UserError, match="9 images are too few"):
+        make_splits(Run(Folder.at(tmp_path / "run")), images, ImageContract(*SHAPE), config())
+
+
+def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run: it has no run\.json"):
+        Run.open(str(tmp_path))
+
+
+def test_errors_of_different_files_do_not_replace_each_other(tmp_path: Path) -> None:
+    run = Run(Folder.at(tmp_path / "run"))
+    for file in ("a.parquet", "b.parquet", "a.parquet"):
+        run.write_errors(pa.table({"file": [file], "row": [5], "reason": ["the image is null"]}))
+    errors = run.folder.child("errors")
+    assert sorted(errors.read_table(name)["file"][0].as_py() for name in errors.names()) == ["a.parquet", "b.parquet"]

@@ -1,0 +1,105 @@
+import numpy as np
+import torch
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
+
+from vae_core.outliers.density import Density, log_density, shares, surprise, tail_constants
+
+
+def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Density, MixtureSameFamily]:
+    """A mixture, and the same one of torch's own in float64, over standardised vectors."""
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(components, size, size, generator=generator, dtype=torch.float64)
+    covariance = root @ root.mT + 0.3 * torch.eye(size, dtype=torch.float64)
+    mean = 2 * torch.randn(components, size, generator=generator, dtype=torch.float64)
+    weight = torch.rand(components, generator=generator, dtype=torch.float64) + 0.1
+    weight /= weight.sum()
+    whitening = torch.linalg.inv(torch.linalg.cholesky(covariance)).mT
+    density = Density(
+        centre=torch.arange(size, dtype=torch.float64),
+        scale=torch.linspace(0.5, 2.0, size, dtype=torch.float64),
+        log_weight=weight.log(),
+        mean=mean,
+        whitening=whitening,
+        deviation=covariance.diagonal(dim1=1, dim2=2).sqrt(),
+        usual=torch.tensor(5.0, dtype=torch.float64),
+        spread=torch.tensor(2.0, dtype=torch.float64),
+    )
+    return density, MixtureSameFamily(Categorical(weight), MultivariateNormal(mean, covariance))
+
+
+def vectors(density: Density, count: int = 50) -> torch.Tensor:
+    standard = 3 * torch.randn(count, len(density.centre), generator=torch.Generator().manual_seed(1)).double()
+    return standard * density.scale + density.centre
+
+
+def test_the_log_density_is_that_of_the_mixture_in_float64() -> None:
+    density, exact = a_density()
+    v = vectors(density)
+    torch.testing.assert_close(log_density(v, density), exact.log_prob((v - density.centre) / density.scale))
+
+
+def test_float32_loses_nothing_that_matters() -> None:
+    density, _ = a_density()
+    v = vectors(density)
+    single = Density(*(value.float() for value in density))
+    torch.testing.assert_close(log_density(v.float(), single).double(), log_density(v, density), rtol=1e-5, atol=1e-4)
+
+
+def test_surprise_is_the_log_survival_of_a_logistic() -> None:
+    density, _ = a_density()
+    value = torch.linspace(-40, 40, 33, dtype=torch.float64)
+    survival = torch.sigmoid(-(-value - density.usual) / density.spread)
+    torch.testing.assert_close(surprise(value, density), -survival.log())
+
+
+def test_shares_sum_to_one_and_point_where_the_vector_lies() -> None:
+    density, _ = a_density(components=1)
+    v = vectors(density)
+    found = shares(v, density)
+    torch.testing.assert_close(found.of_distance.sum(1), torch.ones(len(v), dtype=torch.float64))
+    standard = (v - density.centre) / density.scale
+    torch.testing.assert_close(found.deviations, (standard - density.mean[0]) / density.deviation[0])
+
+
+def test_a_share_is_the_mean_of_what_the_entry_adds_in_every_order() -> None:
+    """The Shapley value by brute force: for two entries, there are two orders."""
+    density, _ = a_density(components=1, size=2)
+    v = vectors(density, 5)
+    delta = ((v - density.centre) / density.scale - density.mean[0]).numpy()
+    precision = (density.whitening[0] @ density.whitening[0].mT).numpy()
+
+    def distance(point: np.ndarray) -> float:
+        return float(point @ precision @ point)
+
+    for row, share in zip(delta, shares(v, density).of_distance, strict=True):
+        first_alone, second_alone = distance(row * [1, 0]), distance(row * [0, 1])
+        both = distance(row)
+        value = 0.5 * (first_alone + both - second_alone)
+        np.testing.assert_allclose(share[0].item(), value / both, rtol=1e-9)
+
+
+def test_the_nearest_component_judges_an_entry() -> None:
+    """Between two modes nothing is usual, and a vector is compared with the mode that it is nearer to."""
+    eye = torch.eye(1).expand(2, 1, 1)
+    density = Density(
+        centre=torch.zeros(1),
+        scale=torch.ones(1),
+        log_weight=torch.tensor([0.5, 0.5]).log(),
+        mean=torch.tensor([[-10.0], [10.0]]),
+        whitening=eye,
+        deviation=torch.ones(2, 1),
+        usual=torch.tensor(1.0),
+        spread=torch.tensor(1.0),
+    )
+    v = torch.tensor([[-10.0], [2.0], [13.0]])
+    near, between, beyond = surprise(log_density(v, density), density)
+    assert near < beyond < between
+    torch.testing.assert_close(shares(v, density).deviations[1:, 0], torch.tensor([-8.0, 3.0]))
+
+
+def test_the_constants_are_median_and_mean_excess() -> None:
+    exponential = -np.log1p(-(np.arange(10_000) + 0.5) / 10_000)
+    usual, spread = tail_constants(torch.from_numpy(exponential))
+    assert abs(usual.item() - np.log(2)) < 1e-3
+    assert abs(spread.item() - 1) < 0.01  # an exponential's excess has the same mean everywhere
+    assert tail_constants(torch.zeros(20))[1] > 0

@@ -1,0 +1,76 @@
+import numpy as np
+import torch
+
+from vae_core.config import ModelConfig
+from vae_core.models.conv import seeded
+from vae_core.outliers.statistics import Statistics, statistics
+
+MODEL = seeded(ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16), 0).eval()
+
+
+def tell(image: torch.Tensor) -> Statistics:
+    with torch.inference_mode():
+        return statistics(MODEL, image)[0]
+
+
+def test_they_are_what_they_say_in_float64() -> None:
+    generator = np.random.default_rng(0)
+    image = generator.integers(0, 256, (5, 1, 12, 12), dtype=np.uint8)
+    image[1, 0, 3:9, 2:7] = 0
+    image[2, 0, 4:9, 4:9] = 255
+    image[3, 0, :, 3:9] = 77
+    found = tell(torch.from_numpy(image))
+    with torch.inference_mode():
+        parameters = MODEL.decode(MODEL.posterior(torch.from_numpy(image)).mean).double()
+    x = image.astype(np.float64)
+    y = MODEL.likelihood.mean(parameters).numpy()
+    peak = MODEL.likelihood.log_peak(parameters).numpy()
+    surprise = peak - MODEL.likelihood.log_prob(torch.from_numpy(x), parameters).numpy()
+    axes = (1, 2, 3)
+
+    def gradient_energy(values: np.ndarray, order: int) -> np.ndarray:
+        parts = [np.diff(values, order, axis) for axis in (2, 3)]
+        return np.asarray(sum((part**2).sum(axes) for part in parts) / 144)
+
+    down, across = (np.diff(x, axis=axis) == 0 for axis in (2, 3))
+    expected = {
+        "best_reconstruction": peak.sum(axes),
+        "log_surprise": np.log1p(surprise.sum(axes)),
+        "log_peak_surprise": np.log1p(surprise.max(axes)),
+        "log_error": np.log(((x - y) ** 2).mean(axes) + 1 / 12),
+        "log_absolute_error": np.log(np.abs(x - y).mean(axes) + 0.25),
+        "log_peak_error": np.log(np.abs(x - y).max(axes) + 0.5),
+        "log_relative_error": np.log((((x - y) ** 2).mean(axes) + 1 / 12) / (gradient_energy(x, 1) + 1 / 12)),
+        "log_error_curvature": np.log(gradient_energy(x - y, 2) + 1 / 12),
+        "log_roughness": np.log(gradient_energy(x, 1) + 1 / 12),
+        "log_curvature": np.log(gradient_energy(x, 2) + 1 / 12),
+        "log_reconstructed_roughness": np.log(gradient_energy(y, 1) + 1 / 12),
+        "black": (x == 0).mean(axes),
+        "white": (x == 255).mean(axes),
+        "flat": ((down & (x[:, :, 1:] > 0)).sum(axes) + (across & (x[:, :, :, 1:] > 0)).sum(axes)) / 144,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(getattr(found, name).numpy(), value, rtol=1e-4, atol=1e-5, err_msg=name)
+
+
+def test_statistics_are_finite_for_every_kind_of_image() -> None:
+    generator = torch.Generator().manual_seed(0)
+    image = torch.stack(
+        [torch.full((1, 12, 12), k) for k in (0, 1, 128, 255)]
+        + [torch.randint(0, 256, (1, 12, 12), generator=generator)]
+    ).to(torch.uint8)
+    with torch.inference_mode():
+        values, posterior = statistics(MODEL, image)
+        log_px_z = MODEL.log_px_z(image, posterior.mean)
+    assert all(torch.isfinite(v).all() for v in values)
+    torch.testing.assert_close(values.kl, posterior.kl())
+    torch.testing.assert_close(values.reconstruction, log_px_z)
+
+
+def test_an_image_is_scored_alone() -> None:
+    image = torch.randint(0, 256, (6, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    with torch.inference_mode():
+        together, _ = statistics(MODEL, image)
+        alone, _ = statistics(MODEL, image[2:3])
+    for a, b in zip(together, alone, strict=True):
+        torch.testing.assert_close(a[2:3], b, rtol=1e-5, atol=1e-5)

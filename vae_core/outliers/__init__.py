@@ -1,0 +1,1 @@
+"""From statistics to an outlier score."""

@@ -1,0 +1,98 @@
+"""The density of vectors that describe images, a mixture of Gaussians, and how surprising a vector is under it.
+
+    p(v) = Σ_k π_k N(v; m_k, S_k)
+
+A mixture has a low density on both sides of what it has seen, and between: a vector is surprising where no
+in-distribution image has its like, be each of its entries ever so common. (Density of states: Morningstar et al. 2021,
+arXiv 2006.09273.) `export.graphs.fit` fits it.
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from vae_core.latents.gaussian import LOG_2PI
+
+
+class Density(NamedTuple):
+    """A mixture of K Gaussians over vectors of T entries, which are standardised first: u = (v − centre) / scale."""
+
+    centre: Tensor  # (T,)
+    scale: Tensor  # (T,)
+    log_weight: Tensor  # log π_k, (K,)
+    mean: Tensor  # m_k, of u, (K, T)
+    whitening: Tensor  # W_k with W_k W_kᵀ = S_k⁻¹, (K, T, T)
+    deviation: Tensor  # √S_k,tt, (K, T)
+    usual: Tensor  # the median of −log p(u) over in-distribution images, ()
+    spread: Tensor  # its mean excess over its 90% quantile there, ()
+
+
+class Components(NamedTuple):
+    """Vectors as each component of the mixture sees them."""
+
+    whitened: Tensor  # (u − m_k) W_k, (N, K, T)
+    log_joint: Tensor  # log π_k N(u; m_k, S_k), (N, K)
+
+
+def components(vectors: Tensor, density: Density) -> Components:
+    """`vectors` (N, T) as the components see them."""
+    count, size = density.mean.shape
+    standard = (vectors - density.centre) / density.scale
+    # All K products at once: (N, T) × (T, K·T).
+    weights = density.whitening.permute(1, 0, 2).reshape(size, count * size)
+    offset = (density.mean.unsqueeze(1) @ density.whitening).reshape(1, count * size)
+    whitened = (standard @ weights - offset).reshape(-1, count, size)
+    # log N(u; m, S) = log |W| − ½ [T log 2π + ‖(u − m) W‖²]
+    log_determinant = torch.log(density.whitening.diagonal(dim1=1, dim2=2)).sum(-1)
+    constant = density.log_weight + log_determinant - 0.5 * size * LOG_2PI
+    return Components(whitened, constant - 0.5 * (whitened**2).sum(-1))
+
+
+def log_density(vectors: Tensor, density: Density) -> Tensor:
+    """Log p(u) in nats, of the standardised vectors: (N, T) → (N,)."""
+    return torch.logsumexp(components(vectors, density).log_joint, dim=1)
+
+
+def surprise(log_density: Tensor, density: Density) -> Tensor:
+    """How far −log p(u) lies in the upper tail of what is usual, in nats: (N,) → (N,), above zero.
+
+    −log P(L ≥ −log p) = softplus((−log p − usual) / spread) for L logistic, whose tail is exponential as those of log
+    densities are: near zero for the usual half, and rising by one for every `spread` beyond.
+    """
+    return F.softplus((-log_density - density.usual) / density.spread)
+
+
+class Shares(NamedTuple):
+    """How the entries of vectors push them away from where in-distribution images lie."""
+
+    of_distance: Tensor  # of the squared distance from the components, signed, summing to one, (N, T)
+    deviations: Tensor  # standard deviations by which each entry is too high, (N, T)
+
+
+def shares(vectors: Tensor, density: Density) -> Shares:
+    """What each entry has to do with the distance of `vectors` (N, T) from the mixture.
+
+    With δ = u − m_k, entry t takes part in ‖δ W‖² by δ_t (S⁻¹δ)_t, its Shapley value where an entry that takes no part
+    stands at its mean. Negative pulls in: beside the other entries as they are, this one would be odder at its mean.
+    Components count by their responsibility for the vector, so that it is compared with images most like it.
+    """
+    whitened, log_joint = components(vectors, density)
+    responsibility = torch.softmax(log_joint, dim=1).unsqueeze(-1)  # (N, K, 1)
+    standard = (vectors - density.centre) / density.scale
+    delta = standard.unsqueeze(1) - density.mean  # (N, K, T)
+    gradient = (density.whitening @ whitened.unsqueeze(-1)).squeeze(-1)  # S⁻¹δ, (N, K, T)
+    parts = (responsibility * delta * gradient).sum(1)
+    total = (responsibility * whitened**2).sum((1, 2)).clamp(min=1e-12).unsqueeze(-1)
+    return Shares(parts / total, (responsibility * delta / density.deviation).sum(1))
+
+
+def tail_constants(negative_log_density: Tensor) -> tuple[Tensor, Tensor]:
+    """`usual` and `spread` of a density from −log p(u) of in-distribution images, (n,) of at least 20."""
+    ordered = negative_log_density.sort().values
+    threshold = ordered[math.floor(0.9 * (len(ordered) - 1))]
+    excess = ordered[ordered > threshold] - threshold
+    spread = excess.mean() if len(excess) else torch.zeros(())
+    return ordered.median(), spread.clamp(min=1e-3)

@@ -1,0 +1,19 @@
+"""What a number is: the description of one output of a graph, wherever it is computed.
+
+A likelihood describes its parameters, a family its statistics, a graph its outputs. Manifest, model card, parity check
+and report read the description; none of them knows an output by name.
+"""
+
+from typing import NamedTuple
+
+
+class Output(NamedTuple):
+    """One named output, with the batch first."""
+
+    name: str
+    meaning: str
+    unit: str
+    tolerance: float = 1e-5
+    """Largest |Δ| / max(scale, |value|) allowed between two runtimes in fp32; whole grey levels for uint8 images."""
+    scale: float = 1.0
+    """Magnitude that differences are judged against at least: rounding errors do not shrink with a value near zero."""
