@@ -104,7 +104,7 @@ def by_themselves(model: Path, address: str) -> Parts:
     )
     return {
         "python alone": run("pass"),
-        "import jobs.score": run("import jobs.score"),
+        "import jobs.score.job": run("import jobs.score.job"),
         "import ray": run("import ray"),
         "import ray, ray.data": run("import ray, ray.data"),
         "import ray, connect to a running cluster, leave it": run(connect, address),

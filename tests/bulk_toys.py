@@ -12,10 +12,11 @@ from typing import Any, ClassVar
 import pyarrow as pa
 
 from export.storage import Folder
-from jobs.bulk import Part
+from jobs.bulk import BulkOptions, Part
 
 RESULTS = pa.schema({"index": pa.int64(), "square": pa.int64()})
 PIECE_ROWS = 4
+LOCAL = BulkOptions(engine="local")
 ERRORS = pa.schema({"index": pa.int64(), "reason": pa.string()})
 
 

@@ -9,7 +9,7 @@ import time
 
 from benchmarks.scaling.simulated import SimulatedTask, plan
 from export.storage import Folder
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 
 
 def main() -> None:
@@ -17,7 +17,7 @@ def main() -> None:
     task = SimulatedTask("", 0.0, writes=False)
     began = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        totals = run(task, units, Folder.at(folder), engine="ray", workers=4)
+        totals = run(task, units, Folder.at(folder), BulkOptions(engine="ray", workers=4))
     print(time.process_time() - began, totals.seconds, totals.startup_seconds)
 
 

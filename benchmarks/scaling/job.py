@@ -12,7 +12,7 @@ from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
 from export.bundle.format import Bundle
 from export.storage import Folder
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 from jobs.score.finish import Scored, conclude
 
 
@@ -35,7 +35,7 @@ def main() -> None:
     units = plan(options.rows)
     planned = time.monotonic() - began
     task = SimulatedTask(name, options.cost)
-    totals = run(task, units, output, engine="local", workers=options.workers)
+    totals = run(task, units, output, BulkOptions(engine="local", workers=options.workers))
     after_run, ended, processor = peak_mb(), time.monotonic(), time.process_time()
     summary = conclude(Scored(output, bundle, units, ["simulated"], name, 0.01, 0.1, resize=False), totals)
     print(

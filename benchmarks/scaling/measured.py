@@ -212,4 +212,4 @@ def local_start() -> float:
 
 
 def process_start() -> float:
-    return wall(lambda: subprocess.run([sys.executable, "-c", "import jobs.score"], check=True, env=dict(os.environ)))
+    return wall(lambda: subprocess.run([sys.executable, "-c", "import jobs.score.job"], check=True, env=dict(os.environ)))

@@ -1,10 +1,11 @@
 """The options that every bulk job shares: where its work runs."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
 from vae_core.errors import UserError
 
+Options = TypeVar("Options", bound="BulkOptions")
 EngineName = Literal["auto", "ray", "local"]
 
 
@@ -27,3 +28,13 @@ class BulkOptions:
             raise UserError(f"--workers is {self.workers}, but a job needs at least 1")
         if self.engine == "local" and self.address is not None:
             raise UserError("--address names a Ray cluster, but --engine local runs in this process; drop one")
+
+    def passed_to(self, job: type[Options], **given: Any) -> Options:
+        """The options of another bulk job that is a part of this one: what both jobs know carries over.
+
+        Args:
+            job: the other job's options.
+            given: those that differ, and those that this job does not know.
+        """
+        shared = {field.name for field in fields(self)} & {field.name for field in fields(job)}
+        return job(**({name: getattr(self, name) for name in shared} | given))

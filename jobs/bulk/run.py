@@ -16,7 +16,7 @@ from jobs.bulk.contract import Task, U
 from jobs.bulk.local import run_local
 from jobs.bulk.machine import cores
 from jobs.bulk.on_ray import default_workers, run_on_ray
-from jobs.bulk.options import BulkOptions, EngineName
+from jobs.bulk.options import BulkOptions
 from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
@@ -56,10 +56,7 @@ def run(
     task: Task[U],
     units: Sequence[U],
     output: Folder,
-    *,
-    engine: EngineName = "auto",
-    address: str | None = None,
-    workers: int | None = None,
+    options: BulkOptions,
     reads: Sequence[str] = (),
 ) -> Totals:
     """Do every unit that `output` has no parts of yet.
@@ -68,7 +65,7 @@ def run(
         task: the work.
         units: the plan: numbered, the same for the same input.
         output: the job's directory: empty, or the same job's from before.
-        engine, address, workers: see `BulkOptions`.
+        options: where the work runs.
         reads: paths or URLs of some files that the workers read, to find out whether every node has them.
 
     Returns:
@@ -78,7 +75,6 @@ def run(
         UserError: the output holds something else, or the workers of the cluster cannot share the storage.
         JobFailed: the job cannot go on; what is finished stays.
     """
-    options = BulkOptions(engine=engine, address=address, workers=workers)
     plan = make_plan(task.kind, task.identity(), units)
     resumes = check_output(output, plan)
     on_ray = uses_ray(options)

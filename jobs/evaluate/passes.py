@@ -34,20 +34,7 @@ def one_cluster(options: EvaluateOptions) -> Iterator[None]:
 
 def score_set(options: EvaluateOptions, images: tuple[str, ...], output: Folder) -> dict[str, Any]:
     """Score a set of images; returns the scoring job's summary. See `jobs.score.score`."""
-    return score(
-        ScoreOptions(
-            bundle=options.bundle,
-            images=images,
-            output=output.url,
-            resize=options.resize,
-            fpr=options.fpr,
-            unit_rows=options.unit_rows,
-            batch_size=options.batch_size,
-            engine=options.engine,
-            address=options.address,
-            workers=options.workers,
-        )
-    )
+    return score(options.passed_to(ScoreOptions, images=images, output=output.url))
 
 
 def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageSet, output: Folder) -> dict[str, Any]:
@@ -69,9 +56,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         task,
         plan_drawn(images, options.likelihood_images, options.seed),
         output,
-        engine=options.engine,
-        address=options.address,
-        workers=options.workers,
+        options,
         reads=[f"{task.bundle}/{MANIFEST}", images.files[0].url, images.files[-1].url],
     )
     parts, errors = output.child(task.results), output.child(ERRORS)

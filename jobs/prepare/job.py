@@ -30,9 +30,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         task,
         units,
         output,
-        engine=options.engine,
-        address=options.address,
-        workers=options.workers,
+        options,
         reads=reads,
     )
     if totals.summary is not None:

@@ -34,9 +34,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         task,
         units,
         output,
-        engine=options.engine,
-        address=options.address,
-        workers=options.workers,
+        options,
         reads=[f"{task.bundle}/{MANIFEST}"],
     )
     if totals.summary is not None:

@@ -35,9 +35,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         task,
         units,
         output,
-        engine=options.engine,
-        address=options.address,
-        workers=options.workers,
+        options,
         reads=[f"{task.bundle}/{MANIFEST}", images.files[0].url, images.files[-1].url],
     )
     if totals.summary is not None:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from bulk_toys import Squares, outcome, ranges
+from bulk_toys import LOCAL, Squares, outcome, ranges
 from export.storage import Folder
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 from jobs.bulk.cluster import connect
 from vae_core.errors import UserError
 
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.ray
 @pytest.mark.usefixtures("ray_cluster")
 def test_both_engines_write_the_same_files(tmp_path: Path, workers: int) -> None:
     task = Squares(bad=frozenset({3, 40}), raising=frozenset({17}))
-    totals = run(task, ranges(50, 7), Folder.at(tmp_path / "ray"), engine="ray", workers=workers)
-    run(task, ranges(50, 7), Folder.at(tmp_path / "local"), engine="local")
+    totals = run(task, ranges(50, 7), Folder.at(tmp_path / "ray"), BulkOptions(engine="ray", workers=workers))
+    run(task, ranges(50, 7), Folder.at(tmp_path / "local"), LOCAL)
     assert (totals.engine, totals.workers, totals.rows, totals.errors) == ("ray", workers, 50, 3)
     written = {
         engine: {
@@ -40,7 +40,7 @@ def test_no_actor_imports_torch(tmp_path: Path) -> None:
     pytest.importorskip("torch")  # where it is not installed, there is nothing to be found
     log = tmp_path / "log"
     log.mkdir()
-    run(Squares(log=str(log)), ranges(20, 5), Folder.at(tmp_path / "out"), engine="ray", workers=2)
+    run(Squares(log=str(log)), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
     assert {path.read_text() for path in log.iterdir()} == {"1 -"}
     assert str(os.getpid()) not in {path.name.split("-")[-1] for path in log.iterdir()}
 
@@ -48,7 +48,7 @@ def test_no_actor_imports_torch(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_row_that_kills_its_actor_becomes_an_error(tmp_path: Path) -> None:
     output = Folder.at(tmp_path / "out")
-    totals = run(Squares(killing=frozenset({17})), ranges(40, 20), output, engine="ray", workers=2)
+    totals = run(Squares(killing=frozenset({17})), ranges(40, 20), output, BulkOptions(engine="ray", workers=2))
     results, errors = outcome(output)
     assert results == [row for row in range(40) if row != 17]
     assert errors == {17: "Died: it ended the process that worked on it (SIGKILL)"}
@@ -59,7 +59,7 @@ def test_a_row_that_kills_its_actor_becomes_an_error(tmp_path: Path) -> None:
 def test_an_existing_connection_is_used_and_kept(tmp_path: Path) -> None:
     import ray
 
-    assert run(Squares(), ranges(20, 10), Folder.at(tmp_path), engine="auto").engine == "ray"
+    assert run(Squares(), ranges(20, 10), Folder.at(tmp_path), BulkOptions(engine="auto")).engine == "ray"
     assert ray.is_initialized()
 
 
@@ -70,8 +70,8 @@ import os, sys
 os.cpu_count = lambda: 2
 from bulk_toys import Squares, ranges
 from export.storage import Folder
-from jobs.bulk import run
-totals = run(Squares(), ranges(50, 5), Folder.at(sys.argv[1]), engine="ray", workers=2)
+from jobs.bulk import BulkOptions, run
+totals = run(Squares(), ranges(50, 5), Folder.at(sys.argv[1]), BulkOptions(engine="ray", workers=2))
 import ray
 assert not ray.is_initialized()
 assert "torch" not in sys.modules
@@ -91,5 +91,5 @@ def test_an_address_where_no_cluster_answers_is_a_users_mistake(tmp_path: Path) 
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "), connect("127.0.0.1:1"):
         pass
     with pytest.raises(UserError, match="no Ray cluster answers"):
-        run(Squares(), ranges(50, 5), Folder.at(tmp_path / "out"), address="127.0.0.1:1")
+        run(Squares(), ranges(50, 5), Folder.at(tmp_path / "out"), BulkOptions(address="127.0.0.1:1"))
     assert not (tmp_path / "out").exists()

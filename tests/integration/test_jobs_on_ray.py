@@ -12,7 +12,7 @@ from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import draw_images, write_gaussian_bundle
 from image_files import LAYOUTS, write_parquet
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 from jobs.evaluate.job import evaluate
 from jobs.evaluate.likelihood import LikelihoodTask
 from jobs.evaluate.options import EvaluateOptions
@@ -76,7 +76,7 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
         (sampling, plan_samples(40, opened.shape)),
         (evaluation, plan_drawn(images, 40, seed=0)),
     ]:
-        totals = run(TorchFree(task), units, Folder.at(tmp_path / task.kind), engine="ray", workers=1)
+        totals = run(TorchFree(task), units, Folder.at(tmp_path / task.kind), BulkOptions(engine="ray", workers=1))
         assert (totals.results, totals.errors) == (40, 0)
 
 

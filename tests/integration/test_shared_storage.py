@@ -20,9 +20,10 @@ import ray
 from ray.cluster_utils import Cluster
 from bulk_toys import Squares, ranges
 from export.storage import Folder
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 from vae_core.errors import UserError
 
+ON_RAY = BulkOptions(engine="ray")
 private, shared = sys.argv[1:]
 head = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
 ray_program = os.path.join(os.path.dirname(sys.executable), "ray")
@@ -39,10 +40,10 @@ try:
         time.sleep(0.1)
     for output, reads in [(private + "/out", []), (shared + "/out", [private + "/input"])]:
         try:
-            run(Squares(), ranges(20, 5), Folder.at(output), engine="ray", reads=reads)
+            run(Squares(), ranges(20, 5), Folder.at(output), ON_RAY, reads=reads)
         except UserError as error:
             print(error)
-    totals = run(Squares(), ranges(20, 5), Folder.at(shared + "/out"), engine="ray", reads=[shared + "/input"])
+    totals = run(Squares(), ranges(20, 5), Folder.at(shared + "/out"), ON_RAY, reads=[shared + "/input"])
     print(totals.workers)
 
     # The second node dies in the middle of a job.
@@ -52,7 +53,7 @@ try:
         os.killpg(node.pid, signal.SIGKILL)
 
     threading.Thread(target=kill_the_node, daemon=True).start()
-    run(Squares(seconds=0.2), ranges(200, 5), Folder.at(shared + "/after"), engine="ray")
+    run(Squares(seconds=0.2), ranges(200, 5), Folder.at(shared + "/after"), ON_RAY)
     node.wait()
     print(node.returncode)
 finally:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bulk_toys import RangeUnit, Squares, outcome, ranges
+from bulk_toys import LOCAL, RangeUnit, Squares, outcome, ranges
 from export.storage import Folder
-from jobs.bulk import finish, run
+from jobs.bulk import BulkOptions, finish, run
 from jobs.bulk.attempts import Attempts
 from vae_core.errors import JobFailed, UserError
 
@@ -22,7 +22,7 @@ def snapshot(folder: Path) -> dict[str, bytes]:
 def test_every_row_ends_in_exactly_one_table(tmp_path: Path, unit_rows: int, workers: int) -> None:
     output = Folder.at(tmp_path / "out")
     task = Squares(bad=frozenset({3, 40}))
-    totals = run(task, ranges(50, unit_rows), output, engine="local", workers=workers)
+    totals = run(task, ranges(50, unit_rows), output, BulkOptions(engine="local", workers=workers))
     results, errors = outcome(output)
     assert results == [row for row in range(50) if row not in (3, 40)]
     assert errors == {3: "bad", 40: "bad"}
@@ -34,10 +34,10 @@ def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     log.mkdir()
     output = Folder.at(out)
-    run(Squares(bad=frozenset({12})), ranges(50, 10), output, engine="local")
+    run(Squares(bad=frozenset({12})), ranges(50, 10), output, LOCAL)
     complete = snapshot(out)
     (out / "squares/part-000001.parquet").unlink()
-    totals = run(Squares(bad=frozenset({12}), log=str(log)), ranges(50, 10), output, engine="local")
+    totals = run(Squares(bad=frozenset({12}), log=str(log)), ranges(50, 10), output, LOCAL)
     assert totals.rows == 10
     assert [path.name.split("-")[1:-1] for path in log.iterdir()] == [["1", "10", "20"]]
     assert snapshot(out) == complete
@@ -45,19 +45,19 @@ def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
 
 def test_errors_of_a_dead_attempt_do_not_outlive_a_retry(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
-    run(Squares(bad=frozenset({12})), ranges(50, 10), output, engine="local")
+    run(Squares(bad=frozenset({12})), ranges(50, 10), output, LOCAL)
     (tmp_path / "squares/part-000001.parquet").unlink()  # as if killed between errors and results
-    run(Squares(), ranges(50, 10), output, engine="local")
+    run(Squares(), ranges(50, 10), output, LOCAL)
     assert outcome(output) == (list(range(50)), {})
 
 
 def test_a_finished_job_is_left_alone_and_hands_back_its_summary(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
-    run(Squares(), ranges(20, 10), output, engine="local")
+    run(Squares(), ranges(20, 10), output, LOCAL)
     finish(output, {"rows": 20})
     before = snapshot(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["plan.json", "squares", "summary.json"]
-    assert run(Squares(), ranges(20, 10), output, engine="local").summary == {"rows": 20}
+    assert run(Squares(), ranges(20, 10), output, LOCAL).summary == {"rows": 20}
     assert snapshot(tmp_path) == before
 
 
@@ -73,10 +73,10 @@ def test_another_job_in_the_same_directory_is_refused(
     tmp_path: Path, task: Squares, units: list[RangeUnit], words: str
 ) -> None:
     output = Folder.at(tmp_path)
-    run(Squares(), ranges(20, 10), output, engine="local")
+    run(Squares(), ranges(20, 10), output, LOCAL)
     before = snapshot(tmp_path)
     with pytest.raises(UserError) as raised:
-        run(task, units, output, engine="local")
+        run(task, units, output, LOCAL)
     assert words in str(raised.value)
     assert snapshot(tmp_path) == before
 
@@ -84,7 +84,7 @@ def test_another_job_in_the_same_directory_is_refused(
 def test_the_plan_comes_first_and_can_be_read_by_people(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     with pytest.raises(JobFailed):
-        run(Squares(raising=frozenset(range(100))), ranges(100, 50), output, engine="local")
+        run(Squares(raising=frozenset(range(100))), ranges(100, 50), output, LOCAL)
     text = (tmp_path / "plan.json").read_text()
     plan = json.loads(text)
     assert (plan["kind"], plan["identity"], plan["rows"]) == ("squares", {"title": "squares"}, 100)
@@ -95,7 +95,7 @@ def test_the_plan_comes_first_and_can_be_read_by_people(tmp_path: Path) -> None:
 def test_files_of_others_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("my only copy")
     with pytest.raises(UserError, match=r"already holds thesis\.tex"):
-        run(Squares(), ranges(20, 10), Folder.at(tmp_path), engine="local")
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path), LOCAL)
     assert snapshot(tmp_path) == {"thesis.tex": b"my only copy"}
 
 
@@ -103,12 +103,12 @@ def test_files_of_others_are_refused(tmp_path: Path) -> None:
 def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
     with pytest.raises(UserError, match="not the plan"):
-        run(Squares(), ranges(20, 10), Folder.at(tmp_path), engine="local")
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path), LOCAL)
 
 
 def test_a_row_that_raises_does_not_fail_its_neighbours(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
-    run(Squares(raising=frozenset({13, 77})), ranges(100, 50), output, engine="local")
+    run(Squares(raising=frozenset({13, 77})), ranges(100, 50), output, LOCAL)
     results, errors = outcome(output)
     assert results == [row for row in range(100) if row not in (13, 77)]
     assert errors == {row: f"ArithmeticError: cannot square rows {row} to {row + 1}" for row in (13, 77)}
@@ -118,11 +118,11 @@ def test_a_row_that_kills_twice_is_found_in_a_child_process(tmp_path: Path) -> N
     out, log = tmp_path / "out", tmp_path / "log"
     log.mkdir()
     output = Folder.at(out)
-    run(Squares(), ranges(20, 10), output, engine="local")
+    run(Squares(), ranges(20, 10), output, LOCAL)
     (out / "squares/part-000001.parquet").unlink()
     for _ in range(2):
         Attempts(output).begin(1)  # two processes died over unit 1
-    run(Squares(killing=frozenset({17}), log=str(log)), ranges(20, 10), output, engine="local")
+    run(Squares(killing=frozenset({17}), log=str(log)), ranges(20, 10), output, LOCAL)
     results, errors = outcome(output)
     assert results == [row for row in range(20) if row != 17]
     assert errors == {17: "Died: it ended the process that worked on it (SIGKILL)"}
@@ -132,9 +132,9 @@ def test_a_row_that_kills_twice_is_found_in_a_child_process(tmp_path: Path) -> N
 def test_a_job_in_which_every_row_raises_ends(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     with pytest.raises(JobFailed, match="row by row"):
-        run(Squares(raising=frozenset(range(1000))), ranges(1000, 100), output, engine="local")
+        run(Squares(raising=frozenset(range(1000))), ranges(1000, 100), output, LOCAL)
     # What went wrong was the machine; mended, the same job goes on.
-    run(Squares(), ranges(1000, 100), output, engine="local")
+    run(Squares(), ranges(1000, 100), output, LOCAL)
     assert outcome(output) == (list(range(1000)), {})
 
 
@@ -148,11 +148,11 @@ def test_storage_that_does_not_answer_is_asked_again_for_a_while(
     output = Folder.at(tmp_path / "out")
     task = Squares(log=str(log), offline=offline)
     if succeeds:
-        run(task, ranges(20, 20), output, engine="local")
+        run(task, ranges(20, 20), output, LOCAL)
         assert outcome(output) == (list(range(20)), {})
     else:
         with pytest.raises(JobFailed, match="no route to storage"):
-            run(task, ranges(20, 20), output, engine="local")
+            run(task, ranges(20, 20), output, LOCAL)
         assert outcome(output) == ([], {})  # rows are not blamed
     assert len(list(log.iterdir())) == 4
     assert not list((tmp_path / "out/attempts").iterdir())  # its process lived
@@ -164,5 +164,5 @@ def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyP
         log = tmp_path / f"log{workers}"
         log.mkdir()
         task = replace(Squares(), log=str(log))
-        run(task, ranges(20, 1), Folder.at(tmp_path / f"out{workers}"), engine="local", workers=workers)
+        run(task, ranges(20, 1), Folder.at(tmp_path / f"out{workers}"), BulkOptions(engine="local", workers=workers))
         assert {path.read_text().split()[0] for path in log.iterdir()} == {threads}

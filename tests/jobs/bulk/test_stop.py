@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import pytest
 
-from bulk_toys import PIECE_ROWS, RangeUnit, Squares, outcome, ranges
+from bulk_toys import LOCAL, PIECE_ROWS, RangeUnit, Squares, outcome, ranges
 from export.storage import Folder
 from jobs.bulk import Part, run
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
@@ -121,7 +121,7 @@ def test_between_pieces_a_unit_ends_without_a_part(tmp_path: Path, monkeypatch: 
     assert sorted(task.pieces) == [0, 0, 1, 2]  # no second piece of the units that were begun
     assert all(stream.closed for stream in task.streams)
     assert files(tmp_path / "out") == [PLAN, "squares/part-000000.parquet"]
-    run(Squares(), units, output, engine="local")
+    run(Squares(), units, output, LOCAL)
     assert outcome(output) == (list(range(20 * PIECE_ROWS)), {})
 
 

@@ -16,7 +16,7 @@ from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import SHAPE, draw_images, exact_log_px, write_gaussian_bundle
 from image_files import LAYOUTS, encode, write_parquet
-from jobs.bulk import run
+from jobs.bulk import BulkOptions, run
 from jobs.evaluate import __main__ as command
 from jobs.evaluate.job import evaluate
 from jobs.evaluate.likelihood import LikelihoodTask
@@ -176,7 +176,7 @@ def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path, images: np.
     bundle = write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=np.inf)
     found = find_images([write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](images[:5]))])
     task = LikelihoodTask(bundle.folder.path, bundle.hash, ImageContract(*SHAPE), "inputs", samples=4, seed=0)
-    totals = run(task, plan_drawn(found, 5, 0), Folder.at(tmp_path / "out"), engine="local")
+    totals = run(task, plan_drawn(found, 5, 0), Folder.at(tmp_path / "out"), BulkOptions(engine="local"))
     assert (totals.results, totals.errors) == (0, 5)
     errors = pq.read_table(tmp_path / "out/errors")
     assert errors["reason"].to_pylist() == ["its likelihood is not finite"] * 5

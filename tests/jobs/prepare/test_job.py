@@ -138,7 +138,7 @@ def test_the_command_line(tmp_path: Path) -> None:
 def test_preparing_files_needs_no_torch(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode(pictures(1)[0]))
     program = (
-        "import sys; from jobs.prepare import main; main(sys.argv[1:]); "
+        "import sys; from jobs.prepare.__main__ import main; main(sys.argv[1:]); "
         "assert 'torch' not in sys.modules and 'torchvision' not in sys.modules"
     )
     arguments = ["--source", str(tmp_path), "--output", str(tmp_path / "out"), "--engine", "local"]
