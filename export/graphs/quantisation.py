@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from scipy.stats import spearmanr
 
 from export.runtime.session import Arrays
 from vae_core.errors import UserError
@@ -80,14 +81,7 @@ def _rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
     """Spearman's ρ; 1 where one of them is constant, as a share of white pixels may be."""
     if np.ptp(a) == 0 or np.ptp(b) == 0:
         return 1.0
-    return float(np.corrcoef(_ranks(a), _ranks(b))[0, 1])
-
-
-def _ranks(values: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """The rank of each value; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    ranks: npt.NDArray[np.float64] = (np.cumsum(counts) - 0.5 * (counts - 1))[place]
-    return ranks
+    return float(spearmanr(a, b).statistic)
 
 
 def _chosen(graph: onnx.GraphProto) -> list[str]:
