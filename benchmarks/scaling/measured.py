@@ -212,4 +212,5 @@ def local_start() -> float:
 
 
 def process_start() -> float:
-    return wall(lambda: subprocess.run([sys.executable, "-c", "import jobs.score.job"], check=True, env=dict(os.environ)))
+    program = [sys.executable, "-c", "import jobs.score.job"]
+    return wall(lambda: subprocess.run(program, check=True, env=dict(os.environ)))
