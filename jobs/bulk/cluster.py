@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+from jobs.bulk.machine import cores
 from vae_core.errors import JobFailed, UserError
 
 # Receipts are all that travels through the object store of a cluster started here; Ray would take 30% of memory.
@@ -58,7 +59,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:
-                _start(max(cpus, _machine_cpus()) if cpus else None, quiet)
+                _start(max(cpus or 1, cores()), quiet)
     except Exception as error:  # of many kinds, some of them plain `Exception`
         ray.shutdown()
         reason = str(error).strip().split("\n")[0]
@@ -73,7 +74,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         ray.shutdown()
 
 
-def _start(cpus: int | None, options: dict[str, Any]) -> None:
+def _start(cpus: int, options: dict[str, Any]) -> None:
     """Start a local cluster. Ray gives its processes 30 seconds, which on a busy machine may not do: it gets more."""
     import ray
 
@@ -116,10 +117,6 @@ def _knock(address: str) -> None:
         socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_KNOCK_SECONDS).close()
     except OSError as error:
         raise UserError(f"no Ray cluster answers at {address} ({error}); check --address and RAY_ADDRESS") from error
-
-
-def _machine_cpus() -> int:
-    return os.cpu_count() or 1
 
 
 def _describe(is_shared: bool) -> Cluster:

@@ -1,8 +1,55 @@
-"""The machine that this process runs on."""
+"""The machine that this process runs on: how many of its cores are ours."""
 
+import math
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
 
 
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """How many cores this process may use: those it may be scheduled on, or as many as its CPU quota pays for.
+
+    A container that is limited to 1.5 CPUs (`docker run --cpus`, `resources.limits.cpu` of a pod) sees all cores of its
+    machine. More threads than its quota would be paused for most of every period.
+
+    Args:
+        root: where `proc` and `sys` are mounted.
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([allowed, *(math.ceil(quota) for quota in _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """The CPU quotas that bind this process, in CPUs; none where there is no limit.
+
+    A quota binds the whole tree below its control group, so those of all ancestors count. Groups that a container does
+    not see (its own group is then mounted as the root) are skipped.
+    """
+    groups = root / "sys/fs/cgroup"
+    with suppress(OSError):
+        for line in (root / "proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if not controllers:  # version 2
+                mounts, read = [groups, groups / "unified"], _quota_v2
+            elif "cpu" in controllers.split(","):
+                mounts, read = [groups / "cpu", groups / controllers], _quota_v1
+            else:
+                continue
+            group = PurePosixPath(path.lstrip("/"))
+            for mount in mounts:
+                for ancestor in (group, *group.parents):
+                    with suppress(OSError, ValueError):  # no such group or no such file
+                        yield from read(mount / ancestor)
+
+
+def _quota_v2(group: Path) -> Iterator[float]:
+    quota, period = (group / "cpu.max").read_text().split()
+    if quota != "max":
+        yield int(quota) / int(period)
+
+
+def _quota_v1(group: Path) -> Iterator[float]:
+    quota, period = (int((group / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+    if quota > 0:  # −1: no limit
+        yield quota / period

@@ -80,9 +80,8 @@ def launch(options: Launch) -> dict[str, Any]:
 
 
 def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster, run: Run) -> None:
-    from ray.train import FailureConfig, RunConfig, ScalingConfig
+    from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
-    from ray.train.v2.api.exceptions import TrainingFailedError
 
     from jobs.train.worker import FAILURE, train_worker
 

@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch._C._distributed_c10d import GradBucket
 from torch.nn.parallel import DistributedDataParallel
 
 # Memory that is a file. No other place will do: a temporary folder may be a disk, or shared with another machine.
@@ -34,7 +33,7 @@ def share_gradients(parallel: DistributedDataParallel, rank: int, workers: int) 
     written, averaged = floats[:workers], floats[workers]
     part = slice(rank * size // workers, (rank + 1) * size // workers)
 
-    def average(_state: object, bucket: GradBucket) -> torch.futures.Future[Tensor]:
+    def average(_state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         gradient = bucket.buffer()
         # All workers come to the buckets in the same order; where there are several, they take turns in this memory.
         written[rank, : len(gradient)] = gradient

@@ -4,9 +4,11 @@ from typing import Any
 
 import ray.train
 import ray.train.torch
+import torch
 
 from jobs.train.loop import Work, train
 from jobs.train.run_directory import Run
+from vae_core.config import Precision
 from vae_core.errors import UserError
 
 FAILURE = "failure.txt"  # in the run: what the user has to mend
@@ -16,6 +18,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """The training function of the TorchTrainer: this worker's rank and device, then the loop."""
     work: Work = config["work"]
     context = ray.train.get_context()
+    set_tf32(work.train.precision)
     try:
         train(
             work,
@@ -28,3 +31,12 @@ def train_worker(config: dict[str, Any]) -> None:
     except UserError as error:
         # All workers come to it alike. Raised, Ray would restart them in vain.
         Run.open(work.run_url).folder.write_text(FAILURE, str(error))
+
+
+def set_tf32(precision: Precision) -> None:
+    """Keep all bits of fp32 products on a GPU if `precision` is fp32.
+
+    By default cuDNN's convolutions round what they multiply to the 10 bits of TF32, also where autocast is off.
+    """
+    torch.backends.cudnn.allow_tf32 = precision != "fp32"
+    torch.backends.cuda.matmul.allow_tf32 = False

@@ -67,7 +67,7 @@ def test_a_cluster_of_two_cpus_is_started_and_ended(tmp_path: Path) -> None:
     # In a process of its own: this one may be part of the session's cluster.
     program = """
 import os, sys
-os.cpu_count = lambda: 2
+os.sched_getaffinity = lambda _: {0, 1}
 from bulk_toys import Squares, ranges
 from export.storage import Folder
 from jobs.bulk import BulkOptions, run
