@@ -40,7 +40,7 @@ def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
     run = Run(Folder.at(folder))
     make_splits(run, images, ImageContract(*SHAPE), train)
     run.write_head({"model": to_json(MODEL), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
-    return Work(str(folder), MODEL, train, images.pieces, False, 10**9, checkpoint_steps=3)
+    return Work(str(folder), MODEL, train, images.pieces, False, 10**9, checkpoint_minutes=1e-9)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -100,15 +100,13 @@ class TrainConfig:
     """Images held out for calibration alone; at most a tenth of the data."""
     importance_samples: int = 16
     """Samples of the importance-weighted bound reported each epoch."""
-    checkpoint_minutes: float = 10.0
-    """Minutes after which a checkpoint is written inside an epoch; one is always written at its end."""
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "importance_samples", "validation_images", "calibration_images"):
             _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
             _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
-        for name in ("learning_rate", "gradient_clip", "checkpoint_minutes"):
+        for name in ("learning_rate", "gradient_clip"):
             _require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
         _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
         _require(self.seed < 2**63, "seed", self.seed, "below 2^63")

@@ -50,7 +50,7 @@ def _run(arguments: Sequence[str]) -> None:
             resize=options.resize,
             address=options.address,
             cache_gigabytes=options.cache_gigabytes,
-            checkpoint_steps=options.checkpoint_steps,
+            checkpoint_minutes=options.checkpoint_minutes,
             data=", ".join(Path(path).name or path for path in options.images),
         )
     )

@@ -36,7 +36,7 @@ class Launch:
     cpus_per_worker: int | None = None
     address: str | None = None
     cache_gigabytes: float = 4.0
-    checkpoint_steps: int = 2000
+    checkpoint_minutes: float = 10.0
     data: str = ""
 
 
@@ -71,7 +71,7 @@ def launch(options: Launch) -> dict[str, Any]:
             pieces=images.pieces,
             resize=options.resize,
             cache_bytes=int(options.cache_gigabytes * 1e9),
-            checkpoint_steps=options.checkpoint_steps,
+            checkpoint_minutes=options.checkpoint_minutes,
         )
         with watching(run, recipe.train.epochs):
             _fit(work, workers, options.cpus_per_worker, cluster, run)

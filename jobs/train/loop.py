@@ -19,6 +19,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
+from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.recorder import Recorder
 from jobs.train.run_directory import Run
 from jobs.train.share import Share
@@ -45,7 +46,7 @@ class Work:
     pieces: list[Piece]
     resize: bool
     cache_bytes: int
-    checkpoint_steps: int
+    checkpoint_minutes: float
 
 
 def train(
@@ -96,6 +97,7 @@ class _Loop:
             seed=config.seed,
             device=device,
         )
+        self.timer = CheckpointTimer(work.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
         self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
         self.norm = torch.zeros((), device=device)  # of the last step's gradient
@@ -126,7 +128,7 @@ class _Loop:
             means = [metrics.elbo, metrics.reconstruction, metrics.kl, torch.ones_like(metrics.elbo)]
             local += torch.where(metrics.skipped, 0.0, torch.stack(means).double() * len(images))
             self.step += 1
-            if self.step % self.work.checkpoint_steps == 0 and self.step < self.steps:
+            if self.step < self.steps and self.timer.is_due():
                 self._gather(local)
                 self.seconds += time.monotonic() - began
                 began, first_step = time.monotonic(), self.step
@@ -205,6 +207,7 @@ class _Loop:
             }
             name = f"step-{self.optimisation.steps_done:09d}"
             self.run_directory.write_checkpoint(name, checkpoint.to_files(self.optimisation, progress), best)
+        self.timer.restart()
 
     def _restore(self, progress: dict[str, Any]) -> None:
         self.epoch, self.step = progress["epoch"], progress["step"]

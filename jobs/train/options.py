@@ -7,6 +7,7 @@ from typing import Annotated
 import tyro
 
 from vae_core.config import ModelConfig, TrainConfig
+from vae_core.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,11 @@ class Train:
     """The Ray cluster to run on; RAY_ADDRESS by default, or a local one started for the run."""
     cache_gigabytes: float = 4.0
     """Decoded images that each worker keeps in memory; a larger share is read anew each epoch."""
-    checkpoint_steps: int = 2000
-    """Steps between checkpoints inside an epoch; one is always written at its end."""
+    checkpoint_minutes: float = 10.0
+    """Minutes between checkpoints inside an epoch; one is always written at its end."""
     model: Annotated[ModelConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelConfig)
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
+
+    def __post_init__(self) -> None:
+        if not self.checkpoint_minutes > 0:
+            raise UserError(f"--checkpoint-minutes must be more than 0, got {self.checkpoint_minutes:g}")

@@ -28,7 +28,7 @@ from vae_core.checkpoint import FILES as CHECKPOINT_FILES
 from vae_core.config import ModelConfig, TrainConfig, from_json
 from vae_core.errors import UserError
 
-FORMAT = 1
+FORMAT = 2
 
 Split = Literal["validation", "calibration"]
 Which = Literal["last", "best"]

@@ -39,7 +39,8 @@ def launch_options(images: Path, run: Path, **options: object) -> Launch:
 
     model = replace(MODEL, image_shape=(0, 0, 0))  # found in the images
     recipe = Recipe(model, config())
-    return Launch((str(images),), str(run), recipe, workers=2, checkpoint_steps=2, **options)  # type: ignore[arg-type]
+    options = {"workers": 2, "checkpoint_minutes": 1e-9, **options}
+    return Launch((str(images),), str(run), recipe, **options)  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +63,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
     (tmp_path / "my.toml").write_text(RECIPE)
     broken = tmp_path / "broken"
     command = [sys.executable, "-m", "jobs.train", "--images", str(images), "--run", str(broken), "--workers", "2"]
-    command += ["--recipe", str(tmp_path / "my.toml"), "--checkpoint-steps", "2"]
+    command += ["--recipe", str(tmp_path / "my.toml"), "--checkpoint-minutes", "1e-9"]
     command += ["--address", ray.get_runtime_context().gcs_address]
     process = subprocess.Popen(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True

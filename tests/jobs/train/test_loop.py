@@ -1,14 +1,16 @@
 """The loop of one worker: what it writes, and that a run goes on as if nothing had happened."""
 
+import itertools
 import json
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from jobs.train import loop
+from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.loop import prefetch, train
 from jobs.train.run_directory import Run
 from training_runs import config, found, start, weights, write_images
@@ -51,10 +53,12 @@ def test_a_run_holds_what_it_promises(tmp_path: Path, images: Path) -> None:
     assert run.read_checkpoint("best") is not None
 
 
-@pytest.mark.parametrize("stop_at", [2, 5, 7, 12, 20])
+@pytest.mark.parametrize(("stop_at", "every"), [(2, 1), (5, 3), (7, 3), (12, 3), (20, 1)])
 def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
-    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, every: int
 ) -> None:
+    asked = itertools.count(1)
+    monkeypatch.setattr(CheckpointTimer, "is_due", lambda _: next(asked) % every == 0)
     train(start(tmp_path / "straight", found(images), config()), 0, 1, CPU, ignore)
     work = start(tmp_path / "broken", found(images), config())
     step, steps = Optimisation.step, 0
@@ -70,8 +74,8 @@ def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
     with pytest.raises(Stop):
         train(work, 0, 1, CPU, ignore)
     train(work, 0, 1, CPU, ignore)
-    # At worst the steps since the last multiple of three, or since the end of the epoch, were repeated.
-    assert steps - 1 <= 21 + 3
+    # At worst the steps since the last checkpoint were repeated; the one that stopped was counted as well.
+    assert 21 < steps <= 21 + every
     straight, broken = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     for name, value in straight.items():
         assert torch.equal(value, broken[name]), name
@@ -81,6 +85,31 @@ def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
     ):
         for key in a.keys() - ignored:
             assert a[key] == pytest.approx(b[key], rel=1e-9), key
+
+
+def steps_kept(folder: Path) -> int:
+    """Steps done at the run's last checkpoint."""
+    files = Run.open(str(folder)).read_checkpoint("last")
+    assert files is not None
+    return int(json.loads(files["checkpoint.json"])["steps_done"])
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [(1e-9, 11), (60.0, 7)])
+def test_checkpoints_come_as_often_as_is_said(
+    tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, kept: int
+) -> None:
+    work = replace(start(tmp_path / "run", found(images), config()), checkpoint_minutes=minutes)
+    step = Optimisation.step
+
+    def stops(self: Optimisation, image: torch.Tensor, noise: torch.Tensor) -> StepMetrics:
+        if self.steps_done == 11:
+            raise Stop
+        return step(self, image, noise)
+
+    monkeypatch.setattr(Optimisation, "step", stops)
+    with pytest.raises(Stop):
+        train(work, 0, 1, CPU, ignore)
+    assert steps_kept(tmp_path / "run") == kept  # after every step, or at the end of the epoch of seven
 
 
 def test_a_finished_run_does_nothing_more(tmp_path: Path, images: Path) -> None:
@@ -99,8 +128,7 @@ def test_a_run_that_diverges_says_so(tmp_path: Path, images: Path) -> None:
 
 def test_streaming_learns_from_the_same_rows(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config(epochs=2))
-    streamed = loop.Work(**{**work.__dict__, "cache_bytes": 1})
-    record = train(streamed, 0, 1, CPU, ignore)
+    record = train(replace(work, cache_bytes=1), 0, 1, CPU, ignore)
     assert record["step"] == 14
     assert record["skipped_steps"] == 0
 
