@@ -145,7 +145,7 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
         session = scoring_session(contents.files[SCORER])
 
         def score(images: Images, session: Session = session) -> npt.NDArray[np.float32]:
-            scores: npt.NDArray[np.float32] = session.run_batched(images, 256)["outlier_score"]
+            scores: npt.NDArray[np.float32] = session.run_batched({"image": images}, 256)["outlier_score"]
             return scores
 
         usual = score(ordinary)
@@ -203,7 +203,7 @@ def _times(folders: dict[str, Path], images: Images) -> dict[tuple[str, str], fl
     for _ in range(_ROUNDS):
         for key, session in sessions.items():
             began = time.process_time()
-            session.run(batch)
+            session.run({"image": batch})
             least[key] = min(least[key], time.process_time() - began)
     return {key: 1e6 * seconds / len(batch) for key, seconds in least.items()}
 

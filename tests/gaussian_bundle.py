@@ -150,8 +150,8 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         constants(flat_shape=[-1, PIXELS], map_shape=[-1, *SHAPE[1:]], zero=0, code=WEIGHT, axis=[1]),
     )
     images = draw_images(120, seed=2)
-    outputs = Session(scorer, provider="cpu").run(images)
-    codes = Session(explainer, provider="cpu").run(images)["mean"]
+    outputs = Session(scorer, provider="cpu").run({"image": images})
+    codes = Session(explainer, provider="cpu").run({"image": images})["mean"]
     order = np.argsort(outputs["outlier_score"])
     table: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
     table["mean"] = pa.array(list(codes[order]), pa.list_(pa.float32(), LATENTS))

@@ -14,6 +14,7 @@ from export.bundle import format as names
 from export.bundle.format import Bundle, write_bundle
 from export.runtime.session import Session
 from export.storage import Folder
+from vae_core.outputs import Output
 
 SHAPE = (1, 8, 8)
 LATENTS = 4
@@ -136,10 +137,13 @@ def dark_images(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 100, (count, *SHAPE), dtype=np.uint8)
 
 
-def interfaces(graphs: Mapping[str, bytes]) -> dict[str, dict[str, list[dict[str, str]]]]:
+def interfaces(graphs: Mapping[str, bytes]) -> dict[str, dict[str, list[dict[str, object]]]]:
     """What a manifest says of graphs, as far as anything asks for it."""
     models = {name: onnx.load_model_from_string(content).graph for name, content in graphs.items()}
-    return {name: {"outputs": [{"name": value.name} for value in model.output]} for name, model in models.items()}
+    return {
+        name: {"outputs": [Output(value.name, "what it says", "1")._asdict() for value in model.output]}
+        for name, model in models.items()
+    }
 
 
 def write_linear_bundle(folder: Folder) -> Bundle:
@@ -150,7 +154,7 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     calibration, probe = io.BytesIO(), io.BytesIO()
     pictures = pa.array([encode_png(images[i]) for i in order])
     graphs = linear_graphs()
-    codes = Session(graphs[names.ENCODER], provider="cpu").run(images[order])["mean"]
+    codes = Session(graphs[names.ENCODER], provider="cpu").run({"image": images[order]})["mean"]
     columns = {"outlier_score": scores[order], "mean": pa.array(list(codes), pa.list_(pa.float32(), LATENTS))}
     pq.write_table(pa.table({**columns, "image": pictures}), calibration)
     np.savez(probe, image=images[:20])

@@ -38,7 +38,7 @@ def test_there_are_commands() -> None:
 @pytest.mark.parametrize("command", commands(), ids=" ".join)
 def test_commands_parse(command: list[str]) -> None:
     name, *arguments = command
-    module = importlib.import_module(f"jobs.{name}")
+    module = importlib.import_module(f"jobs.{name}.options")
     if arguments == ["--help"]:
         return
     tyro.cli(getattr(module, OPTIONS[name]), args=arguments)

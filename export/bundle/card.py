@@ -3,58 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# name → (meaning, unit)
-MEANINGS: dict[str, tuple[str, str]] = {
-    "z": ("latent vectors; drawn from N(0, I) they decode to new images", "1"),
-    "mean": ("mean of the approximate posterior q(z|x)", "1"),
-    "log_variance": ("log of the variances of q(z|x)", "1"),
-    "image": ("images, channels first; RGB order", "grey levels 0 to 255"),
-    "location": ("location of p(x|z) per pixel", "grey levels (discretised-logistic) or 1/255 of them (gaussian)"),
-    "log_scale": ("log of the scale of p(x|z) per pixel", "of the same unit as location"),
-    "logits": ("logit of p(x|z)'s parameter per pixel", "1"),
-    "reconstruction": ("log p(x|z) at z = mean of q(z|x)", "nats per image"),
-    "kl": ("KL(q(z|x) ‖ p(z))", "nats per image"),
-    "best_reconstruction": ("highest log p(·|z) that any image reaches at that z", "nats per image"),
-    "log_surprise": ("log of 1 + the nats by which the image is less likely than that", "log nats"),
-    "log_peak_surprise": ("log of 1 + the same of the most surprising pixel", "log nats"),
-    "log_mean_norm": ("log of the squared norm of the mean of q(z|x)", "1"),
-    "mean_log_variance": ("mean over the latent variables of log_variance", "1"),
-    "log_error": ("log of the mean squared error of the reconstruction", "log grey levels²"),
-    "log_absolute_error": ("log of its mean absolute error", "log grey levels"),
-    "log_peak_error": ("log of the largest error of a pixel", "log grey levels"),
-    "log_relative_error": ("log of the squared error over the image's own squared gradients", "1"),
-    "log_error_curvature": ("log of the mean squared second differences of the error", "log grey levels²"),
-    "log_roughness": ("log of the image's mean squared gradients", "log grey levels²"),
-    "log_curvature": ("log of the image's mean squared second differences", "log grey levels²"),
-    "log_reconstructed_roughness": ("log of the reconstruction's mean squared gradients", "log grey levels²"),
-    "black": ("share of pixels of level 0", "1"),
-    "white": ("share of pixels of level 255", "1"),
-    "flat": ("pairs of neighbouring pixels of one level, black ones aside, per pixel", "1"),
-    "log_aggregate_posterior": ("log density of the mean of q(z|x) among those of in-distribution images", "nats"),
-    "outlier_score": (
-        "surprise at the statistics, twice, and at the code, under their densities over in-distribution images",
-        "nats, higher is more outlying",
-    ),
-    "reconstructed": ("the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
-    "surprise": (
-        "how much likelier the likeliest value of a pixel would be, summed over channels: max log p(·|z) − log p(x|z)",
-        "nats per pixel",
-    ),
-    "contributions": ("what each statistic adds to outlier_score, which is their sum", "as outlier_score"),
-    "deviations": (
-        "how far each statistic lies above (below: negative) where it lies for the in-distribution images most like "
-        "this one",
-        "standard deviations",
-    ),
-    "p_value": ("conformal p-value: (1 + calibration scores at least as high) / (n + 1)", "1"),
-    "elbo": ("evidence lower bound at K fixed draws of z", "nats per image, higher is likelier"),
-    "log_px": (
-        "importance-weighted estimate of log p(x) from K fixed draws of z",
-        "nats per image, higher is likelier",
-    ),
-    "effective_samples": ("effective sample size of that estimate; near 1, distrust it", "samples"),
-}
-
 _KINDS = {
     "mass": "an exact likelihood of 8-bit images: bits per dimension are meaningful",
     "density": "a density of pixels scaled to [0, 1]",

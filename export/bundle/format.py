@@ -18,8 +18,9 @@ import pyarrow.parquet as pq
 
 from export.storage import Folder
 from vae_core.errors import UserError
+from vae_core.outputs import Output
 
-FORMAT = 2
+FORMAT = 3
 MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
@@ -101,9 +102,10 @@ class Bundle:
         """The names of the statistics that the outlier score is made of."""
         return tuple(self.manifest["statistics"])
 
-    def outputs(self, graph: str) -> tuple[str, ...]:
-        """The names of what a graph computes, in its order."""
-        return tuple(output["name"] for output in self.manifest["graphs"][graph]["outputs"])
+    def outputs(self, graph: str) -> tuple[Output, ...]:
+        """What a graph computes, in its order."""
+        described = self.manifest["graphs"][graph]["outputs"]
+        return tuple(Output(**{field: each[field] for field in Output._fields}) for each in described)
 
     @cached_property
     def calibration(self) -> pa.Table:

@@ -29,7 +29,7 @@ from export.graphs.modules import (
 )
 from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
 from export.graphs.subpixel import without_transposed_convolutions
-from export.guarantees.attach import attach
+from export.guarantees.attach import P_VALUES, attach
 from export.guarantees.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
@@ -39,6 +39,7 @@ from vae_core.models.conv import VAE
 from vae_core.noise import antithetic
 from vae_core.outliers.score import NAMES, OutlierModel
 from vae_core.outliers.statistics import Statistics
+from vae_core.outputs import Output
 
 Images = npt.NDArray[np.uint8]
 
@@ -84,15 +85,12 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
     judging = without_transposed_convolutions(model) if int8 else model
     ranges = held.validation[:RANGE_IMAGES]
 
-    def convert(graph: Graph, title: str) -> bytes:
-        return to_onnx(graph, title, graph.input_name, torch.from_numpy(batches[graph.input_name][:2]), graph.outputs)
-
-    described = convert(StatisticsGraph(judging), "statistics")
-    seen = scoring_session(described).run_batched(held.validation, BATCH)
+    described = to_onnx(StatisticsGraph(judging), "statistics", batches)
+    seen = scoring_session(described).run_batched({"image": held.validation}, BATCH)
     agreement = None
     if int8:
         exact, quantised = seen, scoring_session(quantise(described, ranges))
-        seen = quantised.run_batched(held.validation, BATCH)
+        seen = quantised.run_batched({"image": held.validation}, BATCH)
         agreement = check_agreement(seen, exact, Statistics._fields)
     outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
     graphs: dict[str, Graph] = {
@@ -102,24 +100,23 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
         names.EXPLAINER: ExplainerGraph(judging, outlier),
         names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
     }
-    scale = float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
     for name, graph in graphs.items():
-        title, batch = name.removesuffix(".onnx"), batches[graph.input_name]
-        files[name] = convert(graph, title)
-        outputs = parity.expected_outputs(graph, batch, graph.outputs)
-        checks[name] = [d._asdict() for d in parity.check(name, files[name], batch, outputs, scale)]
+        title = name.removesuffix(".onnx")
+        files[name] = to_onnx(graph, title, batches)
+        checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
+        outputs = parity.expected_outputs(graph, batches)
         if int8 and graph.model is judging:
             files[name] = quantise(files[name], ranges)
-            outputs = scoring_session(files[name]).run(batch)
+            outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
-    calibrated = scoring_session(files[names.SCORER]).run_batched(held.calibration, BATCH)
+    calibrated = scoring_session(files[names.SCORER]).run_batched({"image": held.calibration}, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
-    expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(probe)["p_value"]
+    expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(batches)["p_value"]
     encoder = Session(files[names.ENCODER], provider="cpu")
     shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
@@ -128,7 +125,8 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
         against["int8"] = agreement
     files[names.PARITY] = json.dumps(against, indent=2).encode()
     files[names.PROBE] = npz_bytes({**batches, **expected})
-    manifest = _manifest(model, outlier, files, training, samples, len(scores), len(probe), len(real))
+    manifest = _manifest(model, outlier, training, samples, len(scores), len(probe), len(real))
+    manifest["graphs"] = {name: _interface(files[name], graph) for name, graph in graphs.items()}
     if agreement is not None:
         manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
@@ -138,7 +136,6 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
 def _manifest(
     model: VAE,
     outlier: OutlierModel,
-    files: Mapping[str, bytes],
     training: Mapping[str, Any],
     samples: int,
     calibrated: int,
@@ -155,7 +152,6 @@ def _manifest(
             "samples": samples,
         },
         "components": {"states": len(outlier.states.mean), "codes": len(outlier.codes.mean)},
-        "graphs": {name: _interface(content) for name, content in files.items() if name.endswith(".onnx")},
         "calibration": {"images": calibrated, "source": "the training run's calibration split"},
         "probe": {"images": probes, "real_images": real},
         "opset": OPSET,
@@ -169,21 +165,23 @@ def _manifest(
     }
 
 
-def _interface(content: bytes) -> dict[str, Any]:
-    graph = onnx.load_model_from_string(content).graph
+def _interface(content: bytes, graph: Graph) -> dict[str, Any]:
+    meanings = {value.name: value for value in (*graph.inputs, *graph.outputs, P_VALUES)}
+    model = onnx.load_model_from_string(content).graph
     return {
-        "inputs": [_describe(value) for value in graph.input],
-        "outputs": [_describe(value) for value in graph.output],
+        "inputs": [_describe(value, meanings[value.name]) for value in model.input],
+        "outputs": [_describe(value, meanings[value.name]) for value in model.output],
     }
 
 
-def _describe(value: onnx.ValueInfoProto) -> dict[str, Any]:
+def _describe(value: onnx.ValueInfoProto, meant: Output) -> dict[str, Any]:
     tensor = value.type.tensor_type
-    meaning, unit = card.MEANINGS[value.name]
     return {
         "name": value.name,
         "type": onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name,
         "shape": [d.dim_param or d.dim_value for d in tensor.shape.dim],
-        "meaning": meaning,
-        "unit": unit,
+        "meaning": meant.meaning,
+        "unit": meant.unit,
+        "tolerance": meant.tolerance,
+        "scale": meant.scale,
     }

@@ -7,36 +7,38 @@ import onnx
 import torch
 from onnx_ir.passes.common import NameFixPass
 from onnxscript import opset20 as op
-from torch import Tensor, nn
+
+from export.graphs.modules import Graph
+from vae_core.batch import Arrays
 
 # From 21 on, normalisations become operators that several runtimes lack.
 OPSET = 20
 BATCH = "N"
 
 
-def to_onnx(graph: nn.Module, name: str, input_name: str, example: Tensor, outputs: tuple[str, ...]) -> bytes:
+def to_onnx(graph: Graph, name: str, example: Arrays) -> bytes:
     """The ONNX model of `graph`, with a dynamic first dimension named N and nothing else dynamic.
 
     Args:
-        graph: takes one tensor, returns a tuple of tensors, all with the batch first.
+        graph: what to convert.
         name: the graph's name in the file.
-        input_name: the name of its input.
-        example: an input of at least two items.
-        outputs: the names of its outputs.
+        example: its inputs, of at least two items; others are left aside.
     """
-    assert len(example) > 1, "a batch of one would be taken for a constant"
+    names = [value.name for value in graph.inputs]
+    values = tuple(torch.from_numpy(example[name][:2]) for name in names)
+    assert all(len(value) == 2 for value in values), "a batch of one would be taken for a constant"
     with warnings.catch_warnings():
         # The exporter warns about its own internals (deprecated calls, axes named twice); what matters of its
         # result is asserted below and by the parity check.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph.eval(),
-            (example,),
+            values,
             dynamo=True,
             opset_version=OPSET,
-            input_names=[input_name],
-            output_names=list(outputs),
-            dynamic_shapes=({0: torch.export.Dim(BATCH)},),
+            input_names=names,
+            output_names=[output.name for output in graph.outputs],
+            dynamic_shapes=(tuple({0: torch.export.Dim(BATCH)} for _ in values),),  # of forward(*values)
             external_data=False,
             optimize=True,
             verbose=False,

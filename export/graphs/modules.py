@@ -1,64 +1,89 @@
 """The graphs of a bundle as torch modules: what `convert` turns into ONNX.
 
-Each takes whole images (uint8) or latent vectors and holds its constants as buffers; none has a random node.
+Each takes named inputs (whole uint8 images, latent vectors) and holds its constants as buffers; none has a random node.
 """
+
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
+from export.graphs.described import described
+from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents.gaussian import standard_normal_log_prob
 from vae_core.models.conv import VAE, as_levels, sum_pixels
 from vae_core.outliers.density import Density
 from vae_core.outliers.score import NAMES, OutlierModel, explain, judge
 from vae_core.outliers.statistics import Statistics, pixel_surprise, statistics
+from vae_core.outputs import Output
+
+IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 255")
+LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
+MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
+LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
+_LOG_PROBABILITIES = ("reconstruction", "best_reconstruction")
 
 
-class Graph(nn.Module):
-    """A module of one input and several named outputs, all with the batch first."""
+class Graph(nn.Module, ABC):
+    """A module of named inputs and named outputs, all with the batch first."""
 
-    input_name = "image"
-    outputs: tuple[str, ...]
+    inputs: tuple[Output, ...] = (IMAGES,)
+    outputs: tuple[Output, ...]
 
     def __init__(self, model: VAE) -> None:
         super().__init__()
         self.model = model
 
+    @abstractmethod
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """Every output, by name."""
+
+    def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
+        """The outputs in their order, from the inputs in theirs: what the exporter traces."""
+        names = (value.name for value in self.inputs)
+        computed = self.compute(dict(zip(names, values, strict=True)))
+        return tuple(computed[output.name] for output in self.outputs)
+
 
 class EncoderGraph(Graph):
     """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D]."""
 
-    outputs = ("mean", "log_variance")
+    outputs = (MEAN, LOG_VARIANCE)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        return tuple(self.model.posterior(image))
+        return self.model.posterior(batch[IMAGE])._asdict()
 
 
 class DecoderGraph(Graph):
     """z float32 [N,D] → image uint8 [N,C,H,W] (the mean of p(x|z), rounded) and the likelihood's parameters."""
 
-    input_name = "z"
+    inputs = (LATENTS,)
 
     def __init__(self, model: VAE) -> None:
         super().__init__(model)
-        self.outputs = ("image", *model.likelihood.parameter_names)
+        self.outputs = (
+            Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
+            *map(described, model.likelihood.parameter_names),
+        )
 
-    def forward(self, z: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        parameters = self.model.decode(z)
-        return (_as_image(self.model.likelihood.mean(parameters)), *parameters.unbind(-4))
+        parameters = self.model.decode(batch["z"])
+        image = _as_image(self.model.likelihood.mean(parameters))
+        return {"image": image} | dict(zip(self.model.likelihood.parameter_names, parameters.unbind(-4), strict=True))
 
 
 class StatisticsGraph(Graph):
     """Image → the statistics, each [N], and mean [N,D]: what the outlier score is fitted to. No part of a bundle."""
 
-    outputs = (*Statistics._fields, "mean")
+    outputs = (*map(described, Statistics._fields), MEAN)
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, image)
-        return (*values, posterior.mean)
+        values, posterior = statistics(self.model, batch[IMAGE])
+        return {**values._asdict(), "mean": posterior.mean}
 
 
 class _OutlierGraph(Graph):
@@ -85,36 +110,67 @@ class ScorerGraph(_OutlierGraph):
     `attach` adds the p_value to the converted graph.
     """
 
-    outputs = (*NAMES, "outlier_score")
+    def __init__(self, model: VAE, outlier: OutlierModel) -> None:
+        super().__init__(model, outlier)
+        self.outputs = (
+            *(
+                statistic._replace(scale=nats_scale(model)) if statistic.name in _LOG_PROBABILITIES else statistic
+                for statistic in map(described, NAMES)
+            ),
+            Output(
+                "outlier_score",
+                "surprise at the statistics, twice, and at the code, under their densities over in-distribution images",
+                "nats, higher is more outlying",
+                # Differences are divided by spreads, which magnifies rounding.
+                tolerance=1e-4,
+            ),
+        )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, image)
-        return (*values, *judge(values, posterior.mean, self.outlier))
+        values, posterior = statistics(self.model, batch[IMAGE])
+        return values._asdict() | judge(values, posterior.mean, self.outlier)._asdict()
 
 
 class ExplainerGraph(_OutlierGraph):
-    """Image → what tells a person why it is outlying. T statistics, in the order of `NAMES`.
+    """Image → what tells a person why it is outlying. T statistics, in the order of `NAMES`."""
 
-    - reconstructed, uint8 [N,C,H,W]: the mean of p(x|z) at z = μ(x), rounded;
-    - surprise [N,H,W]: nats by which each pixel is less likely than the likeliest value, summed over channels;
-    - contributions [N,T]: what each statistic adds to the outlier score, which is their sum;
-    - deviations [N,T]: standard deviations by which each is too high, beside the in-distribution images most like it;
-    - mean [N,D]: μ(x), to find the in-distribution images that are nearest.
-    """
+    outputs = (
+        Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
+        Output(
+            "surprise",
+            "how much likelier a pixel's likeliest value would be, summed over channels: max log p(·|z) − log p(x|z)",
+            "nats per pixel",
+            # A difference of log-probabilities over a scale that may be a tenth of a grey level.
+            tolerance=1e-2,
+        ),
+        Output(
+            "contributions",
+            "what each statistic adds to outlier_score, which is their sum",
+            "as outlier_score",
+            tolerance=1e-2,  # large ones may cancel
+        ),
+        Output(
+            "deviations",
+            "how far each statistic lies above (below: negative) where it lies for the in-distribution images most "
+            "like this one",
+            "standard deviations",
+            tolerance=1e-3,
+        ),
+        MEAN,
+    )
 
-    outputs = ("reconstructed", "surprise", "contributions", "deviations", "mean")
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
+        image = batch[IMAGE]
         values, posterior = statistics(self.model, image)
         parameters = self.model.decode(posterior.mean)
-        return (
-            _as_image(self.model.likelihood.mean(parameters)),
-            pixel_surprise(self.model.likelihood, as_levels(image), parameters).sum(1),
-            *explain(values, posterior.mean, self.outlier),
-            posterior.mean,
-        )
+        return {
+            "reconstructed": _as_image(self.model.likelihood.mean(parameters)),
+            "surprise": pixel_surprise(self.model.likelihood, as_levels(image), parameters).sum(1),
+            **explain(values, posterior.mean, self.outlier)._asdict(),
+            "mean": posterior.mean,
+        }
 
 
 class LikelihoodGraph(Graph):
@@ -124,14 +180,25 @@ class LikelihoodGraph(Graph):
     comparison, not unbiased.
     """
 
-    outputs = ("elbo", "log_px", "effective_samples")
-
     def __init__(self, model: VAE, noise: Tensor) -> None:
         super().__init__(model)
         self.register_buffer("noise", noise)  # (K, D)
+        nats, scale = "nats per image, higher is likelier", nats_scale(model)
+        self.outputs = (
+            Output("elbo", "evidence lower bound at K fixed draws of z", nats, scale=scale),
+            Output("log_px", "importance-weighted estimate of log p(x) from K fixed draws of z", nats, scale=scale),
+            Output(
+                "effective_samples",
+                "effective sample size of that estimate; near 1, distrust it",
+                "samples",
+                # Exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats.
+                tolerance=1e-2,
+            ),
+        )
 
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
+        image = batch[IMAGE]
         noise = self.get_buffer("noise")
         count, size = noise.shape
         posterior = self.model.posterior(image)
@@ -144,8 +211,20 @@ class LikelihoodGraph(Graph):
         # log p(z) − log q(z|x) = ½ Σ_d [ε² + log σ² − z²]
         log_ratio = standard_normal_log_prob(z) - _log_q(noise, posterior.log_variance)
         log_weights = log_px_z + log_ratio
-        elbo = log_px_z.mean(1) - posterior.kl()
-        return elbo, log_mean_exp(log_weights), effective_samples(log_weights)
+        return {
+            "elbo": log_px_z.mean(1) - posterior.kl(),
+            "log_px": log_mean_exp(log_weights),
+            "effective_samples": effective_samples(log_weights),
+        }
+
+
+def nats_scale(model: VAE) -> float:
+    """What differences of summed log-probabilities are judged against at least.
+
+    Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so a density is
+    judged against one nat per pixel.
+    """
+    return float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
 
 
 def _as_image(level: Tensor) -> Tensor:

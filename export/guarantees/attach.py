@@ -12,7 +12,15 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from export.guarantees.p_values import P_VALUE, Scores
+from vae_core.outputs import Output
 
+P_VALUES = Output(
+    P_VALUE,
+    "conformal p-value: (1 + calibration scores at least as high) / (n + 1)",
+    "1",
+    # It steps where the score passes a calibration score, of which the probe batch holds some.
+    tolerance=1e-2,
+)
 _PREFIX = "calibration/"
 
 

@@ -46,7 +46,7 @@ def exemplar_stride(images: int) -> int:
 
 def exemplars(encoder: Session, images: Images, stride: int) -> list[Exemplar | None]:
     """Every `stride`-th of the images [N,C,H,W] as an exemplar, None for the others."""
-    codes = encoder.run_batched(images[::stride], BATCH)["mean"]
+    codes = encoder.run_batched({"image": images[::stride]}, BATCH)["mean"]
     return [
         None if i % stride else Exemplar(encode_png(reduce(image, _PICTURE_SIDE)), codes[i // stride])
         for i, image in enumerate(images)
@@ -88,7 +88,7 @@ def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
     files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
-    p_value = scoring_session(files[SCORER]).run(bundle.probe["image"])[p_values.P_VALUE]
+    p_value = scoring_session(files[SCORER]).run(bundle.probe)[p_values.P_VALUE]
     files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()
     calibrated = {"images": len(table), "source": source, "exchanged_in": bundle.hash}

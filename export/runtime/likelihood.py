@@ -68,7 +68,7 @@ class LikelihoodEstimator:
 
     def estimate(self, image: npt.NDArray[np.uint8], row: int) -> ImageLikelihood:
         """The likelihood of `image`, uint8 [C,H,W], with the noise of `row`."""
-        outputs = self._encoder.run(image[None])
+        outputs = self._encoder.run({"image": image[None]})
         mean, log_variance = (outputs[name][0].astype(np.float64) for name in ("mean", "log_variance"))
         reconstruction, log_ratio, prior = np.empty((3, self._samples))
         for here, noise in self._noise(Purpose.EVALUATE_POSTERIOR, row):
@@ -98,5 +98,5 @@ class LikelihoodEstimator:
         """Log p(x|z) for latent vectors [≤ `_at_once`, D]."""
         padded = np.zeros((self._at_once, self.bundle.latent_dim), dtype=np.float32)
         padded[: len(z)] = z
-        outputs = self._decoder.run(padded)
+        outputs = self._decoder.run({"z": padded})
         return log_px_z(self._family, image, {key: v[: len(z)] for key, v in outputs.items() if key != "image"})

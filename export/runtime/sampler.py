@@ -76,13 +76,13 @@ class Sampler:
             z = np.zeros((self.batch_size, self.bundle.latent_dim), dtype=np.float32)
             z[: len(rows)] = latents
         if not draw:
-            images: npt.NDArray[np.uint8] = self._decoder.run(z, outputs=["image"])["image"]
+            images: npt.NDArray[np.uint8] = self._decoder.run({"z": z}, outputs=["image"])["image"]
             return images[: len(rows)]
-        outputs = self._decoder.run(z)
+        outputs = self._decoder.run({"z": z})
         parameters = {key: value[: len(rows)] for key, value in outputs.items() if key != "image"}
         return draw_levels(self.bundle.manifest["model"]["likelihood"], parameters, rows, seed)
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
-        images: npt.NDArray[np.uint8] = self._decoder.run_batched(z, self.batch_size)["image"]
+        images: npt.NDArray[np.uint8] = self._decoder.run_batched({"z": z}, self.batch_size)["image"]
         return images

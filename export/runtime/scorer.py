@@ -65,10 +65,11 @@ class Scorer:
     @property
     def output_names(self) -> tuple[str, ...]:
         """The names of what `score` returns, in order."""
-        names = self.bundle.outputs(SCORER)
+        outputs = self.bundle.outputs(SCORER)
         if self._has_likelihood:
-            names += self.bundle.outputs(LIKELIHOOD) + (("bits_per_dim",) if self._has_bits else ())
-        return names
+            outputs += self.bundle.outputs(LIKELIHOOD)
+        names = tuple(output.name for output in outputs)
+        return names + (("bits_per_dim",) if self._has_likelihood and self._has_bits else ())
 
     def score(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """The statistics, outlier_score (higher is more outlying) and p_value of each image, float32 [N].
@@ -94,11 +95,11 @@ class Scorer:
         likelihood = self._session(LIKELIHOOD) if self._has_likelihood else None
         for start in range(0, len(images), self._batch_size):
             batch = images[start : start + self._batch_size]
-            scored = scorer.run(batch)
+            scored = scorer.run({"image": batch})
             for first in range(0, len(batch), rows):
                 outputs = {name: values[first : first + rows] for name, values in scored.items()}
                 if likelihood is not None:
-                    outputs |= likelihood.run(batch[first : first + rows])
+                    outputs |= likelihood.run({"image": batch[first : first + rows]})
                     if self._has_bits:
                         bits = np.float32(-1.0 / (images[0].size * math.log(2.0)))
                         outputs["bits_per_dim"] = outputs["log_px"] * bits
@@ -124,7 +125,7 @@ class Scorer:
             UserError: the images have another type or shape.
         """
         self._check(images)
-        outputs = self._session(EXPLAINER).run_batched(images, self._batch_size)
+        outputs = self._session(EXPLAINER).run_batched({"image": images}, self._batch_size)
         known = self.bundle.exemplars
         found = nearest(outputs["mean"], known.codes, neighbours)
         return outputs | {"nearest": known.rows[found.rows], "nearest_distance": found.distances}
@@ -132,12 +133,12 @@ class Scorer:
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""
         self._check(images)
-        outputs = self._session(ENCODER).run_batched(images, self._batch_size)
+        outputs = self._session(ENCODER).run_batched({"image": images}, self._batch_size)
         return outputs["mean"], outputs["log_variance"]
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""
-        images: npt.NDArray[np.uint8] = self._session(DECODER).run_batched(z, self._batch_size)["image"]
+        images: npt.NDArray[np.uint8] = self._session(DECODER).run_batched({"z": z}, self._batch_size)["image"]
         return images
 
     def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:

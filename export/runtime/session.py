@@ -7,7 +7,7 @@ threads in one session, and a session of one thread does not spin.
 import ctypes
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -88,21 +88,27 @@ class Session:
             if provider == "cuda":
                 raise UserError(f"provider cuda is not possible: {problem}")
             warnings.warn(f"running on the CPU although there is a GPU: {problem}", RuntimeWarning, stacklevel=2)
-        self.input_name: str = self._session.get_inputs()[0].name
+        self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 
-    def run(self, batch: npt.NDArray[Any], outputs: Sequence[str] | None = None) -> Arrays:
-        """The named outputs for one batch; all of them, or those asked for, which spares copying the others."""
+    def run(self, batch: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
+        """The named outputs for one batch: all of them, or those asked for, which spares copying the others.
+
+        Args:
+            batch: the graph's inputs by name; others are left aside.
+            outputs: which outputs.
+        """
         names = self.output_names if outputs is None else outputs
-        values = self._session.run(names, {self.input_name: batch})
+        values = self._session.run(names, {name: batch[name] for name in self.input_names})
         return dict(zip(names, values, strict=True))
 
-    def run_batched(self, items: npt.NDArray[Any], batch_size: int) -> Arrays:
-        """The named outputs for any number of items, `batch_size` at a time."""
-        if len(items) <= batch_size:
-            return self.run(items)
-        starts = range(0, len(items), batch_size)
-        return concatenate([self.run(items[start : start + batch_size]) for start in starts])
+    def run_batched(self, batch: Mapping[str, npt.NDArray[Any]], batch_size: int) -> Arrays:
+        """The named outputs for a batch of any size, `batch_size` items at a time."""
+        size = len(batch[self.input_names[0]])
+        if size <= batch_size:
+            return self.run(batch)
+        pieces = (slice(start, start + batch_size) for start in range(0, size, batch_size))
+        return concatenate([self.run({name: batch[name][piece] for name in self.input_names}) for piece in pieces])
 
 
 def scoring_session(model: bytes) -> Session:

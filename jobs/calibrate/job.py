@@ -93,7 +93,7 @@ def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> li
         reasons = Counter(batch.errors["reason"].to_pylist())
         if not len(batch.images):
             return _Scored({name: np.empty(0, np.float32) for name in session.output_names}, [], reasons)
-        outputs = session.run_batched(batch.images, BATCH)
+        outputs = session.run_batched({"image": batch.images}, BATCH)
         kept = exemplars(encoder, batch.images, stride)
         finite = np.isfinite(outputs["outlier_score"])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))

@@ -41,7 +41,7 @@ def _negative_log_px(trained: Trained) -> Score:
     bundle = Bundle.open(trained.bundle)
     session = Session(bundle.read(LIKELIHOOD), provider="cpu")
     batch = max(1, _DECODES_AT_ONCE // int(bundle.manifest["likelihood"]["samples"]))
-    return lambda images: -session.run_batched(images, batch)["log_px"].astype(np.float64)
+    return lambda images: -session.run_batched({"image": images}, batch)["log_px"].astype(np.float64)
 
 
 def _input_complexity(trained: Trained) -> Score:

@@ -35,7 +35,7 @@ def test_the_graph_counts_exactly(calibration: list[float], tested: list[float])
     batch = np.array([*tested, -1e30, 1e30], dtype=np.float32)
     brute = (1 + (ordered[None, :] >= batch[:, None]).sum(1)) / (len(ordered) + 1)
     np.testing.assert_allclose(p_values(ordered, batch), brute, rtol=1e-12)
-    found = Session(attach(identity_scorer(), calibration), provider="cpu").run(batch)["p_value"]
+    found = Session(attach(identity_scorer(), calibration), provider="cpu").run({"x": batch})["p_value"]
     np.testing.assert_array_equal(found, brute.astype(np.float32))
     np.testing.assert_array_equal(ranks(found, len(ordered)), np.rint(brute * (len(ordered) + 1)))
 
@@ -46,7 +46,7 @@ def test_another_calibration_takes_the_place_of_the_first() -> None:
     batch = rng.normal(size=50).astype(np.float32)
     exchanged = attach(attach(identity_scorer(), first), second)
     assert exchanged == attach(identity_scorer(), second)
-    found = Session(exchanged, provider="cpu").run(batch)["p_value"]
+    found = Session(exchanged, provider="cpu").run({"x": batch})["p_value"]
     np.testing.assert_array_equal(found, p_values(np.sort(second), batch).astype(np.float32))
     onnx.checker.check_model(onnx.load_model_from_string(exchanged))
 
