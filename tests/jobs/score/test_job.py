@@ -310,7 +310,8 @@ def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, s
 
 
 @pytest.mark.parametrize(
-    ("jobs", "wanted"), [("jobs.score.__main__, jobs.sample.__main__", "['cv2']"), ("jobs.calibrate.__main__", "['onnx', 'cv2']")]
+    ("jobs", "wanted"),
+    [("jobs.score.__main__, jobs.sample.__main__", "['cv2']"), ("jobs.calibrate.__main__", "['onnx', 'cv2']")],
 )
 def test_jobs_import_what_they_need_alone(jobs: str, wanted: str) -> None:
     program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'onnx', 'cv2') if m in sys.modules])"
