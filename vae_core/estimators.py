@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vae_core.elbo import LatentVariableModel
 from vae_core.latents.gaussian import standard_normal_log_prob
+from vae_core.sums import log_sum_exp
 
 
 def importance_log_weights(model: LatentVariableModel, image: Tensor, noise: Tensor) -> Tensor:
@@ -44,9 +45,9 @@ def monte_carlo_log_weights(model: LatentVariableModel, image: Tensor, noise: Te
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:
     """Log (1/K) Σ_k w_k: (N, K) → (N,)."""
-    return torch.logsumexp(log_weights, dim=1) - math.log(log_weights.shape[1])
+    return log_sum_exp(log_weights) - math.log(log_weights.shape[1])
 
 
 def effective_samples(log_weights: Tensor) -> Tensor:
     """Kish's effective sample size (Σ w)² / Σ w², between 1 and K: (N, K) → (N,). Near 1, distrust the estimate."""
-    return torch.exp(2.0 * torch.logsumexp(log_weights, dim=1) - torch.logsumexp(2.0 * log_weights, dim=1))
+    return torch.exp(2.0 * log_sum_exp(log_weights) - log_sum_exp(2.0 * log_weights))

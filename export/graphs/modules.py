@@ -12,11 +12,12 @@ from export.graphs.described import described
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents.gaussian import standard_normal_log_prob
-from vae_core.models.conv import VAE, as_levels, sum_pixels
+from vae_core.models.conv import VAE, as_levels
 from vae_core.outliers.density import Density
 from vae_core.outliers.score import NAMES, OutlierModel, explain, judge
 from vae_core.outliers.statistics import Statistics, pixel_surprise, statistics
 from vae_core.outputs import Output
+from vae_core.sums import sum_pixels
 
 IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 255")
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")

@@ -8,6 +8,7 @@ from vae_core.elbo import ElboTerms, elbo_terms
 from vae_core.latents.gaussian import DiagonalGaussian
 from vae_core.likelihoods import likelihood
 from vae_core.networks.convolutional import Decoder, Encoder
+from vae_core.sums import sum_pixels
 
 
 class VAE(nn.Module):
@@ -46,15 +47,6 @@ class VAE(nn.Module):
 def as_levels(image: Tensor) -> Tensor:
     """Images as floats in grey levels 0…255; floats stay as they are."""
     return image if image.is_floating_point() else image.float()
-
-
-def sum_pixels(values: Tensor) -> Tensor:
-    """Sum over channels, height and width: (..., C, H, W) → (...), of the values' type.
-
-    Rows are summed in float32 and the sums of the rows in float64: the error of a sum of a thousand nats, which
-    grows with the image, falls by more than an order of magnitude for a few additions.
-    """
-    return values.sum(-1).double().sum((-1, -2)).to(values.dtype)
 
 
 def seeded(config: ModelConfig, seed: int) -> VAE:

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from vae_core.latents.gaussian import DiagonalGaussian
 from vae_core.likelihoods import Likelihood
-from vae_core.models.conv import VAE, as_levels, sum_pixels
+from vae_core.models.conv import VAE, as_levels
+from vae_core.sums import sum_pixels
 
 # The mean squared error of rounding to whole levels: below it errors mean nothing, and logarithms stay finite.
 _ROUNDING = 1.0 / 12.0

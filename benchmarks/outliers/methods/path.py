@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
-from vae_core.models.conv import VAE, as_levels, sum_pixels
+from vae_core.models.conv import VAE, as_levels
+from vae_core.sums import sum_pixels
 
 
 def _statistics(model: VAE, images: Images) -> Floats:
