@@ -80,9 +80,13 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        # Ships as its address: fsspec's file systems hold sockets and locks. A relative path is made absolute, since
-        # the other process may have another working directory.
-        return (Folder.at, (self.url if is_url(self.url) else self.path,))
+        # Ships as its address: fsspec's file systems hold sockets and locks.
+        return (Folder.at, (self.address,))
+
+    @property
+    def address(self) -> str:
+        """The folder's URL, or its absolute path: good in a process with another working directory."""
+        return self.url if is_url(self.url) else self.path
 
     @property
     def is_local(self) -> bool:

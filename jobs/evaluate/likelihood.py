@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.runtime.likelihood import ImageLikelihood, LikelihoodEstimator
 from jobs.bulk import Part
+from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
-from vae_core.errors import UserError
 
 ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and beginnings of column names
 BOUNDS = "bounds"
@@ -43,12 +43,10 @@ _NO_ERRORS = error_schema(pa.schema([])).empty_table()
 class LikelihoodTask:
     """Estimates log p(x) with fresh noise; see `jobs.bulk.Task`."""
 
-    bundle: str  # path or URL
-    bundle_hash: str  # of the bundle that the job was planned with
+    bundle: BundleRef
+    options: EvaluateOptions
     contract: ImageContract
     inputs: str  # a hash over the input's files
-    samples: int
-    seed: int
 
     kind: ClassVar[str] = "likelihood"
     noun: ClassVar[str] = "images"
@@ -58,11 +56,11 @@ class LikelihoodTask:
     def identity(self) -> dict[str, Any]:
         """What makes another job of it."""
         return {
-            "bundle": self.bundle_hash,
+            "bundle": self.bundle.hash,
             "inputs": self.inputs,
             "resize": self.contract.resize,
-            "samples": self.samples,
-            "seed": self.seed,
+            "samples": self.options.samples,
+            "seed": self.options.seed,
         }
 
     def open(self, threads: int) -> Callable[[DrawnUnit], Iterator[Part]]:
@@ -71,10 +69,8 @@ class LikelihoodTask:
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
-        bundle = Bundle.open(self.bundle)
-        if bundle.hash != self.bundle_hash:
-            raise UserError(f"{self.bundle} has changed since the job was planned; evaluate into a new --output")
-        estimator = LikelihoodEstimator(bundle, samples=self.samples, seed=self.seed)
+        bundle = self.bundle.open()
+        estimator = LikelihoodEstimator(bundle, samples=self.options.samples, seed=self.options.seed)
         del threads  # the estimator's sums must not depend on them
 
         def estimate(row: int, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from export.bundle.format import MANIFEST, Bundle
-from export.storage import Folder, is_url
+from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
+from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import ERRORS, tally
@@ -44,20 +45,14 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         UserError: it could be estimated of none of them.
         JobFailed: the job cannot go on; the same call resumes it.
     """
-    task = LikelihoodTask(
-        bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
-        bundle_hash=bundle.hash,
-        contract=ImageContract(*bundle.shape, resize=options.resize),
-        inputs=images.fingerprint,
-        samples=options.samples,
-        seed=options.seed,
-    )
+    contract = ImageContract(*bundle.shape, resize=options.resize)
+    task = LikelihoodTask(BundleRef.of(bundle), options, contract, images.fingerprint)
     totals = run(
         task,
         plan_drawn(images, options.likelihood_images, options.seed),
         output,
         options,
-        reads=[f"{task.bundle}/{MANIFEST}", images.files[0].url, images.files[-1].url],
+        reads=[task.bundle.manifest, images.files[0].url, images.files[-1].url],
     )
     parts, errors = output.child(task.results), output.child(ERRORS)
     estimated, failed = tally(parts).rows, tally(errors).rows

@@ -26,13 +26,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     """
     output = Folder.at(options.output)
     task, units, reads = _plan(options)
-    totals = run(
-        task,
-        units,
-        output,
-        options,
-        reads=reads,
-    )
+    totals = run(task, units, output, options, reads)
     if totals.summary is not None:
         print(f"{output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary

@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from export.bundle.format import MANIFEST, Bundle
-from export.storage import Folder, is_url
+from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
+from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.versions import versions
@@ -21,22 +22,9 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     """
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
-    task = SampleTask(
-        bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
-        bundle_hash=bundle.hash,
-        output=output,
-        format=options.format,
-        seed=options.seed,
-        draw=options.draw,
-    )
+    task = SampleTask(BundleRef.of(bundle), options, output)
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
-    totals = run(
-        task,
-        units,
-        output,
-        options,
-        reads=[f"{task.bundle}/{MANIFEST}"],
-    )
+    totals = run(task, units, output, options, reads=[task.bundle.manifest])
     if totals.summary is not None:
         print(f"{output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary

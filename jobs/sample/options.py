@@ -1,10 +1,12 @@
 """Options of `vae sample`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.bulk import BulkOptions
-from jobs.sample.task import Format
 from vae_core.errors import UserError
+
+Format = Literal["parquet", "png"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,20 +6,18 @@ What a worker needs, and nothing else: numpy, pyarrow, an image encoder and ONNX
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.pictures import encode_png
 from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
-from vae_core.errors import UserError
-
-Format = Literal["parquet", "png"]
+from jobs.sample.options import SampleOptions
 
 LEAST_ROWS, MOST_ROWS = 256, 4096
 UNIT_BYTES = 64 << 20  # decoded
@@ -73,12 +71,9 @@ def plan_samples(count: int, shape: tuple[int, int, int], unit_rows: int | None 
 class SampleTask:
     """Draws images from a bundle's model; see `jobs.bulk.Task`."""
 
-    bundle: str  # path or URL
-    bundle_hash: str  # of the bundle that the job was planned with
+    bundle: BundleRef
+    options: SampleOptions
     output: Folder  # takes the image files of format png
-    format: Format
-    seed: int
-    draw: bool
 
     kind: ClassVar[str] = "sample"
     noun: ClassVar[str] = "images"
@@ -86,7 +81,7 @@ class SampleTask:
     @property
     def results(self) -> str:
         """The folder of the parts: the images, or an index of the image files."""
-        return "images" if self.format == "parquet" else "index"
+        return "images" if self.options.format == "parquet" else "index"
 
     @property
     def parquet_options(self) -> Mapping[str, object]:
@@ -95,7 +90,12 @@ class SampleTask:
 
     def identity(self) -> dict[str, Any]:
         """What makes another job of it."""
-        return {"bundle": self.bundle_hash, "seed": self.seed, "draw": self.draw, "format": self.format}
+        return {
+            "bundle": self.bundle.hash,
+            "seed": self.options.seed,
+            "draw": self.options.draw,
+            "format": self.options.format,
+        }
 
     def open(self, threads: int) -> Callable[[SampleUnit], Iterator[Part]]:
         """Open the bundle, verify it, and return what draws a unit.
@@ -103,9 +103,7 @@ class SampleTask:
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
-        bundle = Bundle.open(self.bundle)
-        if bundle.hash != self.bundle_hash:
-            raise UserError(f"{self.bundle} has changed since the job was planned; sample into a new --output")
+        bundle = self.bundle.open()
         # One thread, and always the same batch: how a sum is split over threads decides its last bit.
         sampler = Sampler(bundle, threads=1)
         del threads
@@ -113,8 +111,11 @@ class SampleTask:
         def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
             encoded = pa.array([encode_png(image) for image in images], pa.binary())
             names = [f"{index:09d}.png" for index in indices]
-            keys = [pa.array(np.arange(indices.start, indices.stop)), pa.repeat(pa.scalar(self.seed), len(indices))]
-            if self.format == "parquet":
+            keys = [
+                pa.array(np.arange(indices.start, indices.stop)),
+                pa.repeat(pa.scalar(self.options.seed), len(indices)),
+            ]
+            if self.options.format == "parquet":
                 pictures = pa.StructArray.from_arrays([encoded, pa.array(names)], fields=list(_IMAGE))
                 return Part(pa.Table.from_arrays([pictures, *keys], schema=_CORPUS), none)
             folder = self.output.child("images")
@@ -127,7 +128,7 @@ class SampleTask:
 
         def sample(unit: SampleUnit) -> Iterator[Part]:
             start = unit.start
-            for images in sampler.runs(range(unit.start, unit.stop), seed=self.seed, draw=self.draw):
+            for images in sampler.runs(range(unit.start, unit.stop), seed=self.options.seed, draw=self.options.draw):
                 yield part(range(start, start + len(images)), images)
                 start += len(images)
 
@@ -136,4 +137,4 @@ class SampleTask:
     def failed(self, unit: SampleUnit, reason: str) -> Part:
         """One sample that could not be drawn."""
         errors = pa.table({"index": [unit.start], "reason": [reason]}, schema=_ERRORS)
-        return Part((_CORPUS if self.format == "parquet" else _FILES).empty_table(), errors)
+        return Part((_CORPUS if self.options.format == "parquet" else _FILES).empty_table(), errors)

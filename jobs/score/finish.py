@@ -25,7 +25,8 @@ from jobs.images.contract import ImageContract
 from jobs.images.units import Unit
 from jobs.report.digest import Histogram, Place, read_rows
 from jobs.report.score_sections import ScoreFacts, score_edges
-from jobs.score.explain.write import EXPLANATIONS, SHOWN, Explained, write_explanations
+from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
+from jobs.score.options import SHOWN
 from jobs.score.task import PROVIDER, ScoreTask
 from vae_core.errors import UserError
 

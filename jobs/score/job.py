@@ -3,11 +3,12 @@
 import sys
 from typing import Any
 
-from export.bundle.format import MANIFEST, Bundle
+from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.guarantees.p_values import threshold
 from export.guarantees.tail import fit_tail
 from export.runtime.scorer import Scorer
-from export.storage import Folder, is_url
+from export.storage import Folder
 from jobs.bulk import run
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images, plan_units
@@ -31,13 +32,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
     images = find_images(options.images)
     task = plan_task(options, bundle, images)
     units = plan_units(images, options.unit_rows)
-    totals = run(
-        task,
-        units,
-        output,
-        options,
-        reads=[f"{task.bundle}/{MANIFEST}", images.files[0].url, images.files[-1].url],
-    )
+    totals = run(task, units, output, options, [task.bundle.manifest, images.files[0].url, images.files[-1].url])
     if totals.summary is not None:
         print(f"{output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary
@@ -74,16 +69,12 @@ def plan_task(options: ScoreOptions, bundle: Bundle, images: ImageSet) -> ScoreT
             "--explain 0"
         )
     return ScoreTask(
-        bundle=options.bundle if is_url(options.bundle) else bundle.folder.path,
-        bundle_hash=bundle.hash,
+        bundle=BundleRef.of(bundle),
+        options=options,
         contract=ImageContract(*bundle.shape, resize=options.resize),
         columns=columns,
         outputs=Scorer(bundle, likelihood=options.likelihood, provider="cpu").output_names,
         inputs=images.fingerprint,
-        fpr=options.fpr,
-        fdr=options.fdr,
-        likelihood=options.likelihood,
-        batch_size=options.batch_size,
         tail=fit_tail(bundle.calibration_scores) if options.tail else None,
     )
 

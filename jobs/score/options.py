@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 from jobs.bulk import BulkOptions
-from jobs.score.explain.write import SHOWN
 from vae_core.errors import UserError
+
+SHOWN = 48  # explained images in the report's gallery
 
 
 @dataclass(frozen=True, kw_only=True)

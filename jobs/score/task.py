@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
-from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.guarantees.p_values import P_VALUE, threshold
 from export.guarantees.tail import P_VALUE_TAIL, Tail
 from export.runtime.scorer import Scorer
@@ -20,6 +20,7 @@ from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
+from jobs.score.options import ScoreOptions
 from vae_core.errors import UserError
 
 SCORE, IS_OUTLIER = "outlier_score", "is_outlier"
@@ -31,16 +32,12 @@ PROVIDER = b"vae.provider"  # schema metadata of a part: what computed it
 class ScoreTask:
     """Scores images with a bundle; see `jobs.bulk.Task`."""
 
-    bundle: str  # path or URL
-    bundle_hash: str  # of the bundle that the job was planned with
+    bundle: BundleRef
+    options: ScoreOptions
     contract: ImageContract
     columns: pa.Schema  # of the input, kept beside the scores
     outputs: tuple[str, ...]  # what the bundle computes: `Scorer.output_names`
     inputs: str  # a hash over the input's files
-    fpr: float
-    fdr: float
-    likelihood: bool = False
-    batch_size: int = 128
     tail: Tail | None = None  # the model of p_value_tail, if that is wanted
 
     kind: ClassVar[str] = "score"
@@ -69,13 +66,13 @@ class ScoreTask:
     def identity(self) -> dict[str, Any]:
         """What makes another job of it."""
         return {
-            "bundle": self.bundle_hash,
+            "bundle": self.bundle.hash,
             "inputs": self.inputs,
             "columns": self.columns.names,
-            "likelihood": self.likelihood,
+            "likelihood": self.options.likelihood,
             "resize": self.contract.resize,
-            "fpr": self.fpr,
-            "fdr": self.fdr,
+            "fpr": self.options.fpr,
+            "fdr": self.options.fdr,
             "tail": self.tail is not None,  # the bundle says the rest
         }
 
@@ -85,11 +82,9 @@ class ScoreTask:
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
-        bundle = Bundle.open(self.bundle)
-        if bundle.hash != self.bundle_hash:
-            raise UserError(f"{self.bundle} has changed since the job was planned; score into a new --output")
-        scorer = Scorer(bundle, likelihood=self.likelihood, threads=threads, batch_size=self.batch_size)
-        limit = np.float32(threshold(bundle.calibration_scores, self.fpr))
+        bundle = self.bundle.open()
+        scorer = Scorer(bundle, likelihood=self.options.likelihood, threads=threads, batch_size=self.options.batch_size)
+        limit = np.float32(threshold(bundle.calibration_scores, self.options.fpr))
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 

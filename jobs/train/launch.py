@@ -65,7 +65,7 @@ def launch(options: Launch) -> dict[str, Any]:
                     run.write_errors(table)
             run.write_head(head)
         work = Work(
-            run_url=run.folder.url if not run.folder.is_local else run.folder.path,
+            run_url=run.folder.address,
             model=recipe.model,
             train=recipe.train,
             pieces=images.pieces,
@@ -103,7 +103,7 @@ def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster
             # A name of its own each time: Ray would take a known name for a run to resume, and the run's own
             # checkpoints do that.
             name=f"launch-{time.time_ns()}",
-            storage_path=ray_files.url if not ray_files.is_local else ray_files.path,
+            storage_path=ray_files.address,
             failure_config=FailureConfig(max_failures=_WORKER_FAILURES),
         ),
     )

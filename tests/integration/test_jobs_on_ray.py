@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import draw_images, write_gaussian_bundle
@@ -68,9 +69,12 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](strangers_and_blobs(40)))
     opened, images = Bundle.open(str(bundle)), find_images([source])
     options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=True)
-    sampling = SampleTask(str(bundle), opened.hash, Folder.at(tmp_path / "corpus"), "parquet", seed=0, draw=True)
+    reference = BundleRef.of(opened)
+    drawn = SampleOptions(bundle=str(bundle), count=40, output="", draw=True)
+    sampling = SampleTask(reference, drawn, Folder.at(tmp_path / "corpus"))
     contract = ImageContract(*opened.shape)
-    evaluation = LikelihoodTask(str(bundle), opened.hash, contract, images.fingerprint, samples=4, seed=0)
+    estimated = EvaluateOptions(bundle=str(bundle), images=(source,), output="", samples=4)
+    evaluation = LikelihoodTask(reference, estimated, contract, images.fingerprint)
     for task, units in [
         (plan_task(options, opened, images), plan_units(images)),
         (sampling, plan_samples(40, opened.shape)),

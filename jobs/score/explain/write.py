@@ -21,7 +21,6 @@ from jobs.score.explain.explanation import TOLD, Explanation, explain_images
 from jobs.score.explain.table import explanation_schema, explanation_table
 
 EXPLANATIONS = "explanations.parquet"
-SHOWN = 48  # in the report's gallery
 _AT_ONCE = 64  # images; also the rows of a row group, of which readers of pictures want few
 
 

@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from export.bundle.reference import BundleRef
 from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.storage import Folder
@@ -175,7 +176,8 @@ def test_bad_rows_are_errors_of_their_own(tmp_path: Path, oracle: Path, images: 
 def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path, images: np.ndarray) -> None:
     bundle = write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=np.inf)
     found = find_images([write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](images[:5]))])
-    task = LikelihoodTask(bundle.folder.path, bundle.hash, ImageContract(*SHAPE), "inputs", samples=4, seed=0)
+    options = EvaluateOptions(bundle=bundle.folder.url, images=(), output="", samples=4)
+    task = LikelihoodTask(BundleRef.of(bundle), options, ImageContract(*SHAPE), "inputs")
     totals = run(task, plan_drawn(found, 5, 0), Folder.at(tmp_path / "out"), BulkOptions(engine="local"))
     assert (totals.results, totals.errors) == (0, 5)
     errors = pq.read_table(tmp_path / "out/errors")

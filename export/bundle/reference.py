@@ -1,0 +1,40 @@
+"""Which bundle a job was planned with, and where it lies: what crosses to a worker in place of the bundle itself."""
+
+from dataclasses import dataclass
+
+from export.bundle.format import MANIFEST, Bundle
+from vae_core.errors import UserError
+
+
+@dataclass(frozen=True)
+class BundleRef:
+    """A bundle by address and hash; picklable, and good in any process that sees the same storage."""
+
+    address: str
+    """A URL or an absolute path: another process may have another working directory."""
+
+    hash: str
+    """SHA-256 of the manifest that was read when the job was planned."""
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> "BundleRef":
+        """The reference to a bundle that is open."""
+        return cls(bundle.folder.address, bundle.hash)
+
+    @property
+    def manifest(self) -> str:
+        """The address of the bundle's manifest: a file that every worker must see."""
+        return f"{self.address}/{MANIFEST}"
+
+    def open(self) -> Bundle:
+        """Open and verify the bundle.
+
+        Raises:
+            UserError: the bundle cannot be opened (see `Bundle.open`), or it is no longer the one referred to.
+        """
+        bundle = Bundle.open(self.address)
+        if bundle.hash != self.hash:
+            raise UserError(
+                f"{self.address} has changed since the job was planned; restore that bundle, or choose another --output"
+            )
+        return bundle
