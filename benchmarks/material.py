@@ -40,13 +40,15 @@ def bundle(recipe: str, int8: bool = False) -> Path:
 def _run(recipe: str) -> Path:
     """A training run of one epoch."""
     from jobs.train import recipes
-    from jobs.train.launch import Launch, launch
+    from jobs.train.launch import launch
+    from jobs.train.options import TrainOptions
 
     target = WORK / "runs" / recipe
     shipped = recipes.load(recipe)
-    brief = replace(shipped, train=replace(shipped.train, epochs=1, kl_warmup_epochs=0.5))
+    brief = replace(shipped.train, epochs=1, kl_warmup_epochs=0.5)
     source = images("colour", "packed", 4_000) if recipe == _RECIPES["colour"] else _shipped()
-    launch(Launch((str(source),), str(target), brief))  # which returns at once where it is done
+    # Returns at once where it is done.
+    launch(TrainOptions(images=(str(source),), run=str(target), model=shipped.model, train=brief))
     return target
 
 

@@ -12,6 +12,7 @@ from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
+from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
 from vae_core import checkpoint
@@ -40,7 +41,8 @@ def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
     run = Run(Folder.at(folder))
     make_splits(run, images, ImageContract(*SHAPE), train)
     run.write_head({"model": to_json(MODEL), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
-    return Work(str(folder), MODEL, train, images.pieces, False, 10**9, checkpoint_minutes=1e-9)
+    options = TrainOptions(images=(), run=str(folder), model=MODEL, train=train, checkpoint_minutes=1e-9)
+    return Work(options, images.pieces)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

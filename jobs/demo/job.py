@@ -17,6 +17,7 @@ from jobs.sample.options import SampleOptions
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.train import recipes
+from jobs.train.options import TrainOptions
 
 TRAINING, TEST, STRANGERS = "fashion_mnist_8k_train.parquet", "fashion_mnist_1k_test.parquet", "mnist_500.parquet"
 
@@ -34,7 +35,7 @@ def demo(options: Demo) -> Found:
     """Run the road; what is done already is not done again."""
     from dataclasses import replace
 
-    from jobs.train.launch import Launch, launch
+    from jobs.train.launch import launch
 
     data = Path(str(resources.files("jobs.demo.data")))
     output = Path(options.output)
@@ -45,7 +46,14 @@ def demo(options: Demo) -> Found:
     with connect(None, max(2, options.workers)):
         _step(1, "train on 8,000 images of clothes")
         launch(
-            Launch((str(data / TRAINING),), run, recipe, workers=options.workers, data="Fashion-MNIST, 8,000 images")
+            TrainOptions(
+                images=(str(data / TRAINING),),
+                run=run,
+                model=recipe.model,
+                train=recipe.train,
+                workers=options.workers,
+                data="Fashion-MNIST, 8,000 images",
+            )
         )
         _step(2, "export to ONNX")
         if Folder.at(bundle).has(MANIFEST):

@@ -9,13 +9,12 @@ The same command continues a run that was interrupted.
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 import tyro
 
 from jobs.cli import run_main
 from jobs.train import recipes
-from jobs.train.options import Train
+from jobs.train.options import TrainOptions
 from vae_core.config import ModelConfig, Recipe, TrainConfig
 
 
@@ -32,28 +31,17 @@ def _run(arguments: Sequence[str]) -> None:
     name = finder.parse_known_args(arguments)[0].recipe
     recipe = recipes.load(name) if name else Recipe(ModelConfig(), TrainConfig())
     options = tyro.cli(
-        Train,
+        TrainOptions,
         args=arguments,
         prog="vae train",
-        default=Train(tyro.MISSING, tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train),
+        default=TrainOptions(
+            images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train
+        ),
     )
-    from jobs.train.launch import Launch, launch
+    from jobs.train.launch import launch
     from jobs.train.monitor import describe
 
-    metrics = launch(
-        Launch(
-            images=options.images,
-            run=options.run,
-            recipe=Recipe(options.model, options.train),
-            workers=options.workers,
-            cpus_per_worker=options.cpus_per_worker,
-            resize=options.resize,
-            address=options.address,
-            cache_gigabytes=options.cache_gigabytes,
-            checkpoint_minutes=options.checkpoint_minutes,
-            data=", ".join(Path(path).name or path for path in options.images),
-        )
-    )
+    metrics = launch(options)
     print(describe(metrics, options.train.epochs))
     print(f"{options.run} is trained; next: vae export --run {options.run} --bundle DIR")
 

@@ -2,7 +2,8 @@
 
 import platform
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,31 +17,16 @@ from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
+from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
-from vae_core.config import Recipe, to_json
+from vae_core.config import ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
 
 
-@dataclass(frozen=True)
-class Launch:
-    """Everything that `vae train` was told."""
-
-    images: tuple[str, ...]
-    run: str
-    recipe: Recipe
-    workers: int | None = None
-    resize: bool = False
-    cpus_per_worker: int | None = None
-    address: str | None = None
-    cache_gigabytes: float = 4.0
-    checkpoint_minutes: float = 10.0
-    data: str = ""
-
-
-def launch(options: Launch) -> dict[str, Any]:
+def launch(options: TrainOptions) -> dict[str, Any]:
     """Train, or continue, until the last epoch is done; return its metrics.
 
     Raises:
@@ -48,38 +34,30 @@ def launch(options: Launch) -> dict[str, Any]:
         JobFailed: the workers failed, again and again; the same call goes on from their last checkpoint.
     """
     images = find_images(options.images)
-    recipe = _fit_to_images(options.recipe, images)
     run = Run(Folder.at(options.run))
-    head = _head(options, recipe, images)
+    # As the workers need them: they may have another working directory.
+    options = replace(options, run=run.folder.address, model=_fit_to_images(options.model, images))
+    head = _head(options, images)
     _check_run(run, head)
-    if len(history := run.history()) == recipe.train.epochs:
+    if len(history := run.history()) == options.train.epochs:
         return history[-1]
-    contract = ImageContract(*recipe.model.image_shape, resize=options.resize)
+    contract = ImageContract(*options.model.image_shape, resize=options.resize)
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
-        workers = _workers(options.workers, cluster, recipe)
+        workers = _workers(options, cluster)
         if not run.exists():
-            errors = make_splits(run, images, contract, recipe.train)
+            errors = make_splits(run, images, contract, options.train)
             for table in (errors, bad_file_errors(images.bad_files, ())):
                 if len(table):
                     run.write_errors(table)
             run.write_head(head)
-        work = Work(
-            run_url=run.folder.address,
-            model=recipe.model,
-            train=recipe.train,
-            pieces=images.pieces,
-            resize=options.resize,
-            cache_bytes=int(options.cache_gigabytes * 1e9),
-            checkpoint_minutes=options.checkpoint_minutes,
-        )
-        with watching(run, recipe.train.epochs):
-            _fit(work, workers, options.cpus_per_worker, cluster, run)
+        with watching(run, options.train.epochs):
+            _fit(Work(options, images.pieces), workers, cluster, run)
     run.folder.delete("progress.json")
     return run.history()[-1]
 
 
-def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster, run: Run) -> None:
+def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
@@ -87,7 +65,7 @@ def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster
 
     use_gpu = cluster.gpus >= workers
     # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
-    cpus = cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
+    cpus = work.options.cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
     if cpus * workers > cluster.cpus:
         raise UserError(f"{workers} workers of {cpus} CPUs are not possible: the cluster has {cluster.cpus} CPUs")
     ray_files = run.folder.child("ray")
@@ -119,31 +97,29 @@ def _fit(work: Work, workers: int, cpus_per_worker: int | None, cluster: Cluster
         raise UserError(run.folder.read_text(FAILURE))
 
 
-def _fit_to_images(recipe: Recipe, images: ImageSet) -> Recipe:
-    """The recipe with the images' shape, unless it has one of its own."""
-    if recipe.model.image_shape != (0, 0, 0):
-        return recipe
-    return replace(recipe, model=replace(recipe.model, image_shape=first_image_shape(images)))
+def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
+    """The model with the images' shape, unless it has one of its own."""
+    return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
-def _workers(wanted: int | None, cluster: Cluster, recipe: Recipe) -> int:
-    workers = wanted or max(1, cluster.gpus)
+def _workers(options: TrainOptions, cluster: Cluster) -> int:
+    workers = options.workers or max(1, cluster.gpus)
     if workers > cluster.cpus:
         raise UserError(f"--workers {workers} is not possible: the cluster has {cluster.cpus} CPUs")
-    if recipe.train.batch_size % workers:
+    if options.train.batch_size % workers:
         raise UserError(
-            f"batch_size = {recipe.train.batch_size} does not divide among {workers} workers; "
+            f"batch_size = {options.train.batch_size} does not divide among {workers} workers; "
             "choose a --batch-size that is a multiple of --workers"
         )
     return workers
 
 
-def _head(options: Launch, recipe: Recipe, images: ImageSet) -> dict[str, Any]:
+def _head(options: TrainOptions, images: ImageSet) -> dict[str, Any]:
     return {
-        "model": to_json(recipe.model),
-        "train": to_json(recipe.train),
+        "model": to_json(options.model),
+        "train": to_json(options.train),
         "data": {
-            "name": options.data or ", ".join(options.images),
+            "name": options.data or ", ".join(Path(path).name or path for path in options.images),
             "rows": images.rows,
             "files": len(images.files),
             "fingerprint": images.fingerprint,

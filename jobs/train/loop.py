@@ -20,14 +20,14 @@ from torch.nn.parallel import DistributedDataParallel
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
+from jobs.train.options import TrainOptions
 from jobs.train.recorder import Recorder
 from jobs.train.run_directory import Run
-from jobs.train.share import Share
+from jobs.train.share import Share, TrainingImages
 from jobs.train.shared_gradients import share_gradients
 from jobs.train.splits import held_rows
 from jobs.train.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
-from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
 from vae_core.models.conv import VAE, seeded
 from vae_core.noise import Purpose
@@ -38,15 +38,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker is told."""
+    """What every worker gets."""
 
-    run_url: str
-    model: ModelConfig
-    train: TrainConfig
-    pieces: list[Piece]
-    resize: bool
-    cache_bytes: int
-    checkpoint_minutes: float
+    options: TrainOptions  # with an absolute `run` and a model that fits the images
+    pieces: list[Piece]  # of all training images
 
 
 def train(
@@ -64,23 +59,17 @@ class _Loop:
         self, work: Work, rank: int, workers: int, device: torch.device, report: Callable[[dict[str, Any]], None]
     ) -> None:
         self.work, self.rank, self.workers, self.device, self.report = work, rank, workers, device, report
-        self.run_directory = run = Run.open(work.run_url)
-        self.config = config = work.train
-        shape = work.model.image_shape
-        self.share = Share(
-            work.pieces,
-            held_rows(run),
-            ImageContract(*shape, resize=work.resize),
-            rank=rank,
-            workers=workers,
-            seed=config.seed,
-            cache_bytes=work.cache_bytes,
-            on_errors=run.write_errors,
-        )
+        options = work.options
+        self.run_directory = run = Run.open(options.run)
+        self.config = config = options.train
+        shape = options.model.image_shape
+        images = TrainingImages(work.pieces, held_rows(run), ImageContract(*shape, resize=options.resize))
+        cache_bytes = int(options.cache_gigabytes * 1e9)
+        self.share = Share(images, rank, workers, config.seed, cache_bytes, on_errors=run.write_errors)
         # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
         self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
         self.steps = max(1, self.share.smallest // self.batch)
-        model = to_device(seeded(work.model, config.seed), device)
+        model = to_device(seeded(options.model, config.seed), device)
         parallel = None
         if workers > 1:
             # A CPU that sends gradients does not compute meanwhile, so that they had better go in one piece.
@@ -97,7 +86,7 @@ class _Loop:
             seed=config.seed,
             device=device,
         )
-        self.timer = CheckpointTimer(work.checkpoint_minutes, workers, device)
+        self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
         self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
         self.norm = torch.zeros((), device=device)  # of the last step's gradient

@@ -10,8 +10,8 @@ from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
 
 
-@dataclass(frozen=True)
-class Train:
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions:
     """Train a variational autoencoder on images; the same command continues an interrupted run."""
 
     images: tuple[str, ...]
@@ -20,6 +20,8 @@ class Train:
     """Directory or URL of the run: new, or one to continue."""
     recipe: str | None = None
     """A recipe that ships with the package, or a TOML file; flags override what it says."""
+    data: str | None = None
+    """What the model card calls the training images; by default the names of their files and folders."""
     workers: int | None = None
     """Training workers; by default one per GPU, or one."""
     cpus_per_worker: int | None = None

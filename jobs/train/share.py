@@ -40,15 +40,20 @@ class _Window(NamedTuple):
         return Batch(self.images[chosen], self.rows[chosen])
 
 
+class TrainingImages(NamedTuple):
+    """The images that the workers share."""
+
+    pieces: list[Piece]  # of all images, in order
+    held: npt.NDArray[np.int64]  # rows that are held out, sorted
+    contract: ImageContract  # the model's images
+
+
 class Share:
     """The training images of one worker."""
 
     def __init__(
         self,
-        pieces: list[Piece],
-        held: npt.NDArray[np.int64],
-        contract: ImageContract,
-        *,
+        images: TrainingImages,
         rank: int,
         workers: int,
         seed: int,
@@ -58,9 +63,7 @@ class Share:
         """Plan a share.
 
         Args:
-            pieces: all pieces of the training data, in order.
-            held: sorted rows that are held out.
-            contract: the model's images.
+            images: of all workers.
             rank: 0 ≤ rank < workers.
             workers: how many share the data.
             seed: of the order.
@@ -68,6 +71,7 @@ class Share:
                 beyond.
             on_errors: takes the tables of rows that could not be read.
         """
+        pieces, held, contract = images
         self._held, self._contract, self._rank, self._seed = held, contract, rank, seed
         self._on_errors = on_errors
         offsets = starts(pieces)

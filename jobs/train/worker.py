@@ -18,7 +18,7 @@ def train_worker(config: dict[str, Any]) -> None:
     """The training function of the TorchTrainer: this worker's rank and device, then the loop."""
     work: Work = config["work"]
     context = ray.train.get_context()
-    set_tf32(work.train.precision)
+    set_tf32(work.options.train.precision)
     try:
         train(
             work,
@@ -30,7 +30,7 @@ def train_worker(config: dict[str, Any]) -> None:
         )
     except UserError as error:
         # All workers come to it alike. Raised, Ray would restart them in vain.
-        Run.open(work.run_url).folder.write_text(FAILURE, str(error))
+        Run.open(work.options.run).folder.write_text(FAILURE, str(error))
 
 
 def set_tf32(precision: Precision) -> None:

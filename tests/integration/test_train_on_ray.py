@@ -6,15 +6,16 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from jobs.train.launch import Launch, launch
+from jobs.train.launch import launch
+from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from training_runs import MODEL, config, weights, write_images
-from vae_core.config import Recipe
 from vae_core.errors import UserError
 
 pytestmark = pytest.mark.ray
@@ -34,13 +35,11 @@ importance_samples = 4
 """
 
 
-def launch_options(images: Path, run: Path, **options: object) -> Launch:
-    from dataclasses import replace
-
+def options_of(images: Path, run: Path) -> TrainOptions:
     model = replace(MODEL, image_shape=(0, 0, 0))  # found in the images
-    recipe = Recipe(model, config())
-    options = {"workers": 2, "checkpoint_minutes": 1e-9, **options}
-    return Launch((str(images),), str(run), recipe, **options)  # type: ignore[arg-type]
+    return TrainOptions(
+        images=(str(images),), run=str(run), model=model, train=config(), workers=2, checkpoint_minutes=1e-9
+    )
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +49,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, images: Path) -> None:
-    record = launch(launch_options(images, tmp_path / "straight"))
+    record = launch(options_of(images, tmp_path / "straight"))
     straight = Run.open(str(tmp_path / "straight"))
     assert record == straight.history()[-1]
     assert record["epoch"] == 3
@@ -80,7 +79,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
     reached = json.loads(pointer.read_text())["checkpoint"]
     assert reached < "step-000000030", "the run was finished before it could be killed"
 
-    record = launch(launch_options(images, broken))
+    record = launch(options_of(images, broken))
     assert record["epoch"] == 3
     undisturbed, resumed = weights(tmp_path / "straight"), weights(broken)
     for name, value in undisturbed.items():
@@ -89,7 +88,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
 
     # A finished run is left as it is.
     before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
-    assert launch(launch_options(images, broken)) == record
+    assert launch(options_of(images, broken)) == record
     assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
 
 
@@ -107,19 +106,14 @@ def _wait_until_quiet(run: Path) -> None:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_a_run_that_diverges_is_the_users_to_mend(tmp_path: Path, images: Path) -> None:
-    from dataclasses import replace
-
-    options = launch_options(images, tmp_path / "run")
-    recipe = Recipe(options.recipe.model, config(learning_rate=1e20))
+    options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="training diverged in epoch 1"):
-        launch(replace(options, recipe=recipe))
+        launch(replace(options, train=config(learning_rate=1e20)))
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
-    from dataclasses import replace
-
-    options = launch_options(images, tmp_path / "run")
+    options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="batch_size = 32 does not divide among 3 workers"):
         launch(replace(options, workers=3))
     with pytest.raises(UserError, match="--workers 64 is not possible"):

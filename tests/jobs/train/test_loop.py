@@ -98,7 +98,8 @@ def steps_kept(folder: Path) -> int:
 def test_checkpoints_come_as_often_as_is_said(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, kept: int
 ) -> None:
-    work = replace(start(tmp_path / "run", found(images), config()), checkpoint_minutes=minutes)
+    work = start(tmp_path / "run", found(images), config())
+    work = replace(work, options=replace(work.options, checkpoint_minutes=minutes))
     step = Optimisation.step
 
     def stops(self: Optimisation, image: torch.Tensor, noise: torch.Tensor) -> StepMetrics:
@@ -128,7 +129,7 @@ def test_a_run_that_diverges_says_so(tmp_path: Path, images: Path) -> None:
 
 def test_streaming_learns_from_the_same_rows(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config(epochs=2))
-    record = train(replace(work, cache_bytes=1), 0, 1, CPU, ignore)
+    record = train(replace(work, options=replace(work.options, cache_gigabytes=1e-9)), 0, 1, CPU, ignore)
     assert record["step"] == 14
     assert record["skipped_steps"] == 0
 

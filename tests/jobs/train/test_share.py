@@ -11,7 +11,7 @@ import pytest
 
 from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
-from jobs.train.share import Batch, Share
+from jobs.train.share import Batch, Share, TrainingImages
 
 CONTRACT = ImageContract(1, 8, 8)
 ROWS = 1000
@@ -35,9 +35,7 @@ def folder(tmp_path: Path) -> Path:
 
 def share(folder: Path, rank: int = 0, workers: int = 1, cache_bytes: int = 10**9, seed: int = 3) -> Share:
     return Share(
-        find_images([str(folder)]).pieces,
-        HELD,
-        CONTRACT,
+        TrainingImages(find_images([str(folder)]).pieces, HELD, CONTRACT),
         rank=rank,
         workers=workers,
         seed=seed,
@@ -103,9 +101,7 @@ def test_rows_that_cannot_be_read_are_told_once_and_left_out(tmp_path: Path) -> 
     for cache_bytes in (10**9, 1):
         told.clear()
         s = Share(
-            find_images([str(tmp_path)]).pieces,
-            np.array([3]),
-            CONTRACT,
+            TrainingImages(find_images([str(tmp_path)]).pieces, np.array([3]), CONTRACT),
             rank=0,
             workers=1,
             seed=0,
@@ -124,9 +120,7 @@ def test_image_files_are_rows_too(tmp_path: Path) -> None:
         image[0, 1] = row
         cv2.imwrite(str(tmp_path / f"{row:03d}.png"), image)
     s = Share(
-        find_images([str(tmp_path)]).pieces,
-        np.array([5, 39]),
-        CONTRACT,
+        TrainingImages(find_images([str(tmp_path)]).pieces, np.array([5, 39]), CONTRACT),
         rank=0,
         workers=1,
         seed=0,
@@ -141,9 +135,7 @@ def test_a_share_without_a_readable_image_is_an_error(tmp_path: Path) -> None:
     schema = packed(np.arange(1)).schema
     pq.write_table(pa.table({"image": array}, schema=schema), tmp_path / "a.parquet")
     s = Share(
-        find_images([str(tmp_path)]).pieces,
-        np.array([], dtype=np.int64),
-        CONTRACT,
+        TrainingImages(find_images([str(tmp_path)]).pieces, np.array([], dtype=np.int64), CONTRACT),
         rank=0,
         workers=1,
         seed=0,
