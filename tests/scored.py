@@ -11,6 +11,34 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from jobs.bulk import Part
+from jobs.discoveries.drift import Drift
+from jobs.score.summary import ScoreSummary
+
+SUMMARY = ScoreSummary(
+    rows=1000,
+    scored=990,
+    errors=10,
+    bad_files=0,
+    outliers=30,
+    discoveries=12,
+    fpr=0.01,
+    threshold=2.5,
+    fdr=0.1,
+    fdr_threshold=3.5,
+    fdr_p_value=0.002,
+    calibration_images=500,
+    tail=None,
+    drift=Drift("like the calibration images", [], []),
+    explained=12,
+    no_longer_readable=0,
+    bundle="bundle",
+    bundle_hash="abcdef0123456789",
+    engine="local",
+    provider="cpu",
+    last_run={},
+    rows_per_second=1234.4,
+    versions={},
+)
 
 
 def strangers_and_blobs(count: int) -> np.ndarray:

@@ -9,11 +9,12 @@ import time
 from pathlib import Path
 
 from benchmarks import material
-from benchmarks.scaling.simulated import SimulatedTask, plan
+from benchmarks.scaling.simulated import SimulatedTask, images
 from export.bundle.format import Bundle
-from export.storage import Folder
 from jobs.bulk import BulkOptions, run
-from jobs.score.finish import Scored, conclude
+from jobs.score.finish import conclude
+from jobs.score.options import ScoreOptions
+from jobs.score.plan import ScoreJob
 
 
 def peak_mb() -> float:
@@ -30,14 +31,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True)
     options = parser.parse_args()
     name = str(material.bundle("demo"))
-    bundle, output = Bundle.open(name), Folder.at(options.output)
+    told = ScoreOptions(bundle=name, images=("simulated",), output=options.output, explain=0)
+    job = ScoreJob(told, Bundle.open(name), images(options.rows))
     began = time.monotonic()
-    units = plan(options.rows)
+    units = job.units
     planned = time.monotonic() - began
     task = SimulatedTask(name, options.cost)
-    totals = run(task, units, output, BulkOptions(engine="local", workers=options.workers))
+    totals = run(task, units, job.output, BulkOptions(engine="local", workers=options.workers))
     after_run, ended, processor = peak_mb(), time.monotonic(), time.process_time()
-    summary = conclude(Scored(output, bundle, units, ["simulated"], name, 0.01, 0.1, resize=False), totals)
+    summary = conclude(job, totals)
     print(
         json.dumps(
             {

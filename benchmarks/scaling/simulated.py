@@ -26,8 +26,8 @@ FILE_ROWS, GROUP_ROWS = 50_000, 10_000
 STRANGERS = 50  # one row in so many: 800 calibration images find those that make up more than one in 80
 
 
-def plan(rows: int, image_bytes: int = 784, unit_rows: int | None = None) -> list[Unit]:
-    """The units of so many packed images, as `vae score` plans them, in files that are not there."""
+def images(rows: int, image_bytes: int = 784) -> ImageSet:
+    """So many packed images, in files that are not there."""
     layout = Layout("image", "packed", shape=(1, 28, 28))
     files = tuple(
         ImageFile(
@@ -40,7 +40,12 @@ def plan(rows: int, image_bytes: int = 784, unit_rows: int | None = None) -> lis
         )
         for number in range(-(-rows // FILE_ROWS))
     )
-    return plan_units(ImageSet(files, ()), unit_rows)
+    return ImageSet(files, ())
+
+
+def plan(rows: int, unit_rows: int | None = None) -> list[Unit]:
+    """The units of so many packed images, as `vae score` plans them."""
+    return plan_units(images(rows), unit_rows)
 
 
 @dataclass(frozen=True)

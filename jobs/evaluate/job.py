@@ -1,20 +1,20 @@
 """Evaluate a bundle: how likely it finds images that it should know, and how well it tells outliers from them."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from export.bundle.format import Bundle
-from export.guarantees.p_values import threshold
 from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
 from jobs.evaluate.options import EvaluateOptions, named_paths
 from jobs.evaluate.outliers import compare_sets, proportion
-from jobs.evaluate.passes import estimate_likelihood, one_cluster, score_set
-from jobs.images.source import ImageSet, find_images, plan_units
-from jobs.score.task import SCORE, ScoreTask
+from jobs.evaluate.passes import estimate_likelihood, one_cluster, plan_set
+from jobs.score.job import run_job
+from jobs.score.plan import ScoreJob
+from jobs.score.task import SCORE
 
 METRICS = "metrics.json"
 
@@ -35,32 +35,27 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
-    threshold(bundle.calibration_scores, options.fpr)  # says so if the calibration is too coarse for it
-    paths = named_paths(options.outliers)
-    images = find_images(options.images)
-    outliers = {name: find_images([path]) for name, path in paths.items()}
-    plan = make_plan("evaluate", _identity(options, bundle, images, outliers), [])
+    ordinary = plan_set(options, bundle, options.images, output.child(IMAGES))
+    outliers = {
+        name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))
+        for name, path in named_paths(options.outliers).items()
+    }
+    plan = make_plan("evaluate", _identity(options, ordinary, outliers), [])
     if not check_output(output, plan):
         output.write_text(PLAN, plan.to_json())
     elif output.has(METRICS):
         finished: dict[str, Any] = json.loads(output.read_text(METRICS))
         print(f"{output.url} is finished already: {_sentence(finished)}")
         return finished
-    folders = {name: output.child(OUTLIERS).child(name) for name in paths}
     with one_cluster(options):
-        known = score_set(options, options.images, output.child(IMAGES))
-        strange = {name: score_set(options, (path,), folders[name]) for name, path in paths.items()}
+        known = run_job(ordinary)
+        strange = {name: run_job(job) for name, job in outliers.items()}
         likelihood = (
-            estimate_likelihood(options, bundle, images, output.child(LIKELIHOOD))
+            estimate_likelihood(options, bundle, ordinary.images, output.child(LIKELIHOOD))
             if options.likelihood_images
             else None
         )
-    found = compare_sets(
-        bundle,
-        output.child(IMAGES).child(ScoreTask.results),
-        {name: folder.child(ScoreTask.results) for name, folder in folders.items()},
-        options.seed,
-    )
+    found = compare_sets(ordinary, outliers, options.seed)
     metrics = {
         "images": _counts(known) | {"false_positive_rate": proportion(known["outliers"], known["scored"])},
         "fpr": options.fpr,
@@ -80,33 +75,25 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     }
     write_evaluation_report(
         output,
-        bundle,
-        EvaluatedSet(_names(options.images), output.child(IMAGES), plan_units(images, options.unit_rows)),
-        [EvaluatedSet(name, folders[name], plan_units(outliers[name], options.unit_rows)) for name in paths],
-        [RocCurve(name, *found[name].curve) for name in paths],
+        EvaluatedSet(ordinary.title, ordinary),
+        [EvaluatedSet(name, job) for name, job in outliers.items()],
+        [RocCurve(name, *found[name].curve) for name in outliers],
         metrics,
-        options.resize,
     )
     output.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(f"{output.url}: {_sentence(metrics)}; see report.html there")
     return metrics
 
 
-def _identity(
-    options: EvaluateOptions, bundle: Bundle, images: ImageSet, outliers: Mapping[str, ImageSet]
-) -> dict[str, Any]:
+def _identity(options: EvaluateOptions, ordinary: ScoreJob, outliers: Mapping[str, ScoreJob]) -> dict[str, Any]:
     """What makes another job of it."""
     names = ("likelihood_images", "samples", "seed", "fpr", "resize")
     return {
-        "bundle": bundle.hash,
-        "inputs": images.fingerprint,
-        "outliers": {name: found.fingerprint for name, found in outliers.items()},
+        "bundle": ordinary.bundle.hash,
+        "inputs": ordinary.images.fingerprint,
+        "outliers": {name: job.images.fingerprint for name, job in outliers.items()},
         **{name: getattr(options, name) for name in names},
     }
-
-
-def _names(paths: Sequence[str]) -> str:
-    return ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, int]:

@@ -7,11 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.format import Bundle
-from export.storage import Folder
 from jobs.evaluate.bootstrap import Interval, intervals
 from jobs.evaluate.detection import auroc, rank, roc
 from jobs.evaluate.samples import sample_columns
+from jobs.score.plan import ScoreJob
 from jobs.score.task import SCORE
 
 Columns = Mapping[str, npt.NDArray[np.float32]]
@@ -33,13 +32,13 @@ class Found(NamedTuple):
     curve: Curve
 
 
-def compare_sets(bundle: Bundle, ordinary: Folder, outliers: Mapping[str, Folder], seed: int) -> dict[str, Found]:
-    """`compare` each set of outliers with the ordinary images, from the folders of their scores."""
+def compare_sets(ordinary: ScoreJob, outliers: Mapping[str, ScoreJob], seed: int) -> dict[str, Found]:
+    """`compare` each set of outliers with the ordinary images, from the parts of their scoring jobs."""
     if not outliers:
         return {}
-    names = [*bundle.statistics, SCORE]
-    known = sample_columns(ordinary, names, seed)
-    return {name: compare(known, sample_columns(scores, names, seed), seed) for name, scores in outliers.items()}
+    names = [*ordinary.bundle.statistics, SCORE]
+    known = sample_columns(ordinary.parts, names, seed)
+    return {name: compare(known, sample_columns(job.parts, names, seed), seed) for name, job in outliers.items()}
 
 
 def compare(ordinary: Columns, outliers: Columns, seed: int) -> Found:

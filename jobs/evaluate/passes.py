@@ -18,8 +18,8 @@ from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
-from jobs.score.job import score
 from jobs.score.options import ScoreOptions
+from jobs.score.plan import ScoreJob
 from vae_core.errors import UserError
 
 
@@ -33,9 +33,9 @@ def one_cluster(options: EvaluateOptions) -> Iterator[None]:
         yield
 
 
-def score_set(options: EvaluateOptions, images: tuple[str, ...], output: Folder) -> dict[str, Any]:
-    """Score a set of images; returns the scoring job's summary. See `jobs.score.score`."""
-    return score(options.passed_to(ScoreOptions, images=images, output=output.url))
+def plan_set(options: EvaluateOptions, bundle: Bundle, images: tuple[str, ...], output: Folder) -> ScoreJob:
+    """The scoring job of a set of images; see `ScoreJob.plan` for what it raises."""
+    return ScoreJob.plan(options.passed_to(ScoreOptions, images=images, output=output.url), bundle)
 
 
 def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageSet, output: Folder) -> dict[str, Any]:

@@ -5,7 +5,7 @@ forgotten; only the few parts that hold the most outlying rows are read again.
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -89,7 +89,7 @@ def digest_scores(scores: Folder, edges: Values, top: int, lowest: bool = False)
     return total
 
 
-def read_rows(scores: Folder, places: list[Place]) -> pa.Table:
+def read_rows(scores: Folder, places: Sequence[Place]) -> pa.Table:
     """The rows at `places`, of which there is at least one, in their order, every column."""
     by_part: dict[str, list[int]] = defaultdict(list)
     for index, place in enumerate(places):

@@ -5,12 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from export.bundle.format import Bundle
 from export.guarantees.p_values import threshold
 from export.runtime.scorer import Scorer
 from export.storage import Folder
-from jobs.images.contract import ImageContract
-from jobs.images.units import Unit
 from jobs.report.blocks import Section, Table
 from jobs.report.curves import RocCurve
 from jobs.report.digest import Digest, digest_scores, read_rows
@@ -29,6 +26,7 @@ from jobs.report.score_sections import score_edges
 from jobs.report.wording import count
 from jobs.report.write import footer, model_sections, write_page
 from jobs.score.explain.write import explain_rows
+from jobs.score.plan import ScoreJob
 
 FALSE_ALARMS, MISSED = 24, 9  # in the galleries, of all and of each set
 
@@ -37,36 +35,30 @@ class EvaluatedSet(NamedTuple):
     """A set of images whose scoring job has ended."""
 
     name: str
-    job: Folder
-    units: Sequence[Unit]  # the job's whole plan, to find images again
+    job: ScoreJob
 
 
 def write_evaluation_report(
     output: Folder,
-    bundle: Bundle,
     ordinary: EvaluatedSet,
     outliers: Sequence[EvaluatedSet],
     curves: Sequence[RocCurve],
     metrics: Mapping[str, Any],
-    resize: bool = False,
 ) -> str:
     """Write the report, and return its address.
 
     Args:
         output: the evaluation's directory.
-        bundle: what was evaluated.
         ordinary: the images that the model should know.
         outliers: the sets of outliers, in the order of `metrics`.
         curves: their ROC curves.
         metrics: what `metrics.json` will hold.
-        resize: whether images were converted to the model's size.
     """
-    fpr = metrics["fpr"]
+    bundle, fpr = ordinary.job.bundle, metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
     edges = score_edges(bundle.calibration_scores.astype(np.float64), limit)
-    contract = ImageContract(*bundle.shape, resize=resize)
-    highest = digest_scores(ordinary.job.child("scores"), edges, FALSE_ALARMS)
-    lowest = {each.name: digest_scores(each.job.child("scores"), edges, MISSED, lowest=True) for each in outliers}
+    highest = digest_scores(ordinary.job.parts, edges, FALSE_ALARMS)
+    lowest = {each.name: digest_scores(each.job.parts, edges, MISSED, lowest=True) for each in outliers}
     sections: list[Section | None] = []
     if outliers:
         histograms = {name: digest.histogram for name, digest in lowest.items()}
@@ -74,9 +66,9 @@ def write_evaluation_report(
             separation_section(metrics, curves),
             histograms_section(highest.histogram, histograms, limit, fpr),
             statistics_section(metrics["outliers"]),
-            missed_section([_look(bundle, each, lowest[each.name], contract) for each in outliers]),
+            missed_section([_look(each, lowest[each.name]) for each in outliers]),
         ]
-    sections.append(false_alarm_section(_look(bundle, ordinary, highest, contract)))
+    sections.append(false_alarm_section(_look(ordinary, highest)))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
     sections += [
@@ -89,10 +81,9 @@ def write_evaluation_report(
     return write_page(output, page)
 
 
-def _look(bundle: Bundle, images: EvaluatedSet, digest: Digest, contract: ImageContract) -> Shown:
+def _look(images: EvaluatedSet, digest: Digest) -> Shown:
     """The images at the top of a digest, explained; those that can no longer be read are left out."""
-    rows = read_rows(images.job.child("scores"), digest.top)
-    parts = explain_rows(bundle, images.units, digest.top, rows, contract)
+    parts = explain_rows(images.job, digest.top, read_rows(images.job.parts, digest.top))
     return Shown(images.name, [each for explanations, _ in parts for each in explanations])
 
 
@@ -105,7 +96,7 @@ def _sets_section(output: Folder, sets: Sequence[EvaluatedSet], metrics: Mapping
             count(known["rows"]),
             count(known["scored"]),
             count(known["errors"] + known["bad_files"]),
-            f"{each.job.url.removeprefix(output.url).lstrip('/')}/report.html",
+            f"{each.job.output.url.removeprefix(output.url).lstrip('/')}/report.html",
         ]
         for each, known in zip(sets, counts, strict=True)
     ]

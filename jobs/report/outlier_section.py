@@ -8,17 +8,18 @@ import numpy as np
 from export.guarantees.tail import P_VALUE_TAIL
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
-from jobs.report.score_sections import ScoreFacts, common_folder
+from jobs.report.score_sections import common_folder
 from jobs.report.wording import count, counted, number, p_value
 from jobs.score.explain.explanation import Explanation
 from jobs.score.explain.reasons import Push
 from jobs.score.explain.write import Explained
+from jobs.score.summary import ScoreSummary
 
 BARS = 5  # of a card
 SMALL = 56  # CSS pixels of a calibration image
 
 
-def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
+def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
     """The first of the explained images, the most outlying before all others."""
     shown = explained.first
     title = "The most outlying images"
@@ -29,7 +30,7 @@ def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
     top = common_top(surprise)
     maps = heat(surprise, top)
     folder = common_folder([str(each.row["file"]) for each in shown])
-    found = [is_discovery(each.row, facts) for each in shown]
+    found = [is_discovery(each.row, summary) for each in shown]
     cards = [
         explanation_card(each, maps[i], folder, "discovery" if found[i] and not all(found) else "")
         for i, each in enumerate(shown)
@@ -55,15 +56,15 @@ def outlier_section(explained: Explained, facts: ScoreFacts) -> Section:
         f"The {count(len(shown))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
         "that is new to it comes back changed. The bars are the parts of each score and add up to it; σ is a "
         "standard deviation of the ordinary images most like it. "
-        f"With {counted(facts.calibration_size, 'calibration image')}, no p-value can be below "
-        f"{p_value(1 / (facts.calibration_size + 1))}.{missing}",
+        f"With {counted(summary.calibration_images, 'calibration image')}, no p-value can be below "
+        f"{p_value(1 / (summary.calibration_images + 1))}.{missing}",
         blocks,
     )
 
 
-def is_discovery(row: Mapping[str, Any], facts: ScoreFacts) -> bool:
+def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
     """Whether a row of the scores is among the discoveries."""
-    return facts.discovery_threshold is not None and float(row["outlier_score"]) > facts.discovery_threshold
+    return summary.fdr_threshold is not None and float(row["outlier_score"]) > summary.fdr_threshold
 
 
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:

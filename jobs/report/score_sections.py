@@ -1,7 +1,6 @@
 """Sections about a scored data set: how its scores lie, which images are the most outlying, what failed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +9,7 @@ from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Secti
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.digest import Histogram, Reason, empty_histogram
 from jobs.report.wording import count, counted, number, rate, share
+from jobs.score.summary import ScoreSummary
 
 Values = NDArray[np.float64]
 
@@ -17,72 +17,51 @@ BARS = 80  # about so many bars in a histogram
 REASONS = 20  # so many reasons in the table of errors
 
 
-@dataclass(frozen=True)
-class ScoreFacts:
-    """The figures of a scoring job that its page tells."""
-
-    images: str  # what was scored, for the kicker
-    rows: int
-    scored: int
-    errors: int
-    outliers: int
-    discoveries: int
-    fpr: float
-    fdr: float
-    threshold: float  # p ≤ fpr for scores above it
-    discovery_threshold: float | None  # discoveries are the scores above it; None without any
-    rows_per_second: float
-    engine: str
-    provider: str
-    bundle_hash: str
-    calibration_size: int
-
-
-def score_head(facts: ScoreFacts) -> Head:
+def score_head(title: str, summary: ScoreSummary) -> Head:
     """The finding in a sentence, and the figures behind it."""
-    found = facts.discoveries
-    title = (
-        f"{count(found)} of {counted(facts.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
+    found = summary.discoveries
+    finding = (
+        f"{count(found)} of {counted(summary.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
         if found
-        else f"No discoveries among {counted(facts.rows, 'image')}"
+        else f"No discoveries among {counted(summary.rows, 'image')}"
     )
-    expected = facts.fpr * facts.scored
+    expected = summary.fpr * summary.scored
     lead = (
-        f"Taken one by one, {counted(facts.outliers, 'image')} ({share(_part(facts.outliers, facts.scored))}) "
-        f"{'lies' if facts.outliers == 1 else 'lie'} beyond the {share(facts.fpr)} threshold, where about "
+        f"Taken one by one, {counted(summary.outliers, 'image')} ({share(_part(summary.outliers, summary.scored))}) "
+        f"{'lies' if summary.outliers == 1 else 'lie'} beyond the {share(summary.fpr)} threshold, where about "
         f"{count(round(expected))} would if all were like the calibration images."
     )
     figures = [
-        Figure("Rows", count(facts.rows), "Read from the input. Each is either scored or among the errors."),
-        Figure("Scored", count(facts.scored), "Have an outlier score and a p-value."),
-        Figure("Errors", count(facts.errors), "Could not be read, or do not fit the model; reasons below."),
+        Figure("Rows", count(summary.rows), "Read from the input. Each is either scored or among the errors."),
+        Figure("Scored", count(summary.scored), "Have an outlier score and a p-value."),
+        Figure("Errors", count(summary.errors), "Could not be read, or do not fit the model; reasons below."),
         Figure(
-            f"Outliers at {share(facts.fpr)}",
-            count(facts.outliers),
-            f"Have p ≤ {facts.fpr:g}: {_one_in(facts.fpr)} ordinary images lands here by chance.",
+            f"Outliers at {share(summary.fpr)}",
+            count(summary.outliers),
+            f"Have p ≤ {summary.fpr:g}: {_one_in(summary.fpr)} ordinary images lands here by chance.",
         ),
         Figure(
-            f"Discoveries at {share(facts.fdr)}",
+            f"Discoveries at {share(summary.fdr)}",
             count(found),
-            f"Stand out even after testing every row: at most about {_one_in(facts.fdr)} of these is "
+            f"Stand out even after testing every row: at most about {_one_in(summary.fdr)} of these is "
             "expected to be ordinary.",
             "alert" if found else "",
         ),
-        Figure("Rows per second", rate(facts.rows_per_second), "Read, decoded, scored and written."),
+        Figure("Rows per second", rate(summary.rows_per_second), "Read, decoded, scored and written."),
         Figure(
             "Engine",
-            f"{facts.engine}, {facts.provider.removesuffix('ExecutionProvider').upper()}",
+            f"{summary.engine}, {summary.provider.removesuffix('ExecutionProvider').upper()}",
             "What ran the job, and what computed it.",
             "quiet",
         ),
         Figure(
             "Bundle",
-            facts.bundle_hash.removeprefix("sha256:")[:12],
-            f"The model, and the scores of {counted(facts.calibration_size, 'held-out image')} as a yardstick.",
+            summary.bundle_hash[:12],
+            f"The model, and the scores of {counted(summary.calibration_images, 'held-out image')} as a yardstick.",
             "quiet",
         ),
     ]
-    return Head(f"Outlier report · {facts.images}", title, lead, Figures(figures))
+    return Head(f"Outlier report · {title}", finding, lead, Figures(figures))
 
 
 def score_edges(calibration: Values, threshold: float) -> Values:
@@ -96,14 +75,14 @@ def score_edges(calibration: Values, threshold: float) -> Values:
     return threshold + width * np.arange(first, first + 220 + 200 * 10, dtype=np.float64)
 
 
-def histogram_section(counted_scores: Histogram, calibration: Values, facts: ScoreFacts) -> Section:
+def histogram_section(counted_scores: Histogram, calibration: Values, summary: ScoreSummary) -> Section:
     """Scores of this data set over those of the calibration images, with both thresholds."""
     known = empty_histogram(counted_scores.edges).add(calibration.astype(np.float32))
-    edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], facts.threshold)
-    beyond = edges[:-1] >= facts.threshold - 1e-9 * abs(facts.threshold)
-    thresholds = [Threshold(f"p = {facts.fpr:g}", "alert", facts.threshold)]
-    if facts.discovery_threshold is not None:
-        thresholds.append(Threshold(f"discoveries at {share(facts.fdr)}", "second", facts.discovery_threshold))
+    edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], summary.threshold)
+    beyond = edges[:-1] >= summary.threshold - 1e-9 * abs(summary.threshold)
+    thresholds = [Threshold(f"p = {summary.fpr:g}", "alert", summary.threshold)]
+    if summary.fdr_threshold is not None:
+        thresholds.append(Threshold(f"discoveries at {share(summary.fdr)}", "second", summary.fdr_threshold))
     chart = histogram_chart(
         "Share of images by outlier score",
         [
@@ -118,7 +97,7 @@ def histogram_section(counted_scores: Histogram, calibration: Values, facts: Sco
     return Section(
         "scores",
         "How the scores lie",
-        f"Grey are {counted(facts.calibration_size, 'held-out image')} like those that the model was trained on. "
+        f"Grey are {counted(summary.calibration_images, 'held-out image')} like those that the model was trained on. "
         "If this data set were like them, its outline would follow the grey; what sticks out to the right is new "
         "to the model. Heights are drawn as square roots of the shares, so that rare scores can be seen.",
         [Charts([chart])],

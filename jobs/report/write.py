@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 
 from export.bundle.format import Bundle
-from export.guarantees.tail import Tail
 from export.runtime.scorer import Scorer
 from export.storage import Folder
-from jobs.discoveries.drift import Drift
+from jobs.bulk.commit import ERRORS
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
@@ -26,51 +25,37 @@ from jobs.report.model_sections import (
 from jobs.report.outlier_section import outlier_section
 from jobs.report.page import render_page
 from jobs.report.pictures import Pixels
-from jobs.report.score_sections import (
-    ScoreFacts,
-    error_section,
-    histogram_section,
-    score_head,
-)
+from jobs.report.score_sections import error_section, histogram_section, score_head
 from jobs.report.tail_note import tail_note
 from jobs.score.explain.write import Explained
+from jobs.score.plan import ScoreJob
+from jobs.score.summary import ScoreSummary
 
 REPORT = "report.html"
 CODED = 256  # calibration images that tell which latent units are active
 
 
-def write_score_report(
-    output: Folder,
-    bundle: Bundle,
-    facts: ScoreFacts,
-    drift: Drift,
-    histogram: Histogram,
-    explained: Explained,
-    tail: Tail | None = None,
-) -> str:
+def write_score_report(job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained) -> str:
     """Write the report of a scoring job whose parts are all there, and return its address.
 
     Args:
-        output: the job's directory, with `scores/` and `errors/`.
-        bundle: what scored it.
-        facts: its figures.
-        drift: how the scored images differ from the calibration images.
+        job: with its parts.
+        summary: its figures.
         histogram: of its scores, between `score_edges`.
         explained: the most outlying images.
-        tail: the model of `p_value_tail`, if the job has that.
     """
-    calibration = bundle.calibration_scores.astype(np.float64)
-    scores_section = histogram_section(histogram, calibration, facts)
-    if tail is not None:
-        scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(tail)])
+    calibration = job.bundle.calibration_scores.astype(np.float64)
+    scores_section = histogram_section(histogram, calibration, summary)
+    if summary.tail is not None:
+        scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(summary.tail)])
     sections = [
         scores_section,
-        outlier_section(explained, facts),
-        drift_section(drift, facts.scored, facts.calibration_size),
-        error_section(digest_errors(output.child("errors"))),
-        *model_sections(bundle, Scorer(bundle, provider="cpu")),
+        outlier_section(explained, summary),
+        drift_section(summary.drift, summary.scored, summary.calibration_images),
+        error_section(digest_errors(job.output.child(ERRORS))),
+        *model_sections(job.bundle, Scorer(job.bundle, provider="cpu")),
     ]
-    return write_page(output, render_page(score_head(facts), sections, footer(bundle)))
+    return write_page(job.output, render_page(score_head(job.title, summary), sections, footer(job.bundle)))
 
 
 def write_page(output: Folder, page: str) -> str:

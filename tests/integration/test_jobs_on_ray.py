@@ -23,8 +23,9 @@ from jobs.images.source import find_images, plan_units
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples
-from jobs.score.job import plan_task, score
+from jobs.score.job import score
 from jobs.score.options import ScoreOptions
+from jobs.score.plan import ScoreJob
 from scored import TorchFree, assert_same_scores, read_scores, strangers_and_blobs
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -76,7 +77,7 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
     estimated = EvaluateOptions(bundle=str(bundle), images=(source,), output="", samples=4)
     evaluation = LikelihoodTask(reference, estimated, contract, images.fingerprint)
     for task, units in [
-        (plan_task(options, opened, images), plan_units(images)),
+        (ScoreJob.plan(options, opened).task(), plan_units(images)),
         (sampling, plan_samples(40, opened.shape)),
         (evaluation, plan_drawn(images, 40, seed=0)),
     ]:

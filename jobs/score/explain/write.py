@@ -10,15 +10,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.bundle.format import Bundle
 from export.runtime.scorer import Scorer
-from export.storage import Folder
-from jobs.images.contract import ImageContract
-from jobs.images.units import Unit
-from jobs.report.digest import Place
+from jobs.report.digest import Place, read_rows
 from jobs.report.recall import recall_images
 from jobs.score.explain.explanation import TOLD, Explanation, explain_images
 from jobs.score.explain.table import explanation_schema, explanation_table
+from jobs.score.plan import ScoreJob
 
 EXPLANATIONS = "explanations.parquet"
 _AT_ONCE = 64  # images; also the rows of a row group, of which readers of pictures want few
@@ -32,32 +29,20 @@ class Explained(NamedTuple):
     first: list[Explanation]
 
 
-def write_explanations(
-    output: Folder,
-    bundle: Bundle,
-    units: Sequence[Unit],
-    places: Sequence[Place],
-    rows: pa.Table,
-    contract: ImageContract,
-    keep: int,
-) -> Explained:
+def write_explanations(job: ScoreJob, places: Sequence[Place], keep: int) -> Explained:
     """Write `explanations.parquet`.
 
     Args:
-        output: the job's directory.
-        bundle: what scored it.
-        units: its plan, to find the images again.
-        places: of the images to explain, the most outlying first.
-        rows: of the scores, at these places.
-        contract: how the images were read when they were scored.
+        job: whose parts are all there.
+        places: of the rows to explain in its scores, one at least, the most outlying first.
         keep: so many of the explanations are returned too.
     """
-    names = [name for name in rows.schema.names if name not in bundle.statistics]
-    rows = rows.select(names)
-    schema = explanation_schema(rows.schema, bundle.statistics)
+    rows = read_rows(job.parts, places)
+    rows = rows.select([name for name in rows.schema.names if name not in job.bundle.statistics])
+    schema = explanation_schema(rows.schema, job.bundle.statistics)
     written, first = 0, list[Explanation]()
-    with output.writing(EXPLANATIONS) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
-        for explanations, kept in explain_rows(bundle, units, places, rows, contract):
+    with job.output.writing(EXPLANATIONS) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
+        for explanations, kept in explain_rows(job, places, rows):
             writer.write_table(explanation_table(kept, explanations, schema))
             written += len(explanations)
             first += explanations[: keep - len(first)]
@@ -65,14 +50,14 @@ def write_explanations(
 
 
 def explain_rows(
-    bundle: Bundle, units: Sequence[Unit], places: Sequence[Place], rows: pa.Table, contract: ImageContract
+    job: ScoreJob, places: Sequence[Place], rows: pa.Table
 ) -> Iterator[tuple[list[Explanation], pa.Table]]:
-    """Some explanations at a time, and their rows of the scores; what cannot be read any more is left out."""
-    scorer = Scorer(bundle, provider="cpu")
+    """Some explanations at a time, and their `rows` of the scores; what cannot be read any more is left out."""
+    scorer = Scorer(job.bundle, provider="cpu")
     told = rows.select([name for name in TOLD if name in rows.schema.names]).to_pylist()
     for start in range(0, len(places), _AT_ONCE):
         here = slice(start, start + _AT_ONCE)
-        images = recall_images(units, places[here], told[here], contract)
+        images = recall_images(job.units, places[here], told[here], job.contract)
         there = {start + index: image for index, image in enumerate(images) if image is not None}
         if there:
             ranks, known = [index + 1 for index in there], [told[index] for index in there]

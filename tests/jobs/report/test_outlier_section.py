@@ -9,28 +9,12 @@ from export.pictures import encode_png, reduce
 from jobs.report.blocks import Cards, Scale, Section
 from jobs.report.outlier_section import outlier_section
 from jobs.report.page import render_page
-from jobs.report.score_sections import ScoreFacts, score_head
+from jobs.report.score_sections import score_head
 from jobs.score.explain.explanation import Explanation, Neighbour
 from jobs.score.explain.write import Explained
+from scored import SUMMARY
 
 RANDOM = np.random.default_rng(0)
-FACTS = ScoreFacts(
-    images="photos",
-    rows=1000,
-    scored=990,
-    errors=10,
-    outliers=30,
-    discoveries=12,
-    fpr=0.01,
-    fdr=0.1,
-    threshold=2.5,
-    discovery_threshold=3.5,
-    rows_per_second=1234.4,
-    engine="local",
-    provider="cpu",
-    bundle_hash="abcdef0123456789",
-    calibration_size=500,
-)
 
 
 def explanations(count: int, shape: tuple[int, int, int] = (1, 28, 28), **more: Any) -> list[Explanation]:
@@ -59,7 +43,7 @@ def gallery(section: Section) -> Cards:
 
 
 def test_each_image_has_its_card() -> None:
-    cards = gallery(outlier_section(Explained(8, 0, explanations(8)), FACTS))
+    cards = gallery(outlier_section(Explained(8, 0, explanations(8)), SUMMARY))
     assert [card.headline for card in cards.items][:2] == ["score 9.000", "score 8.000"]
     assert cards.items[3].source == "row 3 · a.parquet"
     assert cards.caption.endswith("data/")
@@ -69,7 +53,7 @@ def test_each_image_has_its_card() -> None:
 
 
 def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
-    for card in gallery(outlier_section(Explained(8, 0, explanations(8)), FACTS)).items:
+    for card in gallery(outlier_section(Explained(8, 0, explanations(8)), SUMMARY)).items:
         values = [float(bar.value.replace("−", "-")) for bar in card.bars]
         assert values == sorted(values, reverse=True)
         assert len(values) == 2  # kl and log_mean_norm both look at the code
@@ -82,28 +66,30 @@ def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
 
 
 def test_badges_are_left_out_where_every_card_would_have_one() -> None:
-    section = outlier_section(Explained(3, 0, explanations(3)), FACTS)
+    section = outlier_section(Explained(3, 0, explanations(3)), SUMMARY)
     assert not any(card.badge for card in gallery(section).items)
     assert "all of them discoveries" in section.lead
 
 
 def test_a_modelled_p_value_is_told_if_there_is_one() -> None:
-    section = outlier_section(Explained(1, 0, explanations(1, p_value_tail=3e-7)), FACTS)
+    section = outlier_section(Explained(1, 0, explanations(1, p_value_tail=3e-7)), SUMMARY)
     assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07"
 
 
 def test_what_is_missing_is_said() -> None:
     assert (
         "2 images among the highest scores can no longer be read"
-        in outlier_section(Explained(3, 2, explanations(3)), FACTS).lead
+        in outlier_section(Explained(3, 2, explanations(3)), SUMMARY).lead
     )
-    gone = outlier_section(Explained(0, 5, []), FACTS)
+    gone = outlier_section(Explained(0, 5, []), SUMMARY)
     assert gone.blocks == []
     assert "can no longer be read" in gone.lead
-    assert "--explain is 0" in outlier_section(Explained(0, 0, []), FACTS).lead
+    assert "--explain is 0" in outlier_section(Explained(0, 0, []), SUMMARY).lead
 
 
 @pytest.mark.parametrize(("shape", "limit"), [((1, 28, 28), 1.5), ((3, 64, 64), 6.0), ((3, 256, 256), 15.0)])
 def test_a_full_gallery_of_incompressible_images_is_bounded(shape: tuple[int, int, int], limit: float) -> None:
-    page = render_page(score_head(FACTS), [outlier_section(Explained(48, 0, explanations(48, shape)), FACTS)])
+    page = render_page(
+        score_head("photos", SUMMARY), [outlier_section(Explained(48, 0, explanations(48, shape)), SUMMARY)]
+    )
     assert len(page.encode()) < limit * 1e6

@@ -11,38 +11,21 @@ from export.guarantees.p_values import p_values, threshold
 from jobs.report.blocks import Chart, Charts, Table
 from jobs.report.digest import Reason, empty_histogram
 from jobs.report.score_sections import (
-    ScoreFacts,
     error_section,
     histogram_section,
     score_edges,
     score_head,
 )
+from scored import SUMMARY
 
 RANDOM = np.random.default_rng(0)
-FACTS = ScoreFacts(
-    images="photos",
-    rows=1000,
-    scored=990,
-    errors=10,
-    outliers=30,
-    discoveries=12,
-    fpr=0.01,
-    fdr=0.1,
-    threshold=2.5,
-    discovery_threshold=3.5,
-    rows_per_second=1234.4,
-    engine="local",
-    provider="cpu",
-    bundle_hash="abcdef0123456789",
-    calibration_size=500,
-)
 
 
 def drawn(calibration: np.ndarray, scores: np.ndarray, level: float = 0.01) -> Chart:
-    facts = replace(FACTS, threshold=threshold(calibration, level), calibration_size=len(calibration))
-    edges = score_edges(calibration.astype(np.float64), facts.threshold)
+    summary = replace(SUMMARY, threshold=threshold(calibration, level), calibration_images=len(calibration))
+    edges = score_edges(calibration.astype(np.float64), summary.threshold)
     histogram = empty_histogram(edges).add(scores.astype(np.float32))
-    (charts,) = histogram_section(histogram, calibration.astype(np.float64), facts).blocks
+    (charts,) = histogram_section(histogram, calibration.astype(np.float64), summary).blocks
     assert isinstance(charts, Charts)
     return charts.items[0]
 
@@ -61,10 +44,10 @@ def test_the_threshold_is_in_sight_whatever_the_scores(seed: int, shift: float, 
 def test_bars_beyond_the_threshold_hold_exactly_the_outliers() -> None:
     calibration = np.sort(RANDOM.normal(size=999)).astype(np.float32)
     scores = RANDOM.normal(0.5, 1.2, 5000).astype(np.float32)
-    facts = replace(FACTS, threshold=threshold(calibration, 0.01))
-    edges = score_edges(calibration.astype(np.float64), facts.threshold)
+    summary = replace(SUMMARY, threshold=threshold(calibration, 0.01))
+    edges = score_edges(calibration.astype(np.float64), summary.threshold)
     histogram = empty_histogram(edges).add(scores)
-    beyond = histogram.counts[edges[:-1] >= facts.threshold].sum() + histogram.above
+    beyond = histogram.counts[edges[:-1] >= summary.threshold].sum() + histogram.above
     assert beyond == (p_values(calibration, scores) <= 0.01).sum()
 
 
@@ -76,11 +59,11 @@ def test_degenerate_scores_still_draw(scores: np.ndarray) -> None:
 
 
 def test_the_head_tells_the_finding() -> None:
-    head = score_head(FACTS)
+    head = score_head("photos", SUMMARY)
     assert head.title == "12 of 1,000 images stand out"
     assert [figure.value for figure in head.figures.items][:6] == ["1,000", "990", "10", "30", "12", "1,234"]
-    assert score_head(replace(FACTS, discoveries=1)).title == "1 of 1,000 images stands out"
-    nothing = score_head(replace(FACTS, discoveries=0, scored=0, errors=1000, outliers=0))
+    assert score_head("photos", replace(SUMMARY, discoveries=1)).title == "1 of 1,000 images stands out"
+    nothing = score_head("photos", replace(SUMMARY, discoveries=0, scored=0, errors=1000, outliers=0))
     assert nothing.title == "No discoveries among 1,000 images"
 
 

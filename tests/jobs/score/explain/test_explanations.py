@@ -13,14 +13,13 @@ import pytest
 
 from export.bundle.format import Bundle
 from export.runtime.scorer import Scorer
-from export.storage import Folder
 from image_files import LAYOUTS, huggingface, write_parquet
 from jobs.bulk.run import Totals
-from jobs.images.source import find_images, plan_units
 from jobs.score.explain.table import own_columns, surprise_picture
-from jobs.score.finish import Scored, conclude
+from jobs.score.finish import conclude
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
+from jobs.score.plan import ScoreJob
 from scored import read_scores, strangers_and_blobs
 from vae_core.errors import UserError
 
@@ -115,19 +114,20 @@ def test_images_that_have_gone_are_left_out_and_counted(tmp_path: Path, bundle: 
         for name, part in (("a", images[:75]), ("b", images[75:]))
     ]
     run(bundle, str(tmp_path / "in"), tmp_path / "out", explain=0)
-    units = plan_units(find_images([str(tmp_path / "in")]), 30)
+    options = ScoreOptions(
+        bundle=str(bundle), images=(str(tmp_path / "in"),), output=str(tmp_path / "out"), unit_rows=30, explain=30
+    )
+    job = ScoreJob.plan(options, Bundle.open(str(bundle)))
     Path(files[0]).unlink()
-    output = Folder.at(tmp_path / "out")
-    job = Scored(output, Bundle.open(str(bundle)), units, files, str(bundle), 0.05, 0.1, False, explain=30)
     summary = conclude(job, Totals("local", 1, 0, 0, 0, 0, 0.0, 1.0))
     scores = read_scores(tmp_path / "out")
     order = np.argsort(-scores["outlier_score"].to_numpy(), kind="stable")[:30]
     there = [rank for rank, row in enumerate(order, start=1) if scores["file"][int(row)].as_py() == files[1]]
-    table = pq.read_table(io.BytesIO(output.read("explanations.parquet")))
+    table = pq.read_table(io.BytesIO(job.output.read("explanations.parquet")))
     assert table["rank"].to_pylist() == there
     assert (summary["explained"], summary["no_longer_readable"]) == (len(there), 30 - len(there))
     assert 0 < len(there) < 30
-    assert "can no longer be read" in output.read_text("report.html")
+    assert "can no longer be read" in job.output.read_text("report.html")
 
 
 def test_how_many_is_no_part_of_the_job(tmp_path: Path, bundle: Path, source: str) -> None:
