@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from export.guarantees.tail import P_VALUE_TAIL
+from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
 from jobs.report.score_sections import common_folder
@@ -115,5 +115,8 @@ def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
 
 
 def _modelled(row: Mapping[str, Any]) -> str:
-    """The p-value of the tail's model, if the job has it."""
-    return f", modelled {float(row[P_VALUE_TAIL]):.0e}" if P_VALUE_TAIL in row else ""
+    """The p-value of the tail's model with its interval, if the job has it."""
+    if not all(name in row for name in TAIL_COLUMNS):
+        return ""
+    p, low, high = (f"{float(row[name]):.0e}" for name in TAIL_COLUMNS)
+    return f", modelled {p} ({low} to {high})"

@@ -1,6 +1,5 @@
 """Score images for outliers."""
 
-import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,8 +27,6 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
     if totals.summary is not None:
         print(f"{job.output.url} is finished already: {_sentence(totals.summary)}")
         return totals.summary
-    if job.tail is not None and job.tail.verdict == "does not fit":
-        print("score: the tail's model does not fit the calibration scores; see summary.json", file=sys.stderr)
     summary = conclude(job, totals)
     print(f"{job.output.url}: {_sentence(summary)}; see report.html there")
     return summary

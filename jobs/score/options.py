@@ -40,8 +40,9 @@ class ScoreOptions(BulkOptions):
     """False discovery rate of discoveries.parquet: the share of ordinary images among those flagged."""
 
     tail: bool = False
-    """Also give p-values below the 1/(n + 1) of n calibration images, in a column `p_value_tail`: those of a model, a
-    generalised Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
+    """Also give p-values below the 1/(n + 1) of n calibration images, in the columns `p_value_tail` and, for a 95%
+    interval of its estimation error, `p_value_tail_low` and `p_value_tail_high`. They come from a model, a generalised
+    Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
     explain: int = SHOWN
     """Most outlying images to explain, in explanations.parquet and, the first of them, in the report; 0 for none."""

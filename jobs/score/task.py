@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import P_VALUE, threshold
-from export.guarantees.tail import P_VALUE_TAIL, Tail
+from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
+from export.guarantees.tail import Tail
 from export.runtime.scorer import Scorer
 from export.runtime.session import Arrays, concatenate
 from jobs.bulk import Part
@@ -38,14 +39,14 @@ class ScoreTask:
     columns: pa.Schema  # of the input, kept beside the scores
     outputs: tuple[str, ...]  # what the bundle computes: `Scorer.output_names`
     inputs: str  # a hash over the input's files
-    tail: Tail | None = None  # the model of p_value_tail, if that is wanted
+    tail: Tail | None = None  # the model of p_value_tail, with --tail
 
     kind: ClassVar[str] = "score"
     noun: ClassVar[str] = "images"
     results: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        ours = [*self.outputs, P_VALUE_TAIL, IS_OUTLIER]
+        ours = [*self.outputs, *TAIL_COLUMNS, IS_OUTLIER]
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(f"the column {taken[0]} cannot be kept, since scores have one of that name; rename it")
 
@@ -60,7 +61,7 @@ class ScoreTask:
         """The columns of the scores."""
         numbers = [pa.field(name, pa.float32()) for name in self.outputs]
         if self.tail is not None:
-            numbers.append(pa.field(P_VALUE_TAIL, pa.float64()))  # in float32 the smallest would be 0
+            numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # in float32 the smallest would be 0
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
@@ -89,7 +90,7 @@ class ScoreTask:
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
         def part(keys: pa.Table, numbers: Arrays) -> Part:
-            modelled = [] if self.tail is None else [self.tail.p_values(numbers[SCORE], numbers[P_VALUE])]
+            modelled = () if self.tail is None else self.tail.p_values(numbers[SCORE], numbers[P_VALUE])
             scores = pa.Table.from_arrays(
                 [
                     *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),

@@ -7,11 +7,11 @@ import numpy as np
 import numpy.typing as npt
 
 from export.guarantees.p_values import P_VALUE
-from export.guarantees.tail import P_VALUE_TAIL
+from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.runtime.scorer import Scorer
 from jobs.score.explain.reasons import Push, pushes, reason
 
-TOLD = ("file", "row", "outlier_score", P_VALUE, P_VALUE_TAIL)
+TOLD = ("file", "row", "outlier_score", P_VALUE, *TAIL_COLUMNS)
 NEIGHBOURS = 3  # calibration images that are told of each image
 
 

@@ -72,8 +72,9 @@ def test_badges_are_left_out_where_every_card_would_have_one() -> None:
 
 
 def test_a_modelled_p_value_is_told_if_there_is_one() -> None:
-    section = outlier_section(Explained(1, 0, explanations(1, p_value_tail=3e-7)), SUMMARY)
-    assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07"
+    modelled = {"p_value_tail": 3e-7, "p_value_tail_low": 2e-9, "p_value_tail_high": 1.4e-6}
+    section = outlier_section(Explained(1, 0, explanations(1, **modelled)), SUMMARY)
+    assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07 (2e-09 to 1e-06)"
 
 
 def test_what_is_missing_is_said() -> None:
