@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from export.json_object import parse_object
 from vae_core.errors import UserError
 
 _OBJECT_STORES = tuple(
@@ -62,7 +64,11 @@ class Entry(NamedTuple):
 
 
 class Folder:
-    """A directory on some file system. It need not exist until something is written into it."""
+    """A directory on some file system. It need not exist until something is written into it.
+
+    Every method that takes a name raises a UserError unless the name is relative and stays inside: `a/b.txt`, but no
+    `../b`, `/b`, `a//b`, backslash or NUL.
+    """
 
     def __init__(self, url: str, filesystem: pafs.FileSystem, path: str) -> None:
         self.url = url
@@ -95,10 +101,12 @@ class Folder:
 
     def child(self, name: str) -> "Folder":
         """The folder `name` inside this one."""
-        return Folder(f"{self.url}/{name}", self.filesystem, posixpath.join(self.path, name))
+        return Folder(f"{self.url}/{name}", self.filesystem, self.file(name))
 
     def file(self, name: str) -> str:
         """The path of the file `name`, as this folder's file system understands it."""
+        if not _stays_inside(name):
+            raise UserError(f"a name inside {self.url} must be a relative path without '..', got {name!r:.100}")
         return posixpath.join(self.path, name)
 
     def has(self, name: str) -> bool:
@@ -135,6 +143,10 @@ class Folder:
     def read_text(self, name: str) -> str:
         """The file `name` as UTF-8 text."""
         return self.read(name).decode()
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """The JSON object in the file `name`; raises a UserError if it holds anything else."""
+        return parse_object(self.read(name), f"{self.url}/{name}")
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The Parquet file `name` as a table."""
@@ -212,6 +224,15 @@ def parquet_bytes(table: pa.Table, **options: object) -> pa.Buffer:
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **{"compression": "zstd", **options})
     return sink.getvalue()
+
+
+def _stays_inside(name: str) -> bool:
+    # A child's URL may be parsed again in another process, which undoes %2e.
+    return all(
+        part not in ("", ".", "..") and "\\" not in part and "\0" not in part
+        for text in (name, unquote(name))
+        for part in text.split("/")
+    )
 
 
 def _is_hidden(name: str) -> bool:

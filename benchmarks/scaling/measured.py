@@ -185,7 +185,8 @@ def list_seconds(output: Folder, parts: int) -> float:
     first = Path(output.file(part_name(0)))
     for number in range(1, parts):
         (first.parent / part_name(number)).hardlink_to(first)
-    return cpu(lambda: finished_units(Folder(output.url, output.filesystem, str(first.parent)), "."), 2) / parts
+    parent = first.parent
+    return cpu(lambda: finished_units(Folder.at(parent.parent), parent.name), 2) / parts
 
 
 class RayRun(NamedTuple):

@@ -1,7 +1,7 @@
 """The bundle: a directory of ONNX graphs and what is needed to trust and use them.
 
 manifest.json lists every other file with its SHA-256 and is written last, so a bundle is complete or it is not there.
-Opening one verifies every hash before anything is used.
+Opening one checks the manifest, then verifies every hash before anything is used.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export.bundle.manifest import parse_manifest
 from export.storage import Folder
 from vae_core.errors import UserError
 from vae_core.outputs import Output
@@ -25,6 +26,8 @@ MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
+FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD)
+"""What a manifest lists: all of these and nothing else. Other files in a bundle's folder are ignored."""
 
 
 class Contents(NamedTuple):
@@ -56,30 +59,18 @@ class Bundle:
         """Read and verify the bundle at a path or URL.
 
         Raises:
-            UserError: there is no bundle, its format is unknown, or a file is missing or differs from its hash.
+            UserError: there is no bundle, its format is another one, its manifest lists what it must not, or a file is
+                missing or differs from its hash.
         """
         folder = Folder.at(url)
         try:
             manifest_bytes = folder.read(MANIFEST)
-        except (FileNotFoundError, OSError) as error:
+        except OSError as error:
             raise UserError(
                 f"{url} is no bundle: it has no {MANIFEST}; give a directory made by `vae export`"
             ) from error
-        try:
-            manifest = json.loads(manifest_bytes)
-            format_found, listed = manifest["format"], manifest["files"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise UserError(f"{url}/{MANIFEST} is damaged: {error!r}; copy or export the bundle again") from error
-        if format_found != FORMAT:
-            raise UserError(f"{url} is a bundle of format {format_found}, this version reads {FORMAT}; export it again")
-        files = {}
-        for name, expected in listed.items():
-            try:
-                files[name] = folder.read(name)
-            except (FileNotFoundError, OSError) as error:
-                raise UserError(f"{url}/{name} is missing; copy or export the bundle again") from error
-            if hashlib.sha256(files[name]).hexdigest() != expected["sha256"]:
-                raise UserError(f"{url}/{name} is not what was exported (its SHA-256 differs); copy or export it again")
+        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES)
+        files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
         return cls(folder, manifest_bytes, files)
 
     def read(self, name: str) -> bytes:
@@ -144,6 +135,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     Raises:
         UserError: the folder holds a bundle already, or files that are no bundle's.
     """
+    assert sorted(files) == sorted(FILES), "a bundle has these files and no others"
     refuse_occupied(folder)
     hashes = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
@@ -160,9 +152,18 @@ def refuse_occupied(folder: Folder) -> None:
     names = set(folder.names())
     if MANIFEST in names:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
-    known = {ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD}
-    if strangers := sorted((names - known) | set(folder.subfolders())):
-        raise UserError(f"{folder.url} holds other files ({strangers[0]}); give an empty or new directory")
+    if others := sorted((names - set(FILES)) | set(folder.subfolders())):
+        raise UserError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
+
+
+def _verified(folder: Folder, name: str, entry: Mapping[str, Any]) -> bytes:
+    try:
+        content = folder.read(name)
+    except OSError as error:
+        raise UserError(f"{folder.url}/{name} is missing; copy or export the bundle again") from error
+    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
+        raise UserError(f"{folder.url}/{name} is not what was exported (its SHA-256 differs); copy or export it again")
+    return content
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -11,6 +11,7 @@ progress.json            how far a run in progress is
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -29,6 +30,8 @@ from vae_core.config import ModelConfig, TrainConfig, from_json
 from vae_core.errors import UserError
 
 FORMAT = 2
+CHECKPOINTS = "checkpoints"
+_CHECKPOINT = re.compile(r"step-[0-9]+")
 
 Split = Literal["validation", "calibration"]
 Which = Literal["last", "best"]
@@ -53,11 +56,12 @@ class Run:
         """The run at a path or URL.
 
         Raises:
-            UserError: there is none.
+            UserError: there is none, or it is of another format.
         """
         run = cls(Folder.at(url))
         if not run.exists():
             raise UserError(f"{url} is no run: it has no run.json; give the --run directory of `vae train`")
+        run.read_head()
         return run
 
     def exists(self) -> bool:
@@ -65,10 +69,22 @@ class Run:
         return self.folder.has("run.json")
 
     def read_head(self) -> dict[str, Any]:
-        """run.json."""
-        head: dict[str, Any] = json.loads(self.folder.read("run.json"))
-        if head.get("format") != FORMAT:
-            raise UserError(f"{self.folder.url}/run.json has format {head.get('format')}, this version reads {FORMAT}")
+        """run.json.
+
+        Raises:
+            UserError: it is damaged or of another format.
+        """
+        head, where = self.folder.read_json("run.json"), f"{self.folder.url}/run.json"
+        if (found := head.get("format")) != FORMAT:
+            raise UserError(
+                f"{where} has run format {found!r:.20}, this version reads format {FORMAT}; train again in another "
+                "directory"
+            )
+        for part in ("model", "train", "data"):
+            if not isinstance(head.get(part), dict):
+                raise UserError(
+                    f"{where}: {part} must be an object, got {head.get(part)!r:.100}; train again in another directory"
+                )
         return head
 
     def write_head(self, head: Mapping[str, Any]) -> None:
@@ -115,7 +131,7 @@ class Run:
 
     def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:
         """Write a checkpoint under `name`, call it the last (and the best), and drop those that are neither."""
-        checkpoints = self.folder.child("checkpoints")
+        checkpoints = self.folder.child(CHECKPOINTS)
         folder = checkpoints.child(name)
         for file, content in files.items():
             folder.write(file, content)
@@ -124,20 +140,32 @@ class Run:
             checkpoints.write_text(f"{which}.json", json.dumps({"checkpoint": name}))
         kept = {self._pointer("last"), self._pointer("best")}
         for other in checkpoints.subfolders():
-            if other not in kept:
+            if _CHECKPOINT.fullmatch(other) and other not in kept:
                 checkpoints.child(other).delete_all()
 
     def read_checkpoint(self, which: Which) -> dict[str, bytes] | None:
-        """The files of the last or the best checkpoint; None if there is none yet."""
+        """The files of the last or the best checkpoint; None if there is none yet.
+
+        Raises:
+            UserError: last.json or best.json names no checkpoint of this run.
+        """
         name = self._pointer(which)
         if name is None:
             return None
-        folder = self.folder.child("checkpoints").child(name)
-        return {file: folder.read(file) for file in CHECKPOINT_FILES}
+        folder = self.folder.child(CHECKPOINTS).child(name)
+        try:
+            return {file: folder.read(file) for file in CHECKPOINT_FILES}
+        except FileNotFoundError as error:
+            raise UserError(f"{folder.url} lacks files of a checkpoint; copy the run again") from error
 
     def _pointer(self, which: Which) -> str | None:
-        checkpoints = self.folder.child("checkpoints")
+        checkpoints = self.folder.child(CHECKPOINTS)
         if not checkpoints.has(f"{which}.json"):
             return None
-        name: str = json.loads(checkpoints.read(f"{which}.json"))["checkpoint"]
+        name = checkpoints.read_json(f"{which}.json").get("checkpoint")
+        if not isinstance(name, str) or not _CHECKPOINT.fullmatch(name):
+            raise UserError(
+                f"{checkpoints.url}/{which}.json must name a checkpoint such as step-000001000, got {name!r:.100}; "
+                "copy the run again"
+            )
         return name

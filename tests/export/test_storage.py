@@ -76,3 +76,55 @@ def test_an_unknown_scheme_is_named() -> None:
     assert not is_url("/tmp/x:y")
     with pytest.raises(UserError, match="cannot open nosuch://bucket"):
         Folder.at("nosuch://bucket")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../x", "..", "a/../../x", "a/..", "/etc/passwd", "", ".", "a//b", "a/", "..\\x", "a\\..\\x", "x\0", "%2e%2e/x"],
+)
+def test_a_folder_is_not_left(folder: Folder, name: str) -> None:
+    folder.write_text("a/b.txt", "inside")
+    attempts = [
+        lambda: folder.file(name),
+        lambda: folder.child(name),
+        lambda: folder.has(name),
+        lambda: folder.read(name),
+        lambda: folder.read_table(name),
+        lambda: folder.write(name, b"x"),
+        lambda: folder.delete(name),
+        lambda: folder.discard(name),
+        lambda: folder.child("a").write(name, b"x"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(UserError, match="must be a relative path without"):
+            attempt()
+    assert folder.names(recursive=True) == ["a/b.txt"]
+
+
+def test_names_with_dots_and_spaces_stay_inside(folder: Folder) -> None:
+    for name in ("..a", "a..b", "a b/c.d", "...", "100%.txt"):
+        folder.write_text(name, name)
+        assert folder.read_text(name) == name
+
+
+def test_links_of_the_user_are_followed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/link").symlink_to(tmp_path / "elsewhere")
+    Folder.at(tmp_path / "folder").write_text("link/a.txt", "x")
+    assert (tmp_path / "elsewhere/a.txt").read_text() == "x"
+
+
+def test_json_is_read_as_an_object(folder: Folder) -> None:
+    folder.write_text("good.json", '{"a": [{"b": 1}]}')
+    assert folder.read_json("good.json") == {"a": [{"b": 1}]}
+    bad = {
+        "": "valid JSON",
+        "[1]": "a JSON object",
+        '{"a": {"b": 1, "b": 2}}': "the key 'b' twice",
+        "\x00": "valid JSON",
+    }
+    for text, said in bad.items():
+        folder.write_text("bad.json", text)
+        with pytest.raises(UserError, match=rf"bad\.json must .*{said}"):
+            folder.read_json("bad.json")

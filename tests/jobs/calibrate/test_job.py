@@ -1,6 +1,8 @@
 """Calibrating a bundle on other images: what changes, what may not, and what is refused."""
 
+import hashlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -149,6 +151,27 @@ def test_an_occupied_output_is_refused(tmp_path: Path, bundle: Path, clean: str)
     with pytest.raises(UserError, match="holds a bundle already"):
         run(bundle, clean, bundle)
     assert {path: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_a_hostile_manifest_writes_nothing_outside_the_output(
+    tmp_path: Path, bundle: Path, clean: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hostile, planted = tmp_path / "theirs/bundle", b"planted"
+    shutil.copytree(bundle, hostile)
+    (tmp_path / "theirs/x").write_bytes(planted)
+    manifest = json.loads((hostile / "manifest.json").read_text())
+    manifest["files"]["../x"] = {"sha256": hashlib.sha256(planted).hexdigest(), "bytes": len(planted)}
+    (hostile / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/x").write_text("precious")
+    with pytest.raises(SystemExit) as stop:
+        command.main(["--bundle", str(hostile), "--images", clean, "--output", str(tmp_path / "mine/out")])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert len(said.splitlines()) == 1
+    assert "got '../x'" in said
+    assert (tmp_path / "mine/x").read_text() == "precious"
+    assert not (tmp_path / "mine/out").exists()
 
 
 def test_scores_that_are_no_numbers_do_not_calibrate(

@@ -1,0 +1,124 @@
+"""What a manifest.json must say, checked in full before any other file of its bundle is read.
+
+A bundle may come from anybody. Its manifest lists the files of the format, all of them and no other name, so nothing
+that it says can make a job read or write elsewhere. Files in the folder that it does not list are ignored: never read
+and never copied.
+"""
+
+import re
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+from export.json_object import parse_object
+from vae_core.errors import UserError
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) -> dict[str, Any]:
+    """The manifest in `data`.
+
+    Args:
+        data: the content of manifest.json.
+        where: its path or URL, named in errors.
+        version: of the format that is read.
+        files: the names of that format's files.
+
+    Raises:
+        UserError: the format is another one, the manifest lists other files, or a field that a job relies on is missing
+            or of the wrong type.
+    """
+    manifest = parse_object(data, where)
+    if (found := manifest.get("format")) != version:
+        raise UserError(
+            f"{where} has bundle format {found!r:.20}, this version reads format {version}; export it again"
+        )
+    listed = manifest.get("files")
+    if not isinstance(listed, dict):
+        raise _wrong(where, "files", "an object", listed)
+    if others := [name for name in listed if name not in files]:
+        raise _wrong(where, "files", f"of {', '.join(files)} only", others[0])
+    for name in files:
+        if not _is_entry(listed.get(name)):
+            raise _wrong(where, f"files[{name!r}]", "a sha256 of 64 hexadecimal digits and a size", listed.get(name))
+    for field, (must_be, holds) in _FIELDS.items():
+        value = reduce(_get, field.split("."), manifest)
+        if not holds(value):
+            raise _wrong(where, field, must_be, value)
+    graphs = {name for name in files if name.endswith(".onnx")}
+    if manifest["graphs"].keys() != graphs:
+        raise _wrong(where, "graphs", f"of {', '.join(sorted(graphs))}", list(manifest["graphs"]))
+    return manifest
+
+
+def _wrong(where: str, field: str, must_be: str, value: object) -> UserError:
+    # The representation escapes what would move a terminal's cursor.
+    return UserError(f"{where}: {field} must be {must_be}, got {value!r:.100}; get the bundle again from its source")
+
+
+def _get(value: Any, key: str) -> Any:
+    return value.get(key) if isinstance(value, dict) else None
+
+
+def _is_entry(value: object) -> bool:
+    digest, size = _get(value, "sha256"), _get(value, "bytes")
+    return isinstance(digest, str) and bool(_SHA256.fullmatch(digest)) and type(size) is int and size >= 0
+
+
+def _is_positive(value: object) -> bool:
+    return type(value) is int and value > 0  # True is no number here
+
+
+def _is_shape(value: object) -> bool:
+    return isinstance(value, list) and len(value) == 3 and all(map(_is_positive, value))
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_objects(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_object, value))
+
+
+def _are_graphs(value: object) -> bool:
+    if not isinstance(value, dict):
+        return False
+    sides = [_get(graph, side) for graph in value.values() for side in ("inputs", "outputs")]
+    return all(isinstance(side, list) and all(map(_is_value, side)) for side in sides)
+
+
+def _is_value(value: object) -> bool:
+    texts = [_get(value, key) for key in ("name", "type", "meaning", "unit")]
+    numbers = [_get(value, key) for key in ("tolerance", "scale")]
+    return (
+        all(map(_is_text, texts))
+        and all(type(number) in (int, float) for number in numbers)
+        and isinstance(_get(value, "shape"), list)
+    )
+
+
+# Every field that a job reads: what it must be, and whether a value is that.
+_FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
+    "image.shape": ("three positive integers", _is_shape),
+    "model.latent_dim": ("a positive integer", _is_positive),
+    "model.likelihood": ("a name", _is_text),
+    "likelihood.kind": ("a name", _is_text),
+    "likelihood.samples": ("a positive integer", _is_positive),
+    "statistics": ("a list of names", _are_names),
+    "probe.real_images": ("a positive integer", _is_positive),
+    "training.history": ("a list of objects", _are_objects),
+    "graphs": (
+        "graphs whose inputs and outputs have name, type, shape, meaning, unit, tolerance and scale",
+        _are_graphs,
+    ),
+}

@@ -1,0 +1,77 @@
+"""A run directory made by somebody else, or by another version."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from export.storage import Folder
+from jobs.export.job import export
+from jobs.export.options import Export
+from jobs.train.run_directory import FORMAT, Run
+from vae_core.checkpoint import FILES
+from vae_core.errors import UserError
+
+HEAD: dict[str, object] = {"model": {}, "train": {}, "data": {}}
+CHECKPOINT = dict.fromkeys(FILES, b"{}")
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    made = Run(Folder.at(tmp_path / "runs/run"))
+    made.write_head(HEAD)
+    made.write_checkpoint("step-000000003", CHECKPOINT, best=True)
+    return made
+
+
+def test_the_last_and_the_best_checkpoint_are_kept(run: Run) -> None:
+    for step in (6, 9):
+        run.write_checkpoint(f"step-{step:09d}", {**CHECKPOINT, FILES[0]: str(step).encode()}, best=False)
+    run.folder.write_text("checkpoints/notes/mine.txt", "kept")
+    assert run.folder.child("checkpoints").subfolders() == ["notes", "step-000000003", "step-000000009"]
+    last, best = run.read_checkpoint("last"), run.read_checkpoint("best")
+    assert last is not None
+    assert last[FILES[0]] == b"9"
+    assert best == CHECKPOINT
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../../planted", "/planted", "..", "", ".", "step-1/../../../planted", "step-", "step-१", "notes", 3, None, []],
+)
+def test_a_pointer_names_a_checkpoint_of_this_run_only(run: Run, tmp_path: Path, name: object) -> None:
+    for place in (tmp_path / "planted", tmp_path / "runs/planted", tmp_path / "runs/run/checkpoints"):
+        for file in FILES:
+            Folder.at(place).write(file, b"{}")
+    run.folder.write_text("checkpoints/best.json", json.dumps({"checkpoint": name}))
+    with pytest.raises(UserError, match=r"best\.json must name a checkpoint such as step-000001000, got ") as refused:
+        export(Export(run=run.folder.url, bundle=str(tmp_path / "bundle")))
+    assert "\n" not in str(refused.value)
+    assert not (tmp_path / "bundle").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"checkpoint": "step-1", "checkpoint": "step-2"}'])
+def test_a_pointer_that_is_damaged_is_named(run: Run, text: str) -> None:
+    run.folder.write_text("checkpoints/last.json", text)
+    with pytest.raises(UserError, match=r"last\.json must "):
+        run.read_checkpoint("last")
+
+
+def test_a_checkpoint_with_files_missing_is_named(run: Run) -> None:
+    run.folder.delete(f"checkpoints/step-000000003/{FILES[1]}")
+    with pytest.raises(UserError, match=r"step-000000003 lacks files of a checkpoint"):
+        run.read_checkpoint("best")
+
+
+@pytest.mark.parametrize("version", [0, FORMAT - 1, FORMAT + 1, "1", None])
+def test_a_run_of_another_format_is_named(run: Run, tmp_path: Path, version: object) -> None:
+    run.folder.write_text("run.json", json.dumps({**HEAD, "format": version}))
+    with pytest.raises(UserError, match=rf"has run format {version!r}, this version reads format {FORMAT}"):
+        export(Export(run=run.folder.url, bundle=str(tmp_path / "bundle")))
+
+
+@pytest.mark.parametrize("text", ["", "[]", json.dumps({"format": FORMAT, **HEAD, "model": 3})])
+def test_a_damaged_head_is_named(run: Run, text: str) -> None:
+    run.folder.write_text("run.json", text)
+    with pytest.raises(UserError, match=r"run\.json.* must "):
+        Run.open(run.folder.url)
