@@ -21,18 +21,22 @@ import pyarrow as pa
 from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
 from export.bundle.format import Bundle
+from export.guarantees.p_values import SCORE
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 from jobs.bulk import Part
 from jobs.bulk.attempts import Attempts
 from jobs.bulk.commit import commit, finished_units, part_name
 from jobs.bulk.plan import PLAN, check_output, make_plan
-from jobs.discoveries.survey import survey_parts
+from jobs.discoveries.control import MOST, RankCounter
+from jobs.discoveries.drift import StatisticCounter, calibration_edges
+from jobs.discoveries.histogram import HistogramCounter, score_edges
+from jobs.discoveries.top import TopCounter
+from jobs.discoveries.walk import walk
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit
-from jobs.report.score_sections import score_edges
 
 
 class PerImage(NamedTuple):
@@ -175,8 +179,14 @@ def survey_seconds(output: Folder, part: Part, bundle: Bundle, parts: int) -> fl
     """Of one core, for each of some parts: what the end of a job counts over it."""
     for number in range(parts):
         output.write_table(part_name(number), part.results, **SimulatedTask("", 0.0).parquet_options)
-    edges = score_edges(bundle.calibration_scores.astype(np.float64), float(np.median(bundle.calibration_scores)))
-    return cpu(lambda: survey_parts(output, bundle.calibration, edges, 100_000), 2) / parts
+    calibration = bundle.calibration_scores
+    edges, statistics = score_edges(calibration, float(np.median(calibration))), calibration_edges(bundle.calibration)
+
+    def count() -> None:
+        counters = [RankCounter(len(calibration)), StatisticCounter(statistics)]
+        walk(output, [*counters, HistogramCounter(SCORE, edges), TopCounter(MOST)])
+
+    return cpu(count, 2) / parts
 
 
 def list_seconds(output: Folder, parts: int) -> float:

@@ -14,13 +14,13 @@ import numpy as np
 import pyarrow as pa
 
 from export.bundle.format import Bundle
-from export.guarantees.p_values import P_VALUE, p_values, threshold
+from export.guarantees.p_values import P_VALUE, SCORE, p_values, threshold
 from jobs.bulk import Part
 from jobs.images.batches import error_schema, run_keys
 from jobs.images.layout import Layout
 from jobs.images.source import ImageFile, ImageSet, plan_units
 from jobs.images.units import Unit
-from jobs.score.task import IS_OUTLIER, PROVIDER, SCORE
+from jobs.score.task import IS_OUTLIER, PROVIDER
 
 FILE_ROWS, GROUP_ROWS = 50_000, 10_000
 STRANGERS = 50  # one row in so many: 800 calibration images find those that make up more than one in 80

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from vae_core.errors import UserError
 
-P_VALUE = "p_value"
+SCORE, P_VALUE = "outlier_score", "p_value"
 MOST = 2**23 - 1
 """The most calibration images: beyond, a float32 p-value no longer tells which of the n + 1 it is."""
 

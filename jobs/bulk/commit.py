@@ -1,9 +1,10 @@
 """Parts: the files that a finished unit leaves behind, named from its number."""
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple, TypeVar
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, NamedTuple, TypeVar
 
 import pyarrow.parquet as pq
 
@@ -46,12 +47,31 @@ def part_names(folder: Folder) -> list[str]:
     return [name for name in folder.names() if _PART.fullmatch(name)]
 
 
+def part_number(name: str) -> int:
+    """The number of the unit whose part has this `part_name`."""
+    match = _PART.fullmatch(name)
+    assert match is not None, f"{name} is no part"
+    return int(match[1])
+
+
+def first_error(output: Folder) -> dict[str, Any]:
+    """The first row of the error parts in a job's `output`, of which there is at least one."""
+    folder = output.child(ERRORS)
+    error: dict[str, Any] = folder.read_table(part_names(folder)[0]).slice(0, 1).to_pylist()[0]
+    return error
+
+
 def over_parts(folder: Folder, names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
     """`read` of each of the folder's `part_names`, in their order, several at a time; at most a few results wait."""
     readers = cores() if folder.is_local else _REMOTE_READERS
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(readers) as pool:
-        for start in range(0, len(names), 4 * readers):
-            yield from pool.map(read, names[start : start + 4 * readers])
+        for name in names:
+            pending.append(pool.submit(read, name))
+            if len(pending) > 2 * readers:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 class Tally(NamedTuple):
@@ -61,6 +81,18 @@ class Tally(NamedTuple):
     rows: int
     metadata: dict[str, set[str]]  # each of the parts' schema metadata, and the values it has
 
+    @classmethod
+    def of(cls, footers: Iterable[pq.FileMetaData]) -> "Tally":
+        """Count."""
+        parts, rows, metadata = 0, 0, dict[str, set[str]]()
+        for footer in footers:
+            parts += 1
+            rows += footer.num_rows
+            for key, value in (footer.metadata or {}).items():
+                if not key.startswith(b"ARROW:"):
+                    metadata.setdefault(key.decode(), set()).add(value.decode())
+        return cls(parts, rows, metadata)
+
 
 def tally(folder: Folder) -> Tally:
     """Count the rows of all parts in `folder`, which need not exist."""
@@ -69,11 +101,4 @@ def tally(folder: Folder) -> Tally:
         with folder.filesystem.open_input_file(folder.file(name)) as stream:
             return pq.read_metadata(stream)
 
-    parts, rows, metadata = 0, 0, dict[str, set[str]]()
-    for found in over_parts(folder, part_names(folder), footer):
-        parts += 1
-        rows += found.num_rows
-        for key, value in (found.metadata or {}).items():
-            if not key.startswith(b"ARROW:"):
-                metadata.setdefault(key.decode(), set()).add(value.decode())
-    return Tally(parts, rows, metadata)
+    return Tally.of(over_parts(folder, part_names(folder), footer))

@@ -18,7 +18,7 @@ from export.guarantees.calibration_set import (
     exemplar_stride,
     exemplars,
 )
-from export.guarantees.p_values import P_VALUE
+from export.guarantees.p_values import P_VALUE, SCORE
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import Folder
 from jobs.bulk.machine import cores
@@ -95,7 +95,7 @@ def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> li
             return _Scored({name: np.empty(0, np.float32) for name in session.output_names}, [], reasons)
         outputs = session.run_batched({"image": batch.images}, BATCH)
         kept = exemplars(encoder, batch.images, stride)
-        finite = np.isfinite(outputs["outlier_score"])
+        finite = np.isfinite(outputs[SCORE])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))
         return _Scored({name: value[finite] for name, value in outputs.items()}, list(compress(kept, finite)), reasons)
 

@@ -13,7 +13,7 @@ ones, for which e accounts.
 
 G comes from counters between the calibration values of each statistic, at most `EDGES` of them, evenly over the ranks:
 D is exact for up to so many calibration images, and at most 1/`EDGES` too small beyond. Counters of parts add up, so
-one pass (`jobs.discoveries.survey`) is enough, whatever the number of rows, and nothing but counters stays.
+one pass (`jobs.discoveries.walk`) is enough, whatever the number of rows, and nothing but counters stays.
 """
 
 import math
@@ -23,6 +23,8 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+
+from jobs.discoveries.walk import Piece
 
 EDGES = 2048
 SIGNIFICANT = 0.01
@@ -101,6 +103,30 @@ def calibration_edges(calibration: pa.Table) -> dict[str, Values]:
     """The values between which outlier_score and each statistic is counted; what is not finite cannot be compared."""
     names = [field.name for field in calibration.schema if pa.types.is_floating(field.type)]
     return {name: edges_of(values) for name in names if np.isfinite(values := calibration[name].to_numpy()).all()}
+
+
+class StatisticCounter:
+    """Where outlier_score and the statistics lie between their edges; see `jobs.discoveries.walk.Counter`."""
+
+    def __init__(self, edges: Mapping[str, Values]) -> None:
+        """Take the `calibration_edges`."""
+        self._edges = edges
+        self.columns = tuple(edges)
+        self.counts = {name: np.zeros(2 * len(each) + 1, np.int64) for name, each in edges.items()}
+
+    def fresh(self) -> "StatisticCounter":
+        """For another part."""
+        return StatisticCounter(self._edges)
+
+    def add(self, piece: Piece) -> None:
+        """Count a piece."""
+        for name, edges in self._edges.items():
+            self.counts[name] += count(edges, piece.values(name))
+
+    def merge(self, other: "StatisticCounter") -> None:
+        """Count what `other` has counted."""
+        for name, counts in other.counts.items():
+            self.counts[name] += counts
 
 
 def edges_of(calibration: Values) -> Values:

@@ -5,16 +5,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.bundle.format import Bundle
+from export.guarantees.p_values import SCORE
 from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
 from jobs.evaluate.options import EvaluateOptions, named_paths
-from jobs.evaluate.outliers import compare_sets, proportion
+from jobs.evaluate.outliers import compare, proportion
 from jobs.evaluate.passes import estimate_likelihood, one_cluster, plan_set
+from jobs.evaluate.sets import survey
 from jobs.score.job import run_job
 from jobs.score.plan import ScoreJob
-from jobs.score.task import SCORE
 
 METRICS = "metrics.json"
 
@@ -31,7 +32,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         JobFailed: the job cannot go on; the same call resumes it.
     """
     from jobs.report.curves import RocCurve
-    from jobs.report.evaluation import EvaluatedSet, write_evaluation_report
+    from jobs.report.evaluation import write_evaluation_report
 
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
@@ -55,7 +56,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             if options.likelihood_images
             else None
         )
-    found = compare_sets(ordinary, outliers, options.seed)
+    images = survey(ordinary.title, ordinary, options.seed, are_outliers=False)
+    sets = [survey(name, job, options.seed, are_outliers=True) for name, job in outliers.items()]
+    found = {each.name: compare(images.sample, each.sample, options.seed) for each in sets}
     metrics = {
         "images": _counts(known) | {"false_positive_rate": proportion(known["outliers"], known["scored"])},
         "fpr": options.fpr,
@@ -73,13 +76,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "bundle_hash": bundle.hash,
         "versions": versions(),
     }
-    write_evaluation_report(
-        output,
-        EvaluatedSet(ordinary.title, ordinary),
-        [EvaluatedSet(name, job) for name, job in outliers.items()],
-        [RocCurve(name, *found[name].curve) for name in outliers],
-        metrics,
-    )
+    curves = [RocCurve(name, *each.curve) for name, each in found.items()]
+    write_evaluation_report(output, images, sets, curves, metrics)
     output.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(f"{output.url}: {_sentence(metrics)}; see report.html there")
     return metrics

@@ -17,9 +17,9 @@ import pyarrow as pa
 
 from export.runtime.estimates import bound_sizes
 from export.storage import Folder
-from jobs.bulk.commit import over_parts, part_names
+from jobs.discoveries.histogram import Histogram, HistogramCounter
+from jobs.discoveries.walk import Piece, walk
 from jobs.evaluate.likelihood import BOUNDS, ESTIMATORS, SCHEMA
-from jobs.report.digest import Histogram, empty_histogram
 
 Array = npt.NDArray[np.float64]
 
@@ -67,19 +67,33 @@ def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> d
     """
     edges = np.geomspace(1.0, samples, _BINS + 1)
     edges[0], edges[-1] = 0.0, samples * 1.001  # rounding does not push anything out
+    moments = MomentCounter(samples)
+    effective = [HistogramCounter(f"{estimator}_effective_samples", edges) for estimator in ESTIMATORS]
+    walk(parts, [moments, *effective])
+    return _describe(_names(samples), moments.moments, [each.histogram for each in effective], samples, dimensions)
 
-    def read(name: str) -> tuple[Moments, list[Histogram]]:
-        table = parts.read_table(name)
-        effective = [table[f"{each}_effective_samples"].to_numpy() for each in ESTIMATORS]
-        return Moments.of(_matrix(table, samples)), [empty_histogram(edges).add(values) for values in effective]
 
-    names = _names(samples)
-    moments = Moments.of(np.empty((0, len(names))))
-    effective = [empty_histogram(edges) for _ in ESTIMATORS]
-    for found, histograms in over_parts(parts, part_names(parts), read):
-        moments = moments.merge(found)
-        effective = [each.merge(more) for each, more in zip(effective, histograms, strict=True)]
-    return _describe(names, moments, effective, samples, dimensions)
+class MomentCounter:
+    """The moments of all columns of numbers; see `jobs.discoveries.walk.Counter`."""
+
+    columns = tuple(SCHEMA.names)
+
+    def __init__(self, samples: int) -> None:
+        """Take K of the task."""
+        self._samples = samples
+        self.moments = Moments.of(np.empty((0, len(_names(samples)))))
+
+    def fresh(self) -> "MomentCounter":
+        """For another part."""
+        return MomentCounter(self._samples)
+
+    def add(self, piece: Piece) -> None:
+        """Count a piece."""
+        self.moments = self.moments.merge(Moments.of(_matrix(piece.rows, self._samples)))
+
+    def merge(self, other: "MomentCounter") -> None:
+        """Count what `other` has counted."""
+        self.moments = self.moments.merge(other.moments)
 
 
 def _names(samples: int) -> list[str]:
@@ -93,13 +107,13 @@ def _names(samples: int) -> list[str]:
     return names
 
 
-def _matrix(table: pa.Table, samples: int) -> Array:
+def _matrix(rows: pa.RecordBatch, samples: int) -> Array:
     """The values of the columns of `_names`, [n, C]."""
     columns = []
     for field in SCHEMA:
-        column = table[field.name].combine_chunks()
+        column = rows.column(field.name)
         if pa.types.is_list(field.type):
-            columns.append(column.flatten().to_numpy().reshape(len(table), len(bound_sizes(samples))))
+            columns.append(column.flatten().to_numpy().reshape(len(rows), len(bound_sizes(samples))))
         elif pa.types.is_floating(field.type):
             columns.append(column.to_numpy()[:, None])
     return np.concatenate(columns, axis=1)

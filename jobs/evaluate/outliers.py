@@ -1,19 +1,15 @@
 """How well one set of outliers is told from the ordinary images: by the outlier score, and by each statistic alone."""
 
 import math
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from export.guarantees.p_values import SCORE
 from jobs.evaluate.bootstrap import Interval, intervals
 from jobs.evaluate.detection import auroc, rank, roc
-from jobs.evaluate.samples import sample_columns
-from jobs.score.plan import ScoreJob
-from jobs.score.task import SCORE
-
-Columns = Mapping[str, npt.NDArray[np.float32]]
+from jobs.evaluate.samples import Columns
 
 _NORMAL_QUANTILE = 1.959964  # of 97.5%
 
@@ -30,15 +26,6 @@ class Found(NamedTuple):
 
     metrics: dict[str, Any]
     curve: Curve
-
-
-def compare_sets(ordinary: ScoreJob, outliers: Mapping[str, ScoreJob], seed: int) -> dict[str, Found]:
-    """`compare` each set of outliers with the ordinary images, from the parts of their scoring jobs."""
-    if not outliers:
-        return {}
-    names = [*ordinary.bundle.statistics, SCORE]
-    known = sample_columns(ordinary.parts, names, seed)
-    return {name: compare(known, sample_columns(job.parts, names, seed), seed) for name, job in outliers.items()}
 
 
 def compare(ordinary: Columns, outliers: Columns, seed: int) -> Found:

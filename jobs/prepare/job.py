@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from export.storage import Folder
 from jobs.bulk import finish, run
-from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.images.contract import ImageContract
 from jobs.images.packing import PackTask
 from jobs.images.reader import first_image_shape
@@ -32,7 +32,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         return totals.summary
     prepared, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if prepared.rows == 0:
-        first = output.child(ERRORS).read_table(output.child(ERRORS).names()[0]).slice(0, 1).to_pylist()[0]
+        first = first_error(output)
         raise UserError(
             f"none of the {errors.rows:,} images could be prepared, the first ({first['file']}) because: "
             f"{first['reason']}; all are in {output.url}/{ERRORS}"

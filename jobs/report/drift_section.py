@@ -1,10 +1,9 @@
 """The section on drift: whether the data set as a whole is like the calibration images."""
 
+from export.guarantees.p_values import SCORE
 from jobs.discoveries.drift import SIGNIFICANT, Difference, Drift
 from jobs.report.blocks import Note, Section, Table
 from jobs.report.wording import counted, number, share
-
-SCORE = "outlier_score"
 
 _VERDICTS = {
     "like the calibration images": "As far as {images} can tell, yes: no statistic differs from the {calibration} by "

@@ -1,16 +1,15 @@
 """Write the report of an evaluation: read what its scoring jobs left, have the bundle show itself."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from export.guarantees.p_values import threshold
 from export.runtime.scorer import Scorer
 from export.storage import Folder
+from jobs.discoveries.top import read_rows
+from jobs.evaluate.sets import EvaluatedSet
 from jobs.report.blocks import Section, Table
 from jobs.report.curves import RocCurve
-from jobs.report.digest import Digest, digest_scores, read_rows
 from jobs.report.evaluation_sections import (
     Shown,
     evaluation_head,
@@ -22,20 +21,9 @@ from jobs.report.evaluation_sections import (
 )
 from jobs.report.likelihood_section import likelihood_section
 from jobs.report.page import render_page
-from jobs.report.score_sections import score_edges
 from jobs.report.wording import count
 from jobs.report.write import footer, model_sections, write_page
 from jobs.score.explain.write import explain_rows
-from jobs.score.plan import ScoreJob
-
-FALSE_ALARMS, MISSED = 24, 9  # in the galleries, of all and of each set
-
-
-class EvaluatedSet(NamedTuple):
-    """A set of images whose scoring job has ended."""
-
-    name: str
-    job: ScoreJob
 
 
 def write_evaluation_report(
@@ -56,19 +44,16 @@ def write_evaluation_report(
     """
     bundle, fpr = ordinary.job.bundle, metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
-    edges = score_edges(bundle.calibration_scores.astype(np.float64), limit)
-    highest = digest_scores(ordinary.job.parts, edges, FALSE_ALARMS)
-    lowest = {each.name: digest_scores(each.job.parts, edges, MISSED, lowest=True) for each in outliers}
     sections: list[Section | None] = []
     if outliers:
-        histograms = {name: digest.histogram for name, digest in lowest.items()}
+        histograms = {each.name: each.histogram for each in outliers}
         sections += [
             separation_section(metrics, curves),
-            histograms_section(highest.histogram, histograms, limit, fpr),
+            histograms_section(ordinary.histogram, histograms, limit, fpr),
             statistics_section(metrics["outliers"]),
-            missed_section([_look(each, lowest[each.name]) for each in outliers]),
+            missed_section([_look(each) for each in outliers]),
         ]
-    sections.append(false_alarm_section(_look(ordinary, highest)))
+    sections.append(false_alarm_section(_look(ordinary)))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
     sections += [
@@ -81,9 +66,9 @@ def write_evaluation_report(
     return write_page(output, page)
 
 
-def _look(images: EvaluatedSet, digest: Digest) -> Shown:
-    """The images at the top of a digest, explained; those that can no longer be read are left out."""
-    parts = explain_rows(images.job, digest.top, read_rows(images.job.parts, digest.top))
+def _look(images: EvaluatedSet) -> Shown:
+    """The mistaken images of a set, explained; those that can no longer be read are left out."""
+    parts = explain_rows(images.job, images.mistaken, read_rows(images.job.parts, images.mistaken))
     return Shown(images.name, [each for explanations, _ in parts for each in explanations])
 
 

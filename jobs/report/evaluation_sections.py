@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from export.guarantees.p_values import SCORE
+from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
-from jobs.report.digest import Histogram
 from jobs.report.likelihood_section import likelihood_figures, nats
 from jobs.report.outlier_section import explanation_card
 from jobs.report.pictures import common_top, heat, heat_scale
 from jobs.report.score_sections import common_folder, shown_bars
 from jobs.report.wording import count, counted, number, share
 from jobs.score.explain.explanation import Explanation
-from jobs.score.task import SCORE
 
 Metrics = Mapping[str, Any]
 
@@ -154,7 +154,7 @@ def statistics_section(outliers: Mapping[str, Metrics]) -> Section | None:
         ]
         for statistic in statistics
     ]
-    rows.append(["outlier_score", *(_rate(found[SCORE]["auroc"]["value"]) for found in outliers.values())])
+    rows.append([SCORE, *(_rate(found[SCORE]["auroc"]["value"]) for found in outliers.values())])
     return Section(
         "statistics",
         "What each statistic tells by itself",

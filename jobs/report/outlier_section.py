@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
@@ -64,7 +65,7 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
 
 def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
     """Whether a row of the scores is among the discoveries."""
-    return summary.fdr_threshold is not None and float(row["outlier_score"]) > summary.fdr_threshold
+    return summary.fdr_threshold is not None and float(row[SCORE]) > summary.fdr_threshold
 
 
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
@@ -80,8 +81,8 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
             picture(each.reconstructed, f"reconstruction of image {rank}"),
             picture(surprise, f"surprise of image {rank}"),
         ],
-        f"score {number(row['outlier_score'])}",
-        f"p = {p_value(row['p_value'])}{_modelled(row)}",
+        f"score {number(row[SCORE])}",
+        f"p = {p_value(row[P_VALUE])}{_modelled(row)}",
         f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
         badge,
         each.reason.replace(" σ", "\N{NO-BREAK SPACE}σ"),

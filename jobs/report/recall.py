@@ -1,6 +1,6 @@
 """The images behind a few rows of a job's scores, read again from the input.
 
-A row of the scores names its file and row; the unit that its part is named from says in which row group that row
+A row of the scores names its file and row; the unit of its part says in which row group that row
 stands, so nothing but the row group is read.
 """
 
@@ -9,10 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from jobs.discoveries.top import Place
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.units import Piece, Unit
-from jobs.report.digest import Place
 from jobs.report.pictures import Pixels
 
 READERS = 8
@@ -28,7 +28,7 @@ def recall_images(
     by_number = {unit.number: unit for unit in units}
 
     def recall(place: Place, row: Mapping[str, object]) -> Pixels | None:
-        unit = by_number[int(place.part.removeprefix("part-").removesuffix(".parquet"))]
+        unit = by_number[place.unit]
         try:
             piece = _find(unit, str(row["file"]), int(str(row["row"])))
             return None if piece is None else _read_one(piece, contract)

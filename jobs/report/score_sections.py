@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from jobs.discoveries.errors import Reason
+from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
-from jobs.report.digest import Histogram, Reason, empty_histogram
 from jobs.report.wording import count, counted, number, rate, share
 from jobs.score.summary import ScoreSummary
 
@@ -24,6 +25,8 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
         f"{count(found)} of {counted(summary.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
         if found
         else f"No discoveries among {counted(summary.rows, 'image')}"
+        if summary.discoveries_possible
+        else f"No discoveries are possible among {counted(summary.rows, 'image')}"
     )
     expected = summary.fpr * summary.scored
     lead = (
@@ -31,6 +34,8 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
         f"{'lies' if summary.outliers == 1 else 'lie'} beyond the {share(summary.fpr)} threshold, where about "
         f"{count(round(expected))} would if all were like the calibration images."
     )
+    if not summary.discoveries_possible:
+        lead += f" {_no_discoveries(summary)}"
     figures = [
         Figure("Rows", count(summary.rows), "Read from the input. Each is either scored or among the errors."),
         Figure("Scored", count(summary.scored), "Have an outlier score and a p-value."),
@@ -64,20 +69,20 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
     return Head(f"Outlier report · {title}", finding, lead, Figures(figures))
 
 
-def score_edges(calibration: Values, threshold: float) -> Values:
-    """Fine histogram edges around the calibration scores [n], one of them exactly at the threshold.
-
-    They reach far above: what is shown of them is chosen once the scores are counted (`histogram_section`).
-    """
-    low, middle, high = np.quantile(calibration, [0.001, 0.5, 0.999])
-    width = max(float(high - low), 1e-6 * max(1.0, abs(float(middle)))) / 200
-    first = int(np.floor((low - threshold) / width)) - 20
-    return threshold + width * np.arange(first, first + 220 + 200 * 10, dtype=np.float64)
+def _no_discoveries(summary: ScoreSummary) -> str:
+    """Why no image could be a discovery, and what helps."""
+    size, least, top = summary.calibration_images, summary.least_discoveries, summary.smallest_p_values
+    return (
+        f"With {counted(size, 'calibration image')}, a false discovery rate of {share(summary.fdr)} allows no fewer "
+        f"than {counted(least, 'discovery', 'discoveries')}, and only {counted(top, 'image')} "
+        f"{'has' if top == 1 else 'have'} the smallest p-value, 1/{count(size + 1)}. "
+        "More calibration images allow fewer (vae calibrate)."
+    )
 
 
 def histogram_section(counted_scores: Histogram, calibration: Values, summary: ScoreSummary) -> Section:
     """Scores of this data set over those of the calibration images, with both thresholds."""
-    known = empty_histogram(counted_scores.edges).add(calibration.astype(np.float32))
+    known = Histogram.empty(counted_scores.edges).add(calibration.astype(np.float32))
     edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], summary.threshold)
     beyond = edges[:-1] >= summary.threshold - 1e-9 * abs(summary.threshold)
     thresholds = [Threshold(f"p = {summary.fpr:g}", "alert", summary.threshold)]

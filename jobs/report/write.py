@@ -1,5 +1,6 @@
 """Write `report.html`: read what a job left, have the bundle show itself, put the sections in order."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +9,11 @@ import pyarrow as pa
 from export.bundle.format import Bundle
 from export.runtime.scorer import Scorer
 from export.storage import Folder
-from jobs.bulk.commit import ERRORS
+from jobs.discoveries.errors import Reason
+from jobs.discoveries.histogram import Histogram
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
-from jobs.report.digest import Histogram, digest_errors
 from jobs.report.drift_section import drift_section
 from jobs.report.model_sections import (
     Latents,
@@ -35,7 +36,9 @@ REPORT = "report.html"
 CODED = 256  # calibration images that tell which latent units are active
 
 
-def write_score_report(job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained) -> str:
+def write_score_report(
+    job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained, reasons: Sequence[Reason]
+) -> str:
     """Write the report of a scoring job whose parts are all there, and return its address.
 
     Args:
@@ -43,6 +46,7 @@ def write_score_report(job: ScoreJob, summary: ScoreSummary, histogram: Histogra
         summary: its figures.
         histogram: of its scores, between `score_edges`.
         explained: the most outlying images.
+        reasons: why rows could not be scored.
     """
     calibration = job.bundle.calibration_scores.astype(np.float64)
     scores_section = histogram_section(histogram, calibration, summary)
@@ -52,7 +56,7 @@ def write_score_report(job: ScoreJob, summary: ScoreSummary, histogram: Histogra
         scores_section,
         outlier_section(explained, summary),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
-        error_section(digest_errors(job.output.child(ERRORS))),
+        error_section(reasons),
         *model_sections(job.bundle, Scorer(job.bundle, provider="cpu")),
     ]
     return write_page(job.output, render_page(score_head(job.title, summary), sections, footer(job.bundle)))

@@ -6,7 +6,7 @@ from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.storage import Folder
 from jobs.bulk import finish, run
-from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.bulk.versions import versions
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples
@@ -30,8 +30,8 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         return totals.summary
     drawn, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if drawn.rows == 0:
-        first = output.child(ERRORS).read_table(output.child(ERRORS).names()[0]).slice(0, 1).to_pylist()[0]
-        raise UserError(f"none of the {errors.rows:,} samples could be drawn, the first because: {first['reason']}")
+        reason = first_error(output)["reason"]
+        raise UserError(f"none of the {errors.rows:,} samples could be drawn, the first because: {reason}")
     summary = {
         "count": options.count,
         "samples": drawn.rows,

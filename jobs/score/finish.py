@@ -1,24 +1,23 @@
 """The end of a scoring job: from its parts to discoveries, report and summary.
 
 Everything is counted over the parts, never collected, so a job that was interrupted and went on comes to the same.
-Each part is read once for that (`jobs.discoveries.survey`), and those that hold discoveries or explained rows once
-more.
+Each part is read once for that (`jobs.discoveries.walk`), and those that hold discoveries or explained rows once more.
 """
 
 from typing import Any
 
 import numpy as np
 
-from export.guarantees.p_values import threshold
-from export.storage import Folder
+from export.guarantees.p_values import SCORE, threshold
 from jobs.bulk import Totals, finish
-from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.commit import ERRORS, first_error
 from jobs.bulk.versions import versions
-from jobs.discoveries.control import MOST, benjamini_hochberg, gather_discoveries
-from jobs.discoveries.drift import measure_drift
-from jobs.discoveries.survey import survey_parts
-from jobs.report.digest import Place
-from jobs.report.score_sections import score_edges
+from jobs.discoveries.control import MOST, RankCounter, benjamini_hochberg, gather_discoveries
+from jobs.discoveries.drift import StatisticCounter, calibration_edges, measure_drift
+from jobs.discoveries.errors import ReasonCounter
+from jobs.discoveries.histogram import HistogramCounter, score_edges
+from jobs.discoveries.top import Place, TopCounter
+from jobs.discoveries.walk import walk
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
 from jobs.score.options import SHOWN
 from jobs.score.plan import ScoreJob
@@ -37,28 +36,34 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     """
     from jobs.report.write import write_score_report
 
-    options = job.options
-    errors = tally(job.output.child(ERRORS))
-    calibration = job.bundle.calibration_scores
-    size = len(calibration)
-    limit = threshold(calibration, options.fpr)
-    edges = score_edges(calibration.astype(np.float64), limit)
-    scores = survey_parts(job.parts, job.bundle.calibration, edges, max(MOST, options.explain))
+    options, calibration = job.options, job.bundle.calibration_scores
+    size, limit = len(calibration), threshold(calibration, options.fpr)
+    ranks, statistics = RankCounter(size), StatisticCounter(calibration_edges(job.bundle.calibration))
+    histogram, top = HistogramCounter(SCORE, score_edges(calibration, limit)), TopCounter(max(MOST, options.explain))
+    scores = walk(job.parts, [ranks, statistics, histogram, top])
+    why = ReasonCounter()
+    errors = walk(job.output.child(ERRORS), [why])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
     if scores.rows == 0:
-        _refuse_nothing(job.output, errors.rows)
-    counts = scores.ranks
-    level = benjamini_hochberg(counts, options.fdr)
-    job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, scores.top, level))
-    explained = _explain(job, scores.top.places(options.explain))
+        first = first_error(job.output)
+        raise UserError(
+            f"none of the {errors.rows:,} images could be scored, the first ({first['file']}) because: "
+            f"{first['reason']}; the others' reasons are in {job.output.url}/{ERRORS}"
+        )
+    level = benjamini_hochberg(ranks.counts, options.fdr)
+    job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, top, level))
+    explained = _explain(job, top.places(options.explain))
     flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
         scored=scores.rows,
         errors=errors.rows - bad_files,
         bad_files=bad_files,
-        outliers=int(counts[: flagged + 1].sum()),
+        outliers=int(ranks.counts[: flagged + 1].sum()),
         discoveries=level.discoveries,
+        discoveries_possible=level.is_possible,
+        least_discoveries=level.least,
+        smallest_p_values=level.at_first_rank,
         fpr=options.fpr,
         threshold=limit,
         fdr=options.fdr,
@@ -66,7 +71,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         fdr_p_value=level.rank / (size + 1) if level.rank else None,
         calibration_images=size,
         tail=job.tail,
-        drift=measure_drift(scores.statistics, job.bundle.calibration, counts),
+        drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
         explained=explained.written,
         no_longer_readable=explained.unreadable,
         bundle=options.bundle,
@@ -77,7 +82,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         rows_per_second=round(totals.rows_per_second, 1),
         versions=versions(),
     )
-    write_score_report(job, summary, scores.histogram, explained)
+    write_score_report(job, summary, histogram.histogram, explained, why.reasons)
     found = summary.to_json()
     finish(job.output, found)
     return found
@@ -88,12 +93,3 @@ def _explain(job: ScoreJob, places: list[Place]) -> Explained:
         job.output.delete(EXPLANATIONS)  # of a run that was interrupted and asked for some
         return Explained(0, 0, [])
     return write_explanations(job, places, keep=SHOWN)
-
-
-def _refuse_nothing(output: Folder, errors: int) -> None:
-    folder = output.child(ERRORS)
-    first = folder.read_table(folder.names()[0]).slice(0, 1).to_pylist()[0]
-    raise UserError(
-        f"none of the {errors:,} images could be scored, the first ({first['file']}) because: {first['reason']}; "
-        f"the others' reasons are in {folder.url}"
-    )

@@ -36,6 +36,17 @@ def _sentence(summary: Mapping[str, Any]) -> str:
     failed = summary["errors"] + summary["bad_files"]
     return (
         f"{summary['scored']:,} images scored, {summary['rows_per_second']:,.0f} a second; "
-        f"{summary['outliers']:,} outliers (false positive rate {summary['fpr']:g}), "
-        f"{summary['discoveries']:,} discoveries (false discovery rate {summary['fdr']:g}), {failed:,} errors"
+        f"{summary['outliers']:,} outliers (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
+        f"{failed:,} errors"
+    )
+
+
+def _discoveries(summary: Mapping[str, Any]) -> str:
+    if summary["discoveries_possible"]:
+        return f"{summary['discoveries']:,} discoveries (false discovery rate {summary['fdr']:g})"
+    size, top = summary["calibration_images"], summary["smallest_p_values"]
+    return (
+        f"no discoveries possible (with {size:,} calibration images, a false discovery rate of {summary['fdr']:g} "
+        f"allows no fewer than {summary['least_discoveries']:,}, and {top:,} images have the smallest p-value, "
+        f"1/{size + 1:,})"
     )

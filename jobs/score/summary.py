@@ -21,6 +21,12 @@ class ScoreSummary:
     outliers: int
     """Rows with p ≤ fpr."""
     discoveries: int
+    discoveries_possible: bool
+    """Whether the test could have made any; see `jobs.discoveries.control.Level`."""
+    least_discoveries: int
+    """The fewest that the test can make: ⌈scored / (fdr · (calibration images + 1))⌉."""
+    smallest_p_values: int
+    """Rows with the smallest p-value there is, 1 / (calibration images + 1)."""
     fpr: float
     threshold: float
     """p ≤ fpr for scores above it."""

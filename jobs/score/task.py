@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from export.bundle.reference import BundleRef
-from export.guarantees.p_values import P_VALUE, threshold
+from export.guarantees.p_values import P_VALUE, SCORE, threshold
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
 from export.runtime.scorer import Scorer
@@ -24,7 +24,7 @@ from jobs.images.units import Unit
 from jobs.score.options import ScoreOptions
 from vae_core.errors import UserError
 
-SCORE, IS_OUTLIER = "outlier_score", "is_outlier"
+IS_OUTLIER = "is_outlier"
 FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
 PROVIDER = b"vae.provider"  # schema metadata of a part: what computed it
 

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from export.guarantees.p_values import P_VALUE
+from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.runtime.scorer import Scorer
 from jobs.score.explain.reasons import Push, pushes, reason
 
-TOLD = ("file", "row", "outlier_score", P_VALUE, *TAIL_COLUMNS)
+TOLD = ("file", "row", SCORE, P_VALUE, *TAIL_COLUMNS)
 NEIGHBOURS = 3  # calibration images that are told of each image
 
 

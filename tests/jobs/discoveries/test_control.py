@@ -1,5 +1,7 @@
 """Benjamini–Hochberg from counters, against the definition; discoveries over many parts."""
 
+import math
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,7 +15,8 @@ from export.guarantees.p_values import p_values
 from export.storage import Folder
 from jobs.bulk.commit import part_name
 from jobs.discoveries import control
-from jobs.discoveries.survey import survey_parts
+from jobs.discoveries.top import TopCounter
+from jobs.discoveries.walk import walk
 
 
 def by_definition(p: np.ndarray, rate: float) -> np.ndarray:
@@ -77,14 +80,20 @@ def scored(tmp_path: Path) -> Scored:
     return Scored(folder, pa.table({"outlier_score": calibration}), scores, p)
 
 
+def counted(scored: Scored, most: int) -> tuple[control.RankCounter, TopCounter]:
+    counters = control.RankCounter(len(scored.calibration)), TopCounter(most)
+    walk(scored.folder, counters)
+    return counters
+
+
 @pytest.mark.parametrize("most", [100_000, 100])
 def test_discoveries_are_the_most_outlying_flagged_rows(
     scored: Scored, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(control, "MOST", most)
-    found = survey_parts(scored.folder, scored.calibration, np.linspace(-2, 2, 41), most)
-    level = control.benjamini_hochberg(found.ranks, 0.1)
-    table = control.gather_discoveries(scored.folder, found.top, level)
+    ranks, top = counted(scored, most)
+    level = control.benjamini_hochberg(ranks.counts, 0.1)
+    table = control.gather_discoveries(scored.folder, top, level)
     flagged = np.flatnonzero(by_definition(scored.p.astype(np.float64), 0.1))
     expected = flagged[np.argsort(-scored.scores[flagged], kind="stable")][:most]
     assert level.discoveries == len(flagged) > 400
@@ -92,7 +101,32 @@ def test_discoveries_are_the_most_outlying_flagged_rows(
 
 
 def test_without_discoveries_the_table_is_empty_and_has_its_columns(scored: Scored) -> None:
-    found = survey_parts(scored.folder, scored.calibration, np.linspace(-2, 2, 41), 10)
-    table = control.gather_discoveries(scored.folder, found.top, control.Level(0, 0))
+    _, top = counted(scored, 10)
+    table = control.gather_discoveries(scored.folder, top, control.Level(0, 0, 1, 0))
     assert table.column_names == ["row", "outlier_score", "p_value"]
     assert len(table) == 0
+
+
+@given(st.lists(st.integers(0, 30), min_size=3, max_size=40), st.sampled_from([0.01, 0.1, 0.3, 0.5]))
+def test_there_are_at_least_so_many_discoveries_or_none(counts: list[int], rate: float) -> None:
+    level = control.benjamini_hochberg(np.array([0, *counts]), rate)
+    exact = Fraction(sum(counts)) / (Fraction(str(rate)) * len(counts))  # m / (q (n + 1))
+    assert level.least == max(1, math.ceil(exact))
+    assert level.at_first_rank == counts[0]
+    assert level.discoveries == 0 or level.discoveries >= level.least
+    if level.at_first_rank >= level.least:
+        assert level.discoveries >= level.at_first_rank
+    assert level.is_possible or level.at_first_rank < level.least
+
+
+def test_whether_a_discovery_is_possible() -> None:
+    counts = np.zeros(802, np.int64)  # n = 800
+    counts[[1, 801]] = 312, 999_688
+    few = control.benjamini_hochberg(counts, 0.1)
+    assert (few.discoveries, few.least, few.at_first_rank, few.is_possible) == (0, 12_485, 312, False)
+    counts[[1, 801]] = 12_485, 987_515
+    enough = control.benjamini_hochberg(counts, 0.1)
+    assert (enough.discoveries, enough.is_possible) == (12_485, True)
+    counts[[1, 801]] = 0, 80  # one outlier would be enough, and there is none
+    assert control.benjamini_hochberg(counts, 0.1) == control.Level(0, 0, 1, 0)
+    assert control.Level(0, 0, 1, 0).is_possible

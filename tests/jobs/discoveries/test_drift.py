@@ -14,9 +14,12 @@ from export.guarantees.p_values import p_values
 from export.storage import Folder
 from jobs.bulk.commit import part_name
 from jobs.discoveries import drift
+from jobs.discoveries.control import RankCounter
 from jobs.discoveries.drift import (
     Difference,
     Drift,
+    StatisticCounter,
+    calibration_edges,
     count,
     difference,
     edges_of,
@@ -26,7 +29,7 @@ from jobs.discoveries.drift import (
     measure_drift,
     small_p_values,
 )
-from jobs.discoveries.survey import survey_parts
+from jobs.discoveries.walk import walk
 from jobs.report.blocks import Table
 from jobs.report.drift_section import drift_section
 
@@ -138,8 +141,9 @@ def calibration() -> pa.Table:
 
 
 def drift_of(scores: Folder, calibration: pa.Table) -> Drift:
-    found = survey_parts(scores, calibration, np.array([0.0, 1.0]), 0)
-    return measure_drift(found.statistics, calibration, found.ranks)
+    ranks, statistics = RankCounter(len(calibration)), StatisticCounter(calibration_edges(calibration))
+    walk(scores, [ranks, statistics])
+    return measure_drift(statistics.counts, calibration, ranks.counts)
 
 
 def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, dict[str, np.ndarray]]:

@@ -3,14 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from export.storage import Folder
 from image_files import LAYOUTS, encode, write_parquet
 from jobs.evaluate.rows import draw_rows, plan_drawn
-from jobs.evaluate.samples import sample_columns
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
@@ -50,19 +47,3 @@ def test_drawn_rows_are_found_where_they_lie(tmp_path: Path) -> None:
     assert [unit.number for unit in units] == list(range(len(units)))
     unit = max(units, key=lambda each: each.rows)
     assert sum((half.drawn for half in unit.halves()), ()) == unit.drawn
-
-
-@pytest.mark.parametrize("most", [7, 100, 10_000])
-def test_columns_are_sampled_at_the_same_rows(tmp_path: Path, most: int) -> None:
-    import pyarrow as pa
-
-    folder = Folder.at(tmp_path)
-    sizes, start = [0, 40, 1, 0, 59, 200], 0
-    for number, size in enumerate(sizes):
-        values = np.arange(start, start + size, dtype=np.float32)
-        folder.write_table(f"part-{number:06d}.parquet", pa.table({"a": values, "b": -values, "other": values}))
-        start += size
-    found = sample_columns(folder, ["b", "a"], seed=3, most=most)
-    assert found["a"].tolist() == draw_rows(300, most, 3).tolist()
-    assert found["a"].dtype == np.float32
-    assert np.array_equal(found["b"], -found["a"])

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Cards, Charts, Note, Table
 from jobs.report.curves import RocCurve
-from jobs.report.digest import empty_histogram
 from jobs.report.evaluation_sections import (
     Shown,
     evaluation_head,
@@ -136,7 +136,7 @@ def test_statistics_stand_as_they_are_and_two_sided() -> None:
 def test_histograms_hold_both_sets() -> None:
     rng = np.random.default_rng(0)
     edges = np.linspace(-5, 15, 400)
-    known, strange = (empty_histogram(edges).add(rng.normal(m, 1, 500).astype(np.float32)) for m in (0, 4))
+    known, strange = (Histogram.empty(edges).add(rng.normal(m, 1, 500).astype(np.float32)) for m in (0, 4))
     (charts,) = histograms_section(known, {"digits": strange, "noise": strange}, 2.0, 0.01).blocks
     assert isinstance(charts, Charts)
     assert [[key.name for key in chart.keys] for chart in charts.items] == [

@@ -8,12 +8,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from export.guarantees.p_values import p_values, threshold
+from jobs.discoveries.errors import Reason
+from jobs.discoveries.histogram import Histogram, score_edges
 from jobs.report.blocks import Chart, Charts, Table
-from jobs.report.digest import Reason, empty_histogram
 from jobs.report.score_sections import (
     error_section,
     histogram_section,
-    score_edges,
     score_head,
 )
 from scored import SUMMARY
@@ -23,8 +23,8 @@ RANDOM = np.random.default_rng(0)
 
 def drawn(calibration: np.ndarray, scores: np.ndarray, level: float = 0.01) -> Chart:
     summary = replace(SUMMARY, threshold=threshold(calibration, level), calibration_images=len(calibration))
-    edges = score_edges(calibration.astype(np.float64), summary.threshold)
-    histogram = empty_histogram(edges).add(scores.astype(np.float32))
+    edges = score_edges(calibration, summary.threshold)
+    histogram = Histogram.empty(edges).add(scores.astype(np.float32))
     (charts,) = histogram_section(histogram, calibration.astype(np.float64), summary).blocks
     assert isinstance(charts, Charts)
     return charts.items[0]
@@ -45,8 +45,8 @@ def test_bars_beyond_the_threshold_hold_exactly_the_outliers() -> None:
     calibration = np.sort(RANDOM.normal(size=999)).astype(np.float32)
     scores = RANDOM.normal(0.5, 1.2, 5000).astype(np.float32)
     summary = replace(SUMMARY, threshold=threshold(calibration, 0.01))
-    edges = score_edges(calibration.astype(np.float64), summary.threshold)
-    histogram = empty_histogram(edges).add(scores)
+    edges = score_edges(calibration, summary.threshold)
+    histogram = Histogram.empty(edges).add(scores)
     beyond = histogram.counts[edges[:-1] >= summary.threshold].sum() + histogram.above
     assert beyond == (p_values(calibration, scores) <= 0.01).sum()
 
@@ -65,6 +65,25 @@ def test_the_head_tells_the_finding() -> None:
     assert score_head("photos", replace(SUMMARY, discoveries=1)).title == "1 of 1,000 images stands out"
     nothing = score_head("photos", replace(SUMMARY, discoveries=0, scored=0, errors=1000, outliers=0))
     assert nothing.title == "No discoveries among 1,000 images"
+
+
+def test_the_head_says_when_no_discovery_is_possible() -> None:
+    head = score_head(
+        "photos",
+        replace(
+            SUMMARY,
+            discoveries=0,
+            discoveries_possible=False,
+            least_discoveries=20,
+            smallest_p_values=3,
+            fdr_threshold=None,
+        ),
+    )
+    assert head.title == "No discoveries are possible among 1,000 images"
+    assert (
+        "With 500 calibration images, a false discovery rate of 10 % allows no fewer than 20 discoveries, and only 3 "
+        "images have the smallest p-value, 1/501." in head.lead
+    )
 
 
 def test_errors_are_listed_and_the_rest_is_counted() -> None:

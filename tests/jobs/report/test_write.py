@@ -14,14 +14,16 @@ import pytest
 from export.bundle.format import Bundle
 from export.guarantees.p_values import threshold
 from export.storage import Folder
-from jobs.discoveries.drift import measure_drift
-from jobs.discoveries.survey import survey_parts
+from jobs.discoveries.control import RankCounter
+from jobs.discoveries.drift import StatisticCounter, calibration_edges, measure_drift
+from jobs.discoveries.errors import ReasonCounter
+from jobs.discoveries.histogram import HistogramCounter, score_edges
+from jobs.discoveries.top import TopCounter, read_rows
+from jobs.discoveries.walk import walk
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
-from jobs.report.digest import digest_scores, read_rows
 from jobs.report.pictures import picture
 from jobs.report.recall import recall_images
-from jobs.report.score_sections import score_edges
 from jobs.report.write import calibration_images, write_score_report
 from jobs.score.explain.write import write_explanations
 from jobs.score.options import ScoreOptions
@@ -92,8 +94,15 @@ def done(tmp_path: Path, linear_bundle: Bundle) -> Done:
 def write_report(done: Done) -> str:
     job = done.job
     limit = threshold(job.bundle.calibration_scores, job.options.fpr)
-    edges = score_edges(job.bundle.calibration_scores.astype(np.float64), limit)
-    found = survey_parts(job.parts, job.bundle.calibration, edges, 48)
+    calibration, size = job.bundle.calibration, len(job.bundle.calibration_scores)
+    ranks, statistics = RankCounter(size), StatisticCounter(calibration_edges(calibration))
+    histogram, top = (
+        HistogramCounter("outlier_score", score_edges(job.bundle.calibration_scores, limit)),
+        TopCounter(48),
+    )
+    reasons = ReasonCounter()
+    walk(job.parts, [ranks, statistics, histogram, top])
+    walk(job.output.child("errors"), [reasons])
     summary = replace(
         SUMMARY,
         rows=done.rows + done.errors,
@@ -104,12 +113,12 @@ def write_report(done: Done) -> str:
         fpr=job.options.fpr,
         threshold=limit,
         fdr_threshold=120.0,
-        calibration_images=len(job.bundle.calibration_scores),
-        drift=measure_drift(found.statistics, job.bundle.calibration, found.ranks),
+        calibration_images=size,
+        drift=measure_drift(statistics.counts, calibration, ranks.counts),
         bundle_hash=job.bundle.hash,
     )
-    explained = write_explanations(job, found.top.places(48), keep=48)
-    return write_score_report(job, summary, found.histogram, explained)
+    explained = write_explanations(job, top.places(48), keep=48)
+    return write_score_report(job, summary, histogram.histogram, explained, reasons.reasons)
 
 
 def test_the_report_tells_the_job(done: Done) -> None:
@@ -141,7 +150,9 @@ def test_a_job_whose_images_have_gone_still_has_its_report(done: Done) -> None:
 
 def test_every_row_finds_its_own_image(done: Done) -> None:
     job = done.job
-    places = digest_scores(job.parts, np.array([0.0, 255.0]), 100).top
+    top = TopCounter(100)
+    walk(job.parts, [top])
+    places = top.places(100)
     rows = read_rows(job.parts, places).to_pylist()
     found = recall_images(job.units, places, rows, job.contract)
     written = {

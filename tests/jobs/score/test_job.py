@@ -1,6 +1,7 @@
 """Scoring on the local engine: what it writes, that a score depends on bundle and image alone, and what it refuses."""
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -316,3 +317,22 @@ def test_jobs_import_what_they_need_alone(jobs: str, wanted: str) -> None:
     program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'onnx', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == wanted
+
+
+def test_where_no_discovery_is_possible_that_is_said(
+    tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # 230 / (0.001 · 401) = 573.6: more than all images would have to be discoveries.
+    summary = run_score(bundle, source, tmp_path / "out", fpr=0.05, fdr=0.001)
+    size = summary["calibration_images"]
+    assert (summary["discoveries"], summary["discoveries_possible"]) == (0, False)
+    assert summary["least_discoveries"] == math.ceil(COUNT / (0.001 * (size + 1))) > COUNT
+    smallest = int(np.sum(read_scores(tmp_path / "out")["p_value"].to_numpy() < 1.5 / (size + 1)))
+    assert summary["smallest_p_values"] == smallest > 0
+    words = f"no fewer than {summary['least_discoveries']:,}"
+    assert f"no discoveries possible (with {size:,} calibration images" in (told := capsys.readouterr().out)
+    assert words in told
+    page = (tmp_path / "out/report.html").read_text()
+    assert f"No discoveries are possible among {COUNT} images" in page
+    assert words in page
+    assert len(pq.read_table(tmp_path / "out/discoveries.parquet")) == 0
