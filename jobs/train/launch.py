@@ -125,6 +125,7 @@ def _head(options: TrainOptions, images: ImageSet) -> dict[str, Any]:
             "fingerprint": images.fingerprint,
             "resize": options.resize,
         },
+        "recipe": options.recipe,  # told, not compared: what it says stands above
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
