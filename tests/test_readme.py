@@ -13,7 +13,7 @@ from jobs.train import recipes
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, re.DOTALL)
-OPTIONS = {"score": "ScoreOptions", "sample": "SampleOptions", "prepare": "PrepareOptions", "train": "Train"}
+OPTIONS = {"score": "ScoreOptions", "sample": "SampleOptions", "prepare": "PrepareOptions", "train": "TrainOptions"}
 OPTIONS |= {"evaluate": "EvaluateOptions", "export": "Export", "demo": "Demo", "calibrate": "CalibrateOptions"}
 
 
