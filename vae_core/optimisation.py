@@ -53,8 +53,8 @@ class Optimisation:
         self.parallel = parallel if parallel is not None else model
         self.device = next(model.parameters()).device
         # The model with averaged weights: the one that is validated and exported.
-        # Not torch's AveragedModel: it reads its counter in every step and copies it to the device, which the host would
-        # wait for (and takes 0.2 ms longer on a CPU).
+        # Not torch's AveragedModel: it reads its counter in every step and copies it to the device, for which the host
+        # would wait (and takes 0.2 ms longer on a CPU).
         self.average = copy.deepcopy(model).requires_grad_(False)
         self.optimizer = torch.optim.AdamW(
             _decay_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
