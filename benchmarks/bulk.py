@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchmarks.material import WORK
 from benchmarks.results import Ratio, alternate, medians, seconds
@@ -22,20 +22,19 @@ ENGINES = ("local", "ray")
 _BARE = Path(__file__).parent / "bare"
 
 
-def compare(
-    what: str, rows: int, job: Sequence[str], parts: str, bare: Sequence[str], rounds: int, address: str
-) -> tuple[list[Ratio], dict[str, Any]]:
-    """Both engines and the bare loop, in turns: the ratios, and everything that was measured.
+class Work(NamedTuple):
+    """The same work as a job and as a bare loop."""
 
-    Args:
-        what: names the work.
-        rows: of the work.
-        job: the module and the options of the job, but for the output and the engine.
-        parts: the folder of the job's output that takes the parts.
-        bare: the file of the bare loop, and its arguments; OUTPUT stands for the output folder.
-        rounds: in which each runs once.
-        address: of a Ray cluster.
-    """
+    what: str  # names it
+    rows: int
+    job: Sequence[str]  # the module and the options of the job, but for the output and the engine
+    parts: str  # the folder of the job's output that takes the parts
+    bare: Sequence[str]  # the file of the bare loop, and its arguments; OUTPUT stands for the output folder
+
+
+def compare(work: Work, rounds: int, address: str) -> tuple[list[Ratio], dict[str, Any]]:
+    """Both engines, of which Ray works at `address`, and the bare loop, in turns: ratios, and all that was measured."""
+    what, rows, job, parts, bare = work
     seen: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
     options = {"local": ["--engine", "local"], "ray": ["--engine", "ray", "--address", address]}
     sides: dict[str, Callable[[], float]] = {"bare": partial(_bare, bare)}

@@ -8,7 +8,7 @@ is counted. The Ray engine works on a cluster that is up.
 import argparse
 from typing import Any, get_args
 
-from benchmarks.bulk import cluster, compare
+from benchmarks.bulk import Work, cluster, compare
 from benchmarks.material import Colour, bundle, recipe_of
 from benchmarks.results import Ratio, save
 
@@ -31,7 +31,8 @@ def main() -> None:
             job = ["jobs.sample", "--bundle", str(model), "--count", str(count)]
             bare = ["sample.py", str(model / "decoder.onnx"), str(count), "OUTPUT"]
             rounds = 1 if arguments.quick else arguments.rounds
-            found, details[colour] = compare(f"sample, {SIZES[colour]}", count, job, "images", bare, rounds, address)
+            work = Work(f"sample, {SIZES[colour]}", count, job, "images", bare)
+            found, details[colour] = compare(work, rounds, address)
             ratios += found
     save("sampling", ratios, sets=details)
 

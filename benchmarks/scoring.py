@@ -7,7 +7,7 @@ writes the same columns; see `benchmarks.bulk` for what is counted. The Ray engi
 import argparse
 from typing import Any, get_args
 
-from benchmarks.bulk import cluster, compare
+from benchmarks.bulk import Work, cluster, compare
 from benchmarks.material import Colour, Kind, bundle, images, recipe_of
 from benchmarks.results import Ratio, save
 
@@ -35,7 +35,7 @@ def main() -> None:
                 job = ["jobs.score", "--bundle", str(model), "--images", source]
                 bare = ["score.py", str(model / "scorer.onnx"), source, "OUTPUT", THRESHOLD]
                 rounds = 1 if arguments.quick else arguments.rounds
-                found, details[f"{colour} {kind}"] = compare(what, rows, job, "scores", bare, rounds, address)
+                found, details[f"{colour} {kind}"] = compare(Work(what, rows, job, "scores", bare), rounds, address)
                 ratios += found
     save("scoring", ratios, sets=details)
 

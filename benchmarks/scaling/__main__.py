@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks import material
 from benchmarks.results import Ratio, save
 from benchmarks.scaling.measured import Measured, PerImage, measure
-from benchmarks.scaling.model import Assumptions, Prediction, predict, simulation
+from benchmarks.scaling.model import Assumptions, Images, Machines, Prediction, predict, simulation
 
 BILLION = 1_000_000_000
 WORK_SECONDS = 240.0  # of the simulated job: as many workers as that takes
@@ -69,11 +69,10 @@ def predictions(measured: Measured, assumed: Assumptions) -> dict[str, Predictio
     for shape, image in measured.images.items():
         for png in (False, True):
             name = f"{shape}, {'PNG' if png else 'packed'}"
-            common = (measured, image, BILLION, SHAPES[shape], assumed)
-            found[f"{name}: 100 nodes of 16 cores"] = predict(*common, nodes=100, cores=16, png=png)
-            found[f"{name}: 16 GPUs"] = predict(
-                *common, nodes=2, cores=8 * assumed.cores_per_gpu, png=png, gpus=16, gpu_images=on_gpu[shape]
-            )
+            common = (measured, image, assumed, Images(BILLION, SHAPES[shape], png))
+            found[f"{name}: 100 nodes of 16 cores"] = predict(*common, Machines(100, 16))
+            on_gpus = Machines(2, 8 * assumed.cores_per_gpu, 16, on_gpu[shape])
+            found[f"{name}: 16 GPUs"] = predict(*common, on_gpus)
     return found
 
 

@@ -47,6 +47,23 @@ class Assumptions:
     cluster_start: float = 0.0  # machines are there; add what the cloud takes to bring them
 
 
+class Images(NamedTuple):
+    """What is scored."""
+
+    rows: int
+    image_bytes: int  # of one, decoded
+    png: bool
+
+
+class Machines(NamedTuple):
+    """What scores it."""
+
+    nodes: int
+    cores: int  # of each node
+    gpus: int = 0  # of all nodes
+    gpu_images: float = 0.0  # scored in a second by each
+
+
 class Prediction(NamedTuple):
     """Seconds of each phase, what the work waits for, and the money."""
 
@@ -70,19 +87,11 @@ def unit_rows(rows: int, image_bytes: float, group_rows: int = 10_000) -> float:
 
 
 def predict(
-    measured: Measured,
-    image: PerImage,
-    rows: int,
-    image_bytes: int,
-    assumed: Assumptions,
-    *,
-    nodes: int,
-    cores: int,
-    gpus: int = 0,
-    gpu_images: float = 0.0,
-    png: bool = False,
+    measured: Measured, image: PerImage, assumed: Assumptions, images: Images, machines: Machines
 ) -> Prediction:
-    """A job on `nodes` of `cores` each, and on `gpus` in all if there are any."""
+    """A job over `images`, each of which costs what `image` says, on `machines`."""
+    rows, image_bytes, png = images
+    nodes, cores, gpus, gpu_images = machines
     read, stored = (image.read_png, image.png_bytes) if png else (image.read_packed, image.packed_bytes)
     each = unit_rows(rows, image_bytes)
     units, files = rows / each, rows / assumed.file_rows
