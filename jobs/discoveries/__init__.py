@@ -1,1 +1,1 @@
-"""What is decided over a whole job: false discovery rate, drift, and the one walk over its parts."""
+"""What is decided over a whole job: the one walk over its parts, what it counts, false discovery rate and drift."""

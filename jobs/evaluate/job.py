@@ -10,8 +10,8 @@ from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
+from jobs.evaluate.comparison import compare, proportion
 from jobs.evaluate.options import EvaluateOptions, named_paths
-from jobs.evaluate.outliers import compare, proportion
 from jobs.evaluate.passes import estimate_likelihood, one_cluster, plan_set
 from jobs.evaluate.sets import survey
 from jobs.score.job import run_job
@@ -32,7 +32,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         JobFailed: the job cannot go on; the same call resumes it.
     """
     from jobs.report.curves import RocCurve
-    from jobs.report.evaluation import write_evaluation_report
+    from jobs.report.evaluation_report import write_evaluation_report
 
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)

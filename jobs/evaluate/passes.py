@@ -12,10 +12,10 @@ from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.run import uses_ray
-from jobs.evaluate.likelihood import LikelihoodTask
-from jobs.evaluate.likelihood_metrics import likelihood_metrics
+from jobs.evaluate.mean_likelihood import likelihood_metrics
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
+from jobs.evaluate.task import LikelihoodTask
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
 from jobs.score.options import ScoreOptions

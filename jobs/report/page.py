@@ -11,7 +11,10 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from export.storage import Folder
 from jobs.report.blocks import Head, Section
+
+REPORT = "report.html"
 
 
 def render_page(head: Head, sections: Sequence[Section], footer: str = "") -> str:
@@ -20,6 +23,12 @@ def render_page(head: Head, sections: Sequence[Section], footer: str = "") -> st
     template = _environment().get_template("page.html")
     # The style sheet is ours and holds no data, so it alone is passed unescaped.
     return template.render(head=head, sections=sections, footer=footer, style=Markup(style))
+
+
+def write_page(output: Folder, page: str) -> str:
+    """Write a rendered page as a job's report, and return its address."""
+    output.write_text(REPORT, page)
+    return f"{output.url}/{REPORT}"
 
 
 @cache

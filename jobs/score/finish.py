@@ -34,7 +34,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     Raises:
         UserError: not one row was scored.
     """
-    from jobs.report.write import write_score_report
+    from jobs.report.score_report import write_score_report
 
     options, calibration = job.options, job.bundle.calibration_scores
     size, limit = len(calibration), threshold(calibration, options.fpr)

@@ -15,9 +15,9 @@ from gaussian_bundle import draw_images, write_gaussian_bundle
 from image_files import LAYOUTS, write_parquet
 from jobs.bulk import BulkOptions, run
 from jobs.evaluate.job import evaluate
-from jobs.evaluate.likelihood import LikelihoodTask
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
+from jobs.evaluate.task import LikelihoodTask
 from jobs.images.contract import ImageContract
 from jobs.images.source import find_images, plan_units
 from jobs.sample.job import sample

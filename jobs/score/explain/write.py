@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 
 from export.runtime.scorer import Scorer
 from jobs.discoveries.top import Place, read_rows
-from jobs.report.recall import recall_images
 from jobs.score.explain.explanation import TOLD, Explanation, explain_images
+from jobs.score.explain.recall import recall_images
 from jobs.score.explain.table import explanation_schema, explanation_table
 from jobs.score.plan import ScoreJob
 

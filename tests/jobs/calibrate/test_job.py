@@ -21,7 +21,7 @@ from image_files import LAYOUTS, encode, huggingface, write_parquet
 from jobs.calibrate import __main__ as command
 from jobs.calibrate.job import calibrate
 from jobs.calibrate.options import CalibrateOptions
-from jobs.report.write import calibration_images
+from jobs.report.sections.bundle import calibration_images
 from scored import assert_same_scores
 from vae_core.errors import UserError
 

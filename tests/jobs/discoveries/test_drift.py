@@ -31,7 +31,7 @@ from jobs.discoveries.drift import (
 )
 from jobs.discoveries.walk import walk
 from jobs.report.blocks import Table
-from jobs.report.drift_section import drift_section
+from jobs.report.sections.drift import drift_section
 
 few = st.lists(st.integers(-6, 6), min_size=1, max_size=40)
 

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.evaluate.bootstrap import intervals
+from jobs.evaluate.comparison import compare, proportion
 from jobs.evaluate.detection import auroc, rank, roc, separation
-from jobs.evaluate.outliers import compare, proportion
 
 SCORES = st.lists(st.integers(-3, 3).map(float), min_size=1, max_size=25).map(np.array)
 

@@ -20,9 +20,9 @@ from image_files import LAYOUTS, encode, write_parquet
 from jobs.bulk import BulkOptions, run
 from jobs.evaluate import __main__ as command
 from jobs.evaluate.job import evaluate
-from jobs.evaluate.likelihood import LikelihoodTask
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import draw_rows, plan_drawn
+from jobs.evaluate.task import LikelihoodTask
 from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
 from scored import read_scores

@@ -23,8 +23,9 @@ from jobs.discoveries.walk import walk
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.report.pictures import picture
-from jobs.report.recall import recall_images
-from jobs.report.write import calibration_images, write_score_report
+from jobs.report.score_report import write_score_report
+from jobs.report.sections.bundle import calibration_images
+from jobs.score.explain.recall import recall_images
 from jobs.score.explain.write import write_explanations
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
@@ -172,7 +173,7 @@ def test_calibration_images_are_the_bundles(linear_bundle: Bundle) -> None:
 
 
 def test_the_report_needs_no_torch() -> None:
-    code = "import sys, jobs.report.write; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    code = "import sys, jobs.report.score_report; sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -9,8 +9,8 @@ import pytest
 
 from export.runtime.estimates import bound_sizes
 from export.storage import Folder
-from jobs.evaluate.likelihood import ESTIMATORS, SCHEMA
-from jobs.evaluate.likelihood_metrics import likelihood_metrics
+from jobs.evaluate.mean_likelihood import likelihood_metrics
+from jobs.evaluate.task import ESTIMATORS, SCHEMA
 
 SAMPLES = 100
 

@@ -9,7 +9,7 @@ from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
-from jobs.report.score_sections import common_folder
+from jobs.report.sections.scores import common_folder
 from jobs.report.wording import count, counted, number, p_value
 from jobs.score.explain.explanation import Explanation
 from jobs.score.explain.reasons import Push

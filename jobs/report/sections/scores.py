@@ -80,9 +80,9 @@ def _no_discoveries(summary: ScoreSummary) -> str:
     )
 
 
-def histogram_section(counted_scores: Histogram, calibration: Values, summary: ScoreSummary) -> Section:
+def histogram_section(counted_scores: Histogram, calibration: NDArray[np.float32], summary: ScoreSummary) -> Section:
     """Scores of this data set over those of the calibration images, with both thresholds."""
-    known = Histogram.empty(counted_scores.edges).add(calibration.astype(np.float32))
+    known = Histogram.empty(counted_scores.edges).add(calibration)
     edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], summary.threshold)
     beyond = edges[:-1] >= summary.threshold - 1e-9 * abs(summary.threshold)
     thresholds = [Threshold(f"p = {summary.fpr:g}", "alert", summary.threshold)]

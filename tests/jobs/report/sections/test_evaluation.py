@@ -8,7 +8,8 @@ import pytest
 from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Cards, Charts, Note, Table
 from jobs.report.curves import RocCurve
-from jobs.report.evaluation_sections import (
+from jobs.report.page import render_page
+from jobs.report.sections.evaluation import (
     Shown,
     evaluation_head,
     false_alarm_section,
@@ -17,8 +18,7 @@ from jobs.report.evaluation_sections import (
     separation_section,
     statistics_section,
 )
-from jobs.report.likelihood_section import likelihood_section
-from jobs.report.page import render_page
+from jobs.report.sections.likelihood import likelihood_section
 from jobs.score.explain.explanation import Explanation
 
 

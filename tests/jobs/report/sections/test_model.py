@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from jobs.report.blocks import Charts, Matrix, Wall
-from jobs.report.model_sections import (
+from jobs.report.sections.bundle import distant_pairs
+from jobs.report.sections.model import (
     active_units,
     interpolation_section,
     reconstruction_section,
@@ -16,7 +17,6 @@ from jobs.report.model_sections import (
     training_section,
     traversal_section,
 )
-from jobs.report.write import distant_pairs
 
 RANDOM = np.random.default_rng(0)
 SHAPE = (1, 8, 8)

@@ -19,7 +19,7 @@ from export.runtime.estimates import bound_sizes
 from export.storage import Folder
 from jobs.discoveries.histogram import Histogram, HistogramCounter
 from jobs.discoveries.walk import Piece, walk
-from jobs.evaluate.likelihood import BOUNDS, ESTIMATORS, SCHEMA
+from jobs.evaluate.task import BOUNDS, ESTIMATORS, SCHEMA
 
 Array = npt.NDArray[np.float64]
 

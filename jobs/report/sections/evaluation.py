@@ -14,10 +14,10 @@ from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
-from jobs.report.likelihood_section import likelihood_figures, nats
-from jobs.report.outlier_section import explanation_card
 from jobs.report.pictures import common_top, heat, heat_scale
-from jobs.report.score_sections import common_folder, shown_bars
+from jobs.report.sections.likelihood import likelihood_figures, nats
+from jobs.report.sections.outliers import explanation_card
+from jobs.report.sections.scores import common_folder, shown_bars
 from jobs.report.wording import count, counted, number, share
 from jobs.score.explain.explanation import Explanation
 

@@ -1,21 +1,15 @@
-"""Write `report.html`: read what a job left, have the bundle show itself, put the sections in order."""
-
-from collections.abc import Sequence
-from dataclasses import replace
+"""The sections about a bundle's model, from the bundle itself: the end of every report."""
 
 import numpy as np
 import pyarrow as pa
 
 from export.bundle.format import Bundle
 from export.runtime.scorer import Scorer
-from export.storage import Folder
-from jobs.discoveries.errors import Reason
-from jobs.discoveries.histogram import Histogram
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
-from jobs.report.drift_section import drift_section
-from jobs.report.model_sections import (
+from jobs.report.pictures import Pixels
+from jobs.report.sections.model import (
     Latents,
     interpolation_section,
     reconstruction_section,
@@ -23,53 +17,13 @@ from jobs.report.model_sections import (
     training_section,
     traversal_section,
 )
-from jobs.report.outlier_section import outlier_section
-from jobs.report.page import render_page
-from jobs.report.pictures import Pixels
-from jobs.report.score_sections import error_section, histogram_section, score_head
-from jobs.report.tail_note import tail_note
-from jobs.score.explain.write import Explained
-from jobs.score.plan import ScoreJob
-from jobs.score.summary import ScoreSummary
 
-REPORT = "report.html"
 CODED = 256  # calibration images that tell which latent units are active
 
 
-def write_score_report(
-    job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained, reasons: Sequence[Reason]
-) -> str:
-    """Write the report of a scoring job whose parts are all there, and return its address.
-
-    Args:
-        job: with its parts.
-        summary: its figures.
-        histogram: of its scores, between `score_edges`.
-        explained: the most outlying images.
-        reasons: why rows could not be scored.
-    """
-    calibration = job.bundle.calibration_scores.astype(np.float64)
-    scores_section = histogram_section(histogram, calibration, summary)
-    if summary.tail is not None:
-        scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(summary.tail)])
-    sections = [
-        scores_section,
-        outlier_section(explained, summary),
-        drift_section(summary.drift, summary.scored, summary.calibration_images),
-        error_section(reasons),
-        *model_sections(job.bundle, Scorer(job.bundle, provider="cpu")),
-    ]
-    return write_page(job.output, render_page(score_head(job.title, summary), sections, footer(job.bundle)))
-
-
-def write_page(output: Folder, page: str) -> str:
-    """Write a rendered page as the job's report, and return its address."""
-    output.write_text(REPORT, page)
-    return f"{output.url}/{REPORT}"
-
-
-def model_sections(bundle: Bundle, scorer: Scorer) -> list[Section]:
-    """The sections about a bundle's model: for every report that has a bundle."""
+def bundle_sections(bundle: Bundle) -> list[Section]:
+    """What the bundle's model keeps of images and draws, and how it was trained."""
+    scorer = Scorer(bundle, provider="cpu")
     examples = bundle.examples
     mean = scorer.encode(examples)[0]
     pairs = distant_pairs(mean, 3)

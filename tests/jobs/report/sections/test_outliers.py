@@ -7,9 +7,9 @@ import pytest
 
 from export.pictures import encode_png, reduce
 from jobs.report.blocks import Cards, Scale, Section
-from jobs.report.outlier_section import outlier_section
 from jobs.report.page import render_page
-from jobs.report.score_sections import score_head
+from jobs.report.sections.outliers import outlier_section
+from jobs.report.sections.scores import score_head
 from jobs.score.explain.explanation import Explanation, Neighbour
 from jobs.score.explain.write import Explained
 from scored import SUMMARY

@@ -4,13 +4,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from export.guarantees.p_values import threshold
-from export.runtime.scorer import Scorer
 from export.storage import Folder
 from jobs.discoveries.top import read_rows
 from jobs.evaluate.sets import EvaluatedSet
 from jobs.report.blocks import Section, Table
 from jobs.report.curves import RocCurve
-from jobs.report.evaluation_sections import (
+from jobs.report.page import render_page, write_page
+from jobs.report.sections.bundle import bundle_sections, footer
+from jobs.report.sections.evaluation import (
     Shown,
     evaluation_head,
     false_alarm_section,
@@ -19,10 +20,8 @@ from jobs.report.evaluation_sections import (
     separation_section,
     statistics_section,
 )
-from jobs.report.likelihood_section import likelihood_section
-from jobs.report.page import render_page
+from jobs.report.sections.likelihood import likelihood_section
 from jobs.report.wording import count
-from jobs.report.write import footer, model_sections, write_page
 from jobs.score.explain.write import explain_rows
 
 
@@ -58,7 +57,7 @@ def write_evaluation_report(
         sections.append(likelihood_section(metrics["likelihood"]))
     sections += [
         _sets_section(output, [ordinary, *outliers], metrics),
-        *model_sections(bundle, Scorer(bundle, provider="cpu")),
+        *bundle_sections(bundle),
     ]
     page = render_page(
         evaluation_head(ordinary.name, metrics), [each for each in sections if each is not None], footer(bundle)

@@ -11,7 +11,7 @@ from export.guarantees.p_values import p_values, threshold
 from jobs.discoveries.errors import Reason
 from jobs.discoveries.histogram import Histogram, score_edges
 from jobs.report.blocks import Chart, Charts, Table
-from jobs.report.score_sections import (
+from jobs.report.sections.scores import (
     error_section,
     histogram_section,
     score_head,
@@ -25,7 +25,7 @@ def drawn(calibration: np.ndarray, scores: np.ndarray, level: float = 0.01) -> C
     summary = replace(SUMMARY, threshold=threshold(calibration, level), calibration_images=len(calibration))
     edges = score_edges(calibration, summary.threshold)
     histogram = Histogram.empty(edges).add(scores.astype(np.float32))
-    (charts,) = histogram_section(histogram, calibration.astype(np.float64), summary).blocks
+    (charts,) = histogram_section(histogram, calibration, summary).blocks
     assert isinstance(charts, Charts)
     return charts.items[0]
 

@@ -1,0 +1,42 @@
+"""The report of a scoring job: its sections in their order."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from jobs.discoveries.errors import Reason
+from jobs.discoveries.histogram import Histogram
+from jobs.report.page import render_page, write_page
+from jobs.report.sections.bundle import bundle_sections, footer
+from jobs.report.sections.drift import drift_section
+from jobs.report.sections.outliers import outlier_section
+from jobs.report.sections.scores import error_section, histogram_section, score_head
+from jobs.report.sections.tail import tail_note
+from jobs.score.explain.write import Explained
+from jobs.score.plan import ScoreJob
+from jobs.score.summary import ScoreSummary
+
+
+def write_score_report(
+    job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained, reasons: Sequence[Reason]
+) -> str:
+    """Write the report of a scoring job whose parts are all there, and return its address.
+
+    Args:
+        job: with its parts.
+        summary: its figures.
+        histogram: of its scores, between `score_edges`.
+        explained: the most outlying images.
+        reasons: why rows could not be scored.
+    """
+    calibration = job.bundle.calibration_scores
+    scores_section = histogram_section(histogram, calibration, summary)
+    if summary.tail is not None:
+        scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(summary.tail)])
+    sections = [
+        scores_section,
+        outlier_section(explained, summary),
+        drift_section(summary.drift, summary.scored, summary.calibration_images),
+        error_section(reasons),
+        *bundle_sections(job.bundle),
+    ]
+    return write_page(job.output, render_page(score_head(job.title, summary), sections, footer(job.bundle)))
