@@ -84,16 +84,6 @@ class Unit:
             "bad_files": [list(bad) for bad in self.bad_files],
         }
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> "Unit":
-        """The inverse of `to_json`."""
-        return cls(
-            number=data["number"],
-            pieces=tuple(Piece(*piece) for piece in data["pieces"]),
-            rows=data["rows"],
-            bad_files=tuple((file, reason) for file, reason in data["bad_files"]),
-        )
-
 
 def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[str, str]] = ()) -> list[Unit]:
     """Join neighbouring pieces into units of as near `unit_rows` rows as whole pieces allow.

@@ -20,7 +20,7 @@ SIDE = 112
 LARGEST = 128
 
 
-def picture(image: Pixels, alt: str, side: int = SIDE, marked: bool = False) -> Picture:
+def picture(image: Pixels, alt: str, side: int = SIDE) -> Picture:
     """The picture of one uint8 [C, H, W] image, about `side` CSS pixels large.
 
     A small image is enlarged by a whole number, so that all its pixels are squares of the same size. One too large
@@ -34,7 +34,7 @@ def picture(image: Pixels, alt: str, side: int = SIDE, marked: bool = False) -> 
         shrunk = (max(1, width * LARGEST // longest), max(1, height * LARGEST // longest))
         reduced = np.asarray(cv2.resize(pixels, shrunk, interpolation=cv2.INTER_AREA), dtype=np.uint8)
         pixels = reduced.reshape(shrunk[1], shrunk[0], -1)  # OpenCV drops the axis of a single channel
-    return _sized(_png_uri(png(pixels)), height, width, alt, side, marked)
+    return _sized(_png_uri(png(pixels)), height, width, alt, side)
 
 
 def pictures(images: Pixels, alt: str, side: int = SIDE) -> list[Picture]:
@@ -48,12 +48,12 @@ def stored_picture(png: bytes, alt: str, side: int = SIDE) -> Picture:
     return _sized(_png_uri(png), height, width, alt, side)
 
 
-def common_top(values: NDArray[np.float32], share: float = 0.99) -> float:
+def common_top(values: NDArray[np.float32]) -> float:
     """The value that a colour map common to all `values` ≥ 0 should end at: only the largest few lie beyond it.
 
     A whole number, so that the key reads well; at least 1.
     """
-    return float(max(1.0, np.ceil(np.quantile(values, share)))) if values.size else 1.0
+    return float(max(1.0, np.ceil(np.quantile(values, 0.99)))) if values.size else 1.0
 
 
 def heat(values: NDArray[np.float32], top: float) -> Pixels:
@@ -82,12 +82,12 @@ def png(image: Pixels) -> bytes:
     return data.tobytes()
 
 
-def _sized(source: str, height: int, width: int, alt: str, side: int, marked: bool = False) -> Picture:
+def _sized(source: str, height: int, width: int, alt: str, side: int) -> Picture:
     factor = side / max(height, width)
     if factor >= 2:
         factor = int(factor)
     shown = max(1, round(width * factor)), max(1, round(height * factor))
-    return Picture(source, *shown, alt, factor >= 2, marked)
+    return Picture(source, *shown, alt, factor >= 2)
 
 
 def _png_uri(data: bytes) -> str:

@@ -192,7 +192,6 @@ class _Loop:
                 "sums": self.sums.tolist(),
                 "seconds": self.seconds,
                 "history": self.history,
-                "workers": self.workers,
             }
             name = f"step-{self.optimisation.steps_done:09d}"
             self.run_directory.write_checkpoint(name, checkpoint.to_files(self.optimisation, progress), best)

@@ -26,7 +26,6 @@ from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.checkpoint import FILES as CHECKPOINT_FILES
-from vae_core.config import ModelConfig, TrainConfig, from_json
 from vae_core.errors import UserError
 
 FORMAT = 2
@@ -96,11 +95,6 @@ class Run:
         if not self.folder.has("metrics.jsonl"):
             return []
         return [json.loads(line) for line in self.folder.read_text("metrics.jsonl").splitlines()]
-
-    def configuration(self) -> tuple[ModelConfig, TrainConfig]:
-        """What is trained, and how."""
-        head = self.read_head()
-        return from_json(ModelConfig, head["model"], "run.json"), from_json(TrainConfig, head["train"], "run.json")
 
     def write_split(self, split: Split, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
         """Keep the images [N,C,H,W] of a split and their rows [N], in the packed layout."""

@@ -16,6 +16,7 @@ from jobs.train.launch import launch
 from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from training_runs import MODEL, config, weights, write_images
+from vae_core.config import to_json
 from vae_core.errors import UserError
 
 pytestmark = pytest.mark.ray
@@ -54,7 +55,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
     assert record == straight.history()[-1]
     assert record["epoch"] == 3
     assert record["step"] == 3 * 10  # 320 training images, 16 a worker and step
-    assert straight.configuration()[0] == MODEL
+    assert straight.read_head()["model"] == to_json(MODEL)
     assert straight.folder.subfolders() == ["checkpoints", "splits", "tensorboard"]
 
     import ray

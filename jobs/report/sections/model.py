@@ -15,6 +15,7 @@ from jobs.report.wording import counted
 
 Latents = NDArray[np.float32]
 
+_TRAVERSED = 8  # latent units
 SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 
 
@@ -23,13 +24,13 @@ Encode = Callable[[Pixels], tuple[Latents, Latents]]
 Decode = Callable[[Latents], Pixels]
 
 
-def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode, seed: int = 0) -> Section:
+def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode) -> Section:
     """Originals above their reconstruction from z = μ(x), from three draws of q(z|x), and where draws differ.
 
     The spread is each pixel's standard deviation over 16 draws, averaged over channels, in grey levels.
     """
     mean, log_variance = encode(originals)
-    noise = np.random.default_rng(seed).standard_normal((16, *mean.shape), dtype=np.float32)
+    noise = np.random.default_rng(0).standard_normal((16, *mean.shape), dtype=np.float32)
     draws = np.stack([decode(mean + np.exp(0.5 * log_variance) * epsilon) for epsilon in noise])
     spread = draws.std(axis=0, dtype=np.float32).mean(axis=1)
     top = max(4.0, float(np.ceil(np.quantile(spread, 0.995) / 4) * 4))
@@ -103,14 +104,14 @@ def active_units(mean: Latents) -> list[tuple[int, float]]:
     return [(int(unit), float(activity[unit])) for unit in np.argsort(-activity, kind="stable")]
 
 
-def traversal_section(image: Pixels, images: Pixels, encode: Encode, decode: Decode, units: int = 8) -> Section:
+def traversal_section(image: Pixels, images: Pixels, encode: Encode, decode: Decode) -> Section:
     """One code of the `image` [C, H, W] varied along the most active units, from −3 to 3, the rest held."""
     ranking = active_units(encode(images)[0])
     active = sum(activity > 0.01 for _, activity in ranking)
     code = encode(image[None])[0][0]
     positions = np.linspace(-3, 3, 11, dtype=np.float32)
     rows = []
-    for unit, activity in ranking[: min(units, max(active, 1))]:
+    for unit, activity in ranking[: min(_TRAVERSED, max(active, 1))]:
         z = np.repeat(code[None], len(positions), axis=0)
         z[:, unit] = positions
         shown = pictures(decode(z), f"unit {unit}, position {{}} of {len(positions)}", SIDE)
