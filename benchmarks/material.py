@@ -40,7 +40,7 @@ def bundle(recipe: str, int8: bool = False) -> Path:
 def _run(recipe: str) -> Path:
     """A training run of one epoch."""
     from jobs.train import recipes
-    from jobs.train.launch import launch
+    from jobs.train.job import train
     from jobs.train.options import TrainOptions
 
     target = WORK / "runs" / recipe
@@ -48,7 +48,7 @@ def _run(recipe: str) -> Path:
     brief = replace(shipped.train, epochs=1, kl_warmup_epochs=0.5)
     source = images("colour", "packed", 4_000) if recipe == _RECIPES["colour"] else _shipped()
     # Returns at once where it is done.
-    launch(TrainOptions(images=(str(source),), run=str(target), model=shipped.model, train=brief))
+    train(TrainOptions(images=(str(source),), run=str(target), model=shipped.model, train=brief))
     return target
 
 

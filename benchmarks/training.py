@@ -32,7 +32,7 @@ from benchmarks import material
 from benchmarks.results import Ratio, alternate, medians, save
 from jobs.bulk.cluster import connect
 from jobs.train import recipes
-from jobs.train.launch import launch
+from jobs.train.job import train
 from jobs.train.options import TrainOptions
 from vae_core.config import Recipe
 from vae_core.optimisation import has_bf16
@@ -119,7 +119,7 @@ def ours(recipe: Recipe, images: Path, workers: int, scratch: Path) -> float:
     """Images per second of the second epoch of a run on Ray Train, validation and start-up apart."""
     brief = replace(recipe.train, epochs=2, validation_images=256, calibration_images=256, importance_samples=1)
     run = tempfile.mkdtemp(dir=scratch)
-    record = launch(
+    record = train(
         TrainOptions(
             images=(str(images),), run=run, model=recipe.model, train=brief, workers=workers, cpus_per_worker=1
         )

@@ -35,7 +35,7 @@ def demo(options: Demo) -> Found:
     """Run the road; what is done already is not done again."""
     from dataclasses import replace
 
-    from jobs.train.launch import launch
+    from jobs.train.job import train
 
     data = Path(str(resources.files("jobs.demo.data")))
     output = Path(options.output)
@@ -45,7 +45,7 @@ def demo(options: Demo) -> Found:
         recipe = replace(recipe, train=replace(recipe.train, epochs=options.epochs))
     with connect(None, max(2, options.workers)):
         _step(1, "train on 8,000 images of clothes")
-        launch(
+        train(
             TrainOptions(
                 images=(str(data / TRAINING),),
                 run=run,

@@ -9,12 +9,12 @@ from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.images.contract import ImageContract
-from jobs.images.packing import PackTask
 from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.units import Unit
-from jobs.images.vision_sets import PREFIX, VisionSet
 from jobs.prepare.options import PrepareOptions
+from jobs.prepare.task import PackTask
+from jobs.prepare.vision_sets import PREFIX, VisionSet
 from vae_core.errors import UserError
 
 

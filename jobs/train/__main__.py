@@ -38,10 +38,10 @@ def _run(arguments: Sequence[str]) -> None:
             images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train
         ),
     )
-    from jobs.train.launch import launch
+    from jobs.train.job import train
     from jobs.train.monitor import describe
 
-    metrics = launch(options)
+    metrics = train(options)
     print(describe(metrics, options.train.epochs))
     print(f"{options.run} is trained; next: vae export --run {options.run} --bundle DIR")
 

@@ -19,7 +19,7 @@ from jobs.train import recipes
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
-OPTIONS = {"train": "Train", "export": "Export", "score": "ScoreOptions", "sample": "SampleOptions"}
+OPTIONS = {"train": "TrainOptions", "export": "Export", "score": "ScoreOptions", "sample": "SampleOptions"}
 GPU = "nvidia.com/gpu"
 README = ROOT / "deploy" / "README.md"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from jobs.train.launch import launch
+from jobs.train.job import train
 from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from training_runs import MODEL, config, weights, write_images
@@ -50,7 +50,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, images: Path) -> None:
-    record = launch(options_of(images, tmp_path / "straight"))
+    record = train(options_of(images, tmp_path / "straight"))
     straight = Run.open(str(tmp_path / "straight"))
     assert record == straight.history()[-1]
     assert record["epoch"] == 3
@@ -80,7 +80,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
     reached = json.loads(pointer.read_text())["checkpoint"]
     assert reached < "step-000000030", "the run was finished before it could be killed"
 
-    record = launch(options_of(images, broken))
+    record = train(options_of(images, broken))
     assert record["epoch"] == 3
     undisturbed, resumed = weights(tmp_path / "straight"), weights(broken)
     for name, value in undisturbed.items():
@@ -89,7 +89,7 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
 
     # A finished run is left as it is.
     before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
-    assert launch(options_of(images, broken)) == record
+    assert train(options_of(images, broken)) == record
     assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
 
 
@@ -109,14 +109,14 @@ def _wait_until_quiet(run: Path) -> None:
 def test_a_run_that_diverges_is_the_users_to_mend(tmp_path: Path, images: Path) -> None:
     options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="training diverged in epoch 1"):
-        launch(replace(options, train=config(learning_rate=1e20)))
+        train(replace(options, train=config(learning_rate=1e20)))
 
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
     options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="batch_size = 32 does not divide among 3 workers"):
-        launch(replace(options, workers=3))
+        train(replace(options, workers=3))
     with pytest.raises(UserError, match="--workers 64 is not possible"):
-        launch(replace(options, workers=64))
+        train(replace(options, workers=64))
     assert not (tmp_path / "run").exists()

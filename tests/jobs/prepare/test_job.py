@@ -15,13 +15,13 @@ import pytest
 from export.storage import Folder
 from image_files import LAYOUTS, encode, join, pictures, write_parquet
 from jobs.images.contract import ImageContract
-from jobs.images.packing import PackTask
 from jobs.images.reader import first_image_shape, read_images
 from jobs.images.source import find_images
 from jobs.images.units import Piece, Unit
 from jobs.prepare.__main__ import main
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions
+from jobs.prepare.task import PackTask
 from vae_core.errors import UserError
 
 

@@ -26,7 +26,7 @@ from vae_core.errors import JobFailed, UserError
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
 
 
-def launch(options: TrainOptions) -> dict[str, Any]:
+def train(options: TrainOptions) -> dict[str, Any]:
     """Train, or continue, until the last epoch is done; return its metrics.
 
     Raises:
