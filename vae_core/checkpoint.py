@@ -23,12 +23,13 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from vae_core.config import ModelConfig, from_json, to_json
+from vae_core.config import ModelConfig, to_json
 from vae_core.errors import UserError
-from vae_core.models.conv import VAE
+from vae_core import models
+from vae_core.models.base import Model
 from vae_core.optimisation import Optimisation
 
-FORMAT = 2
+FORMAT = 3
 _HEAD, _MODEL, _OPTIMISER = "checkpoint.json", "model.safetensors", "optimiser.safetensors"
 FILES = (_HEAD, _MODEL, _OPTIMISER)
 
@@ -82,13 +83,13 @@ def restore(files: Mapping[str, bytes], optimisation: Optimisation) -> dict[str,
     return progress
 
 
-def load_model(files: Mapping[str, bytes]) -> VAE:
+def load_model(files: Mapping[str, bytes]) -> Model:
     """The model with averaged weights, in evaluation mode, on the CPU.
 
     Raises:
         UserError: the format is unknown.
     """
-    model = VAE(_configuration(json.loads(files[_HEAD])))
+    model = models.build(_configuration(json.loads(files[_HEAD])))
     _fill(model, safetensors.torch.load(files[_MODEL]), "averaged.")
     return model.eval()
 
@@ -125,7 +126,7 @@ def load(directory: str | os.PathLike[str]) -> dict[str, bytes]:
 def _configuration(head: Mapping[str, Any]) -> ModelConfig:
     if head.get("format") != FORMAT:
         raise UserError(f"{_HEAD} has format {head.get('format')}, this version reads {FORMAT}; train again")
-    return from_json(ModelConfig, head["model"], _HEAD)
+    return models.model_config(head["model"], _HEAD)
 
 
 def _check_model(found: ModelConfig, expected: ModelConfig) -> None:

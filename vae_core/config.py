@@ -15,50 +15,32 @@ from typing import Any, Literal, TypeVar
 from vae_core.errors import UserError
 
 LikelihoodName = Literal["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
-Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 T = TypeVar("T")
 
 
-def _require(condition: bool, field: str, value: object, expected: str) -> None:
+def require(condition: bool, field: str, value: object, expected: str) -> None:
+    """Raise a UserError that says what `field` must be, unless the condition holds."""
     if not condition:
-        raise UserError(f"{field} = {value!r} is not possible: it must be {expected}")
+        raise UserError(f"{field} must be {expected}, got {value!r}")
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """The network and its likelihood."""
+    """What every family of models is configured by; each family adds its own."""
 
+    family: str = ""
+    """The family of models."""
     image_shape: tuple[int, int, int] = (0, 0, 0)
     """Channels, height and width of the images; 0 0 0: those of the first training image."""
-    latent_dim: int = 32
-    """Number of latent variables D."""
-    widths: tuple[int, ...] = (32, 64, 128)
-    """Channels after each convolution of stride 2 in the encoder; the decoder mirrors them."""
-    hidden: int = 256
-    """Units of the fully connected layer between the convolutions and the latent variables; 0 leaves it out."""
-    upsampling: Upsampling = "transposed"
-    """How the decoder doubles its sides: by a transposed convolution of 4×4 (the fastest), by repeating pixels before a
-    convolution of 3×3, or by a convolution of 3×3 to four times the channels, which become pixels."""
-    likelihood: LikelihoodName = "discretised-logistic"
-    """p(x|z): discretised-logistic is an exact likelihood of 8-bit images, continuous-bernoulli and gaussian are
-    densities of pixels in [0, 1], bernoulli is a likelihood of binary pixels only."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.image_shape
         if self.image_shape != (0, 0, 0):
-            _require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
+            require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
             sides_fit = 8 <= height <= 256 and 8 <= width <= 256
-            _require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
-        _require(1 <= self.latent_dim <= 4096, "latent_dim", self.latent_dim, "from 1 to 4096")
-        _require(1 <= len(self.widths) <= 6, "widths", self.widths, "one to six numbers")
-        _require(all(1 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers from 1 to 4096")
-        _require(0 <= self.hidden <= 65536, "hidden", self.hidden, "from 0 to 65536")
-        forms = typing.get_args(Upsampling)
-        _require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
-        known = typing.get_args(LikelihoodName)
-        _require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
+            require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
 
     @property
     def dimensions(self) -> int:
@@ -103,15 +85,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "importance_samples", "validation_images", "calibration_images"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
         for name in ("learning_rate", "gradient_clip"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
-        _require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
-        _require(self.seed < 2**63, "seed", self.seed, "below 2^63")
+            require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
+        require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
+        require(self.seed < 2**63, "seed", self.seed, "below 2^63")
         known = typing.get_args(Precision)
-        _require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")
+        require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")
 
 
 @dataclass(frozen=True)
@@ -164,7 +146,9 @@ def recipe_from_toml(text: str, where: str) -> Recipe:
     for name, table in tables.items():
         if name not in ("model", "train") or not isinstance(table, dict):
             raise UserError(f"{where}: unknown key '{name}'; a recipe has the tables [model] and [train]")
-    model = from_json(ModelConfig, tables.get("model", {}), f"{where} [model]")
+    from vae_core.models import model_config  # which knows the families, and is made of this module
+
+    model = model_config(tables.get("model", {}), f"{where} [model]")
     return Recipe(model, from_json(TrainConfig, tables.get("train", {}), f"{where} [train]"))
 
 
@@ -176,9 +160,9 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     """`value` as the type `hint` says; only what cannot be misread is converted (1 → 1.0, list → tuple)."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
-        _require(isinstance(value, list | tuple), name, value, "a list")
+        require(isinstance(value, list | tuple), name, value, "a list")
         if arguments[-1] is not Ellipsis:
-            _require(len(value) == len(arguments), name, value, f"a list of {len(arguments)} values")
+            require(len(value) == len(arguments), name, value, f"a list of {len(arguments)} values")
         return tuple(_convert(item, arguments[0], name) for item in value)
     if origin is Literal:
         return value  # the dataclass checks it and names the choices

@@ -4,17 +4,22 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
-from vae_core.latents.gaussian import DiagonalGaussian
+from vae_core.batch import Batch
+from vae_core.latents import Posterior, Prior
 
 
 class LatentVariableModel(Protocol):
-    """What the bounds and estimators need of a model with prior N(0, I)."""
+    """What the bounds and estimators need of a model."""
 
-    def posterior(self, image: Tensor) -> DiagonalGaussian:
+    def prior(self, batch: Batch) -> Prior:
+        """p(z)."""
+        ...
+
+    def posterior(self, batch: Batch) -> Posterior:
         """q(z|x)."""
         ...
 
-    def log_px_z(self, image: Tensor, z: Tensor) -> Tensor:
+    def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z), (N,)."""
         ...
 
@@ -36,10 +41,11 @@ class ElboTerms(NamedTuple):
         return self.reconstruction - self.kl
 
 
-def elbo_terms(model: LatentVariableModel, image: Tensor, noise: Tensor) -> ElboTerms:
-    """The terms with z = μ + σ ⊙ ε; image (N, C, H, W), noise ε (N, D)."""
-    posterior = model.posterior(image)
-    return ElboTerms(model.log_px_z(image, posterior.draw(noise)), posterior.kl_per_dimension())
+def elbo_terms(model: LatentVariableModel, batch: Batch, noise: Tensor) -> ElboTerms:
+    """The terms with one draw of z from `noise` ~ N(0, I), (N, noise_size); the KL is the closed one of the prior."""
+    posterior = model.posterior(batch)
+    kl = model.prior(batch).kl_per_dimension(posterior)
+    return ElboTerms(model.log_px_z(batch, posterior.draw(noise)), kl)
 
 
 def objective(terms: ElboTerms, beta: float, free_bits: float) -> Tensor:

@@ -13,34 +13,43 @@ import torch
 from torch import Tensor
 
 from vae_core.elbo import LatentVariableModel
-from vae_core.latents.gaussian import standard_normal_log_prob
+from vae_core.batch import Batch
+from vae_core.latents import Prior
 from vae_core.sums import log_sum_exp
 
 
-def importance_log_weights(model: LatentVariableModel, image: Tensor, noise: Tensor) -> Tensor:
-    """Log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), z_k = μ + σ ⊙ ε_k.
+def importance_log_weights(
+    model: LatentVariableModel, batch: Batch, noise: Tensor, prior: Prior | None = None
+) -> Tensor:
+    """Log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), with z_k drawn from q(z|x).
 
     Args:
         model: the model.
-        image: (N, C, H, W).
-        noise: ε, (N, K, D), or (K, D) for the same noise in every image.
+        batch: N images.
+        noise: ~ N(0, I), (N, K, noise_size), or (K, noise_size) for the same noise in every image.
+        prior: p(z), if another than the one that the model is trained under.
 
     Returns:
         (N, K), in nats.
     """
-    posterior = model.posterior(image)
+    prior = prior or model.prior(batch)
+    posterior = model.posterior(batch)
     weights = []
     for epsilon in noise.unbind(-2):  # one decode of N images at a time: memory does not grow with K
         z = posterior.draw(epsilon)
-        log_ratio = standard_normal_log_prob(z) - posterior.log_prob(z)
-        weights.append(model.log_px_z(image, z) + log_ratio)
+        log_ratio = prior.log_prob(z) - posterior.log_prob_of_draw(epsilon)
+        weights.append(model.log_px_z(batch, z) + log_ratio)
     return torch.stack(weights, dim=1)
 
 
-def monte_carlo_log_weights(model: LatentVariableModel, image: Tensor, noise: Tensor) -> Tensor:
-    """Log w_k = log p(x|z_k) with z_k = ε_k drawn from the prior; shapes as in `importance_log_weights`."""
-    weights = [model.log_px_z(image, z.expand(len(image), -1)) for z in noise.unbind(-2)]
-    return torch.stack(weights, dim=1)
+def monte_carlo_log_weights(
+    model: LatentVariableModel, batch: Batch, noise: Tensor, prior: Prior | None = None
+) -> Tensor:
+    """Log w_k = log p(x|z_k) with z_k drawn from the prior; arguments as for `importance_log_weights`."""
+    prior = prior or model.prior(batch)
+    images = len(next(iter(batch.values())))
+    draws = (prior.draw(epsilon) for epsilon in noise.unbind(-2))
+    return torch.stack([model.log_px_z(batch, z.expand(images, -1)) for z in draws], dim=1)
 
 
 def log_mean_exp(log_weights: Tensor) -> Tensor:

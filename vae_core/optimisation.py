@@ -2,7 +2,7 @@
 
     optimisation = Optimisation(model, config, steps_per_epoch)
     for step in range(...):
-        metrics = optimisation.step(images, noise)
+        metrics = optimisation.step(batch, noise)
 
 Every image's gradient enters with the same weight, so n workers that average their gradients take the step that one
 worker takes on the joined batch.
@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
-from vae_core.models.conv import VAE
+from vae_core.batch import Batch
+from vae_core.models.base import Model
 
 
 class StepMetrics(NamedTuple):
@@ -37,7 +38,7 @@ class Optimisation:
     """AdamW with warm-up and cosine decay, KL warm-up, clipping, and averaged weights."""
 
     def __init__(
-        self, model: VAE, config: TrainConfig, steps_per_epoch: int, parallel: nn.Module | None = None
+        self, model: Model, config: TrainConfig, steps_per_epoch: int, parallel: nn.Module | None = None
     ) -> None:
         """Make the optimiser of `model`.
 
@@ -82,19 +83,19 @@ class Optimisation:
         warmup = self.config.kl_warmup_epochs * self.steps_per_epoch
         return min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
 
-    def loss(self, image: Tensor, noise: Tensor) -> tuple[Tensor, ElboTerms]:
+    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, ElboTerms]:
         """−objective/(C·H·W), averaged over the images: in nats per pixel, whatever the image's size."""
-        image = image.to(self.device, non_blocking=True).contiguous(memory_format=torch.channels_last)
+        batch = {name: self._on_device(values) for name, values in batch.items()}
         noise = noise.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            terms: ElboTerms = self.parallel(image, noise)
+            terms: ElboTerms = self.parallel(batch, noise)
         goal = objective(terms, self.beta(self.steps_done), self.config.free_bits)
         return -goal.mean() / self.model.config.dimensions, terms
 
-    def step(self, image: Tensor, noise: Tensor) -> StepMetrics:
-        """One optimisation step on this worker's images uint8 (N, C, H, W) with noise ε (N, D)."""
+    def step(self, batch: Batch, noise: Tensor) -> StepMetrics:
+        """One optimisation step on this worker's batch of N images with noise ~ N(0, I), (N, noise_size)."""
         self.optimizer.zero_grad(set_to_none=True)
-        loss, terms = self.loss(image, noise)
+        loss, terms = self.loss(batch, noise)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
         # The gradient was averaged over the workers before this, so all of them decide alike.
@@ -108,6 +109,11 @@ class Optimisation:
             gradient_norm=norm,
             skipped=skipped,
         )
+
+    def _on_device(self, values: Tensor) -> Tensor:
+        values = values.to(self.device, non_blocking=True)
+        # Images lie channels-last, the layout in which convolutions are fastest.
+        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     @torch.no_grad()
     def _update(self, norm: Tensor, skipped: Tensor) -> None:
@@ -137,7 +143,7 @@ def has_bf16(device: torch.device) -> bool:
     return False
 
 
-def to_device(model: VAE, device: torch.device | str) -> VAE:
+def to_device(model: Model, device: torch.device | str) -> Model:
     """The model on `device` with channels-last weights, the layout in which convolutions are fastest."""
     return model.to(device).to(memory_format=torch.channels_last)
 

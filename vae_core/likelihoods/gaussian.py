@@ -9,7 +9,7 @@ import math
 import torch
 from torch import Tensor
 
-from vae_core.latents.gaussian import LOG_2PI
+from vae_core.latents.diagonal_gaussian import LOG_2PI
 from vae_core.likelihoods.base import LocationScale
 
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_core.config import ModelConfig, Upsampling
-from vae_core.latents.gaussian import DiagonalGaussian
+from vae_core.models.conv.config import ConvConfig, Upsampling
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 
 # |log σ²| stays below this whatever the image, so that σ² and 1/σ² are finite in fp32 and far from its limits.
 _LOG_VARIANCE_BOUND = 12.0
@@ -29,7 +29,7 @@ def level_sizes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
 class Encoder(nn.Module):
     """q(z|x): image (N, C, H, W) in [−1, 1] → mean and log-variance, each (N, D)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ConvConfig) -> None:
         super().__init__()
         channels, height, width = config.image_shape
         self.sizes = level_sizes(height, width, len(config.widths))
@@ -60,7 +60,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """The likelihood's raw parameters: z (N, D) → (N, P, C, H, W)."""
 
-    def __init__(self, config: ModelConfig, parameters: int) -> None:
+    def __init__(self, config: ConvConfig, parameters: int) -> None:
         super().__init__()
         channels, height, width = config.image_shape
         self.sizes = level_sizes(height, width, len(config.widths))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from vae_core.latents.gaussian import LOG_2PI
+from vae_core.latents.diagonal_gaussian import LOG_2PI
 
 
 class Density(NamedTuple):

@@ -15,9 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vae_core.latents.gaussian import DiagonalGaussian
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.likelihoods import Likelihood
-from vae_core.models.conv import VAE, as_levels
+from vae_core.batch import IMAGE, Batch
+from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.sums import sum_pixels
 
 # The mean squared error of rounding to whole levels: below it errors mean nothing, and logarithms stay finite.
@@ -51,11 +52,11 @@ class Statistics(NamedTuple):
     flat: Tensor  # pairs of neighbours of the same level, black ones aside, per pixel
 
 
-def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]:
-    """The statistics of images (N, C, H, W), grey levels 0…255, and their posterior."""
-    posterior = model.posterior(image)
+def statistics(model: ConvVAE, batch: Batch) -> tuple[Statistics, DiagonalGaussian]:
+    """The statistics of a batch of images, and their posterior."""
+    posterior = model.posterior(batch)
     parameters = model.decode(posterior.mean)
-    level = as_levels(image)
+    level = as_levels(batch[IMAGE])
     pixels = model.config.dimensions
     log_px_z = model.likelihood.log_prob(level, parameters)
     log_peak = model.likelihood.log_peak(parameters)
@@ -72,7 +73,7 @@ def statistics(model: VAE, image: Tensor) -> tuple[Statistics, DiagonalGaussian]
             best_reconstruction=sum_pixels(log_peak),
             log_surprise=torch.log(1.0 + sum_pixels(surprise)),
             log_peak_surprise=torch.log(1.0 + surprise.amax((1, 2, 3))),
-            kl=posterior.kl(),
+            kl=model.prior(batch).kl(posterior),
             log_mean_norm=torch.log((posterior.mean**2).sum(-1) + 1e-6),
             mean_log_variance=posterior.log_variance.mean(-1),
             log_error=torch.log(squared_error + _ROUNDING),

@@ -1,0 +1,89 @@
+"""What a prior p(z) and a posterior q(z|x) offer, for torch tensors and numpy arrays alike.
+
+Both own the shape of the noise that a draw takes, how they draw, and their log density; the prior owns its KL from a
+posterior too, where that has a closed form. Nothing else knows that a latent vector is Gaussian.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar, Protocol, Self, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+V = TypeVar("V")  # a torch tensor or a numpy array; results are of the same kind
+FloatArrays = dict[str, npt.NDArray[np.float32]]
+
+
+class Posterior(Protocol):
+    """A distribution q(z|x) for each image of a batch."""
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that a draw of z takes."""
+        ...
+
+    @property
+    def mean(self) -> Any:
+        """E[z|x]: (N, D)."""
+        ...
+
+    def draw(self, noise: V) -> V:
+        """A reparameterised draw from noise ~ N(0, I): (..., noise_size) → (..., D)."""
+        ...
+
+    def log_prob(self, z: V) -> V:
+        """Log q(z|x) in nats: (..., D) → (...)."""
+        ...
+
+    def log_prob_of_draw(self, noise: V) -> V:
+        """Log q(z|x) at z = `draw(noise)`: (..., noise_size) → (...)."""
+        ...
+
+    def with_samples(self) -> "Posterior":
+        """The same distributions with an axis for samples: (N, D) → (N, 1, D)."""
+        ...
+
+
+class Prior(ABC):
+    """A distribution p(z) of latent vectors of D numbers."""
+
+    name: ClassVar[str]
+    """As `--prior` and the manifest call it."""
+    has_closed_kl: ClassVar[bool]
+    """Whether `kl_per_dimension` exists."""
+
+    @property
+    @abstractmethod
+    def latent_dim(self) -> int:
+        """D."""
+
+    @property
+    def noise_size(self) -> int:
+        """Standard normal numbers that a draw of z takes."""
+        return self.latent_dim
+
+    @abstractmethod
+    def draw(self, noise: V) -> V:
+        """Z ~ p(z) from noise ~ N(0, I): (..., noise_size) → (..., D)."""
+
+    @abstractmethod
+    def log_prob(self, z: V) -> V:
+        """Log p(z) in nats: (..., D) → (...)."""
+
+    def kl_per_dimension(self, posterior: Any) -> Any:
+        """KL(q(z|x) ‖ p(z)) in nats by latent variable, which sums to the whole: (N, D)."""
+        raise NotImplementedError(f"KL(q ‖ p) has no closed form for the prior '{self.name}': average log q − log p")
+
+    def kl(self, posterior: Any) -> Any:
+        """KL(q(z|x) ‖ p(z)) in nats: (N,)."""
+        return self.kl_per_dimension(posterior).sum(-1)
+
+    @abstractmethod
+    def to_arrays(self) -> FloatArrays:
+        """The parameters, by name, as a bundle keeps them."""
+
+    @classmethod
+    @abstractmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """The inverse of `to_arrays`; torch tensors make a prior that computes in torch alone."""

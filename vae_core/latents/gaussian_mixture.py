@@ -1,0 +1,76 @@
+"""A mixture of Gaussians p(z) = Σ_k π_k N(z; m_k, S_k): a prior fitted to where a model's codes really lie.
+
+The aggregate posterior of a trained model is not N(0, I): most of that Gaussian's mass decodes to no image the model
+has ever seen (Tomczak and Welling 2018; Ghosh et al. 2020, who fit such a mixture after training). `export.graphs.fit`
+fits it to draws of q(z|x).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self, TypeVar
+
+from vae_core.latents.base import FloatArrays, Prior
+from vae_core.latents.diagonal_gaussian import LOG_2PI
+from vae_core.sums import library, log_sum_exp, squared_norm
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class GaussianMixture(Prior):
+    """K Gaussians over D latent variables; all fields are torch tensors, or all numpy arrays."""
+
+    log_weight: Any  # log π_k, (K,)
+    mean: Any  # m_k, (K, D)
+    factor: Any  # L_k, lower triangular with L_k L_kᵀ = S_k, (K, D, D)
+    whitening: Any  # W_k = L_k⁻ᵀ, so that W_k W_kᵀ = S_k⁻¹, (K, D, D)
+    cut: Any  # Φ⁻¹(π_0 + … + π_k) of all components but the last, (K − 1,)
+
+    name: ClassVar[str] = "mixture"
+    has_closed_kl: ClassVar[bool] = False
+
+    @property
+    def latent_dim(self) -> int:
+        """D."""
+        return int(self.mean.shape[-1])
+
+    @property
+    def noise_size(self) -> int:
+        """One number chooses the component, D draw from it."""
+        return self.latent_dim + 1
+
+    def draw(self, noise: V) -> V:
+        """Z = m_k + L_k ε, with k the component in whose share of N(0, 1) the first number lies."""
+        # A component is chosen by a normal number, as all noise is normal: k = #{j : u > Φ⁻¹(π_0 + … + π_j)}.
+        array: Any = noise
+        component = (array[..., :1] > self.cut).sum(-1)
+        shift = self.factor[component] @ array[..., 1:, None]
+        z: V = self.mean[component] + shift[..., 0]
+        return z
+
+    def log_prob(self, z: V) -> V:
+        """Log Σ_k π_k N(z; m_k, S_k)."""
+        return log_sum_exp(self.log_joint(z))
+
+    def log_joint(self, z: V) -> V:
+        """Log π_k N(z; m_k, S_k) of every component: (..., D) → (..., K)."""
+        array: Any = z
+        count, size = self.mean.shape
+        # All K products at once: (…, D) × (D, K·D).
+        weights = self.whitening.swapaxes(0, 1).reshape(size, count * size)
+        offset = (self.mean[:, None] @ self.whitening).reshape(count * size)
+        whitened = (array @ weights - offset).reshape(*array.shape[:-1], count, size)
+        # log N(z; m, S) = log |W| − ½ [D log 2π + ‖(z − m) W‖²]
+        diagonal = self.whitening.diagonal(0, -2, -1)
+        constant = self.log_weight + library(diagonal).log(diagonal).sum(-1) - 0.5 * size * LOG_2PI
+        log_joint: V = constant - 0.5 * squared_norm(whitened)
+        return log_joint
+
+    def to_arrays(self) -> FloatArrays:
+        """The parameters, by name."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """See the base class."""
+        return cls(**{field.name: arrays[field.name] for field in fields(cls)})

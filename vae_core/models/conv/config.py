@@ -1,0 +1,40 @@
+"""Configuration of the convolutional family."""
+
+import typing
+from dataclasses import dataclass
+from typing import Literal
+
+from vae_core.config import LikelihoodName, ModelConfig, require
+
+Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
+
+
+@dataclass(frozen=True)
+class ConvConfig(ModelConfig):
+    """A convolutional VAE over pixels."""
+
+    family: Literal["conv"] = "conv"
+    """The family of models."""
+    latent_dim: int = 32
+    """Number of latent variables D."""
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels after each convolution of stride 2 in the encoder; the decoder mirrors them."""
+    hidden: int = 256
+    """Units of the fully connected layer between the convolutions and the latent variables; 0 leaves it out."""
+    upsampling: Upsampling = "transposed"
+    """How the decoder doubles its sides: by a transposed convolution of 4×4 (the fastest), by repeating pixels before a
+    convolution of 3×3, or by a convolution of 3×3 to four times the channels, which become pixels."""
+    likelihood: LikelihoodName = "discretised-logistic"
+    """p(x|z): discretised-logistic is an exact likelihood of 8-bit images, continuous-bernoulli and gaussian are
+    densities of pixels in [0, 1], bernoulli is a likelihood of binary pixels only."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(1 <= self.latent_dim <= 4096, "latent_dim", self.latent_dim, "between 1 and 4096")
+        require(1 <= len(self.widths) <= 6, "widths", self.widths, "one to six numbers")
+        require(all(1 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers between 1 and 4096")
+        require(0 <= self.hidden <= 65536, "hidden", self.hidden, "between 0 and 65536")
+        forms = typing.get_args(Upsampling)
+        require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
+        known = typing.get_args(LikelihoodName)
+        require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
