@@ -29,11 +29,13 @@ from benchmarks.outliers.shifts import DEVELOPMENT, apply
 from benchmarks.results import RESULTS, machine
 from export.bundle.format import SCORER
 from export.graphs.build import Held, build
+from export.graphs.options import BuildOptions
 from export.runtime.session import Session, scoring_session
 from jobs.evaluate.detection import auroc
 from jobs.train import recipes
-from vae_core.config import ModelConfig
-from vae_core.models.conv import VAE, seeded
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
+from vae_core.models.conv.model import ConvVAE
 from vae_core.optimisation import Optimisation, to_device
 
 Images = npt.NDArray[np.uint8]
@@ -41,7 +43,7 @@ _SHIPPED = recipes.load("fashion-mnist")
 _TIMED_IMAGES, _ROUNDS = 128, 40
 
 
-def _group_normalised(model: VAE) -> None:
+def _group_normalised(model: ConvVAE) -> None:
     """Group normalisation behind every convolution but the decoder's last."""
     for layers in (model.encoder.convolutions, model.decoder.upsamplings[:-1]):
         for number, layer in enumerate(layers):
@@ -49,7 +51,7 @@ def _group_normalised(model: VAE) -> None:
             layers[number] = nn.Sequential(layer, nn.GroupNorm(8, channels))
 
 
-def _weight_normalised(model: VAE) -> None:
+def _weight_normalised(model: ConvVAE) -> None:
     """Weight normalisation of every convolution; it folds into the weights at export."""
     for layers in (model.encoder.convolutions, model.decoder.upsamplings):
         for layer in layers:
@@ -59,8 +61,8 @@ def _weight_normalised(model: VAE) -> None:
 class Variant(NamedTuple):
     """A network, by how it differs from the shipped recipe's."""
 
-    model: ModelConfig
-    change: Callable[[VAE], None] | None = None
+    model: ConvConfig
+    change: Callable[[ConvVAE], None] | None = None
 
 
 def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
@@ -140,7 +142,7 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
     ordinary = data.held.calibration[:2000]
     outliers = {name: apply(shift, ordinary) for name, shift in DEVELOPMENT.items()}
     for precision in ("fp32", "int8"):
-        contents = build(model, data.held, {}, samples=2, int8=precision == "int8")
+        contents = build(model, data.held, {}, BuildOptions(samples=2, int8=precision == "int8"))
         (kept / f"{precision}.onnx").write_bytes(contents.files[SCORER])
         session = scoring_session(contents.files[SCORER])
 
@@ -158,10 +160,11 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
     return line
 
 
-def _train(variant: Variant, images: Images, epochs: int) -> VAE:
+def _train(variant: Variant, images: Images, epochs: int) -> ConvVAE:
     config = replace(_SHIPPED.train, epochs=epochs)
     steps = len(images) // config.batch_size
     model = seeded(variant.model, 0)
+    assert isinstance(model, ConvVAE)
     if variant.change is not None:
         variant.change(model)
     optimisation = Optimisation(to_device(model, "cpu"), config, steps)
@@ -172,21 +175,22 @@ def _train(variant: Variant, images: Images, epochs: int) -> VAE:
         for step in range(steps):
             chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
             epsilon = torch.randn(len(chosen), variant.model.latent_dim, generator=noise)
-            optimisation.step(torch.from_numpy(images[chosen]), epsilon)
+            optimisation.step({"image": torch.from_numpy(images[chosen])}, epsilon)
         print(f"epoch {epoch + 1}: {time.monotonic() - began:.0f} s", flush=True)
     trained = optimisation.average.to(memory_format=torch.contiguous_format).eval().requires_grad_(False)
     for module in trained.modules():
         if parametrize.is_parametrized(module):
             parametrize.remove_parametrizations(module, "weight")
+    assert isinstance(trained, ConvVAE)
     return trained
 
 
 @torch.inference_mode()
-def _bits_per_dimension(model: VAE, images: Images) -> float:
+def _bits_per_dimension(model: ConvVAE, images: Images) -> float:
     generator = torch.Generator().manual_seed(1)
     elbo = [
-        model(torch.from_numpy(batch), torch.randn(len(batch), model.config.latent_dim, generator=generator)).elbo
-        for batch in np.array_split(images, -(-len(images) // 256))
+        model({"image": torch.from_numpy(some)}, torch.randn(len(some), model.noise_size, generator=generator)).elbo
+        for some in np.array_split(images, -(-len(images) // 256))
     ]
     return float(-torch.cat(elbo).double().mean() / model.config.dimensions / np.log(2))
 

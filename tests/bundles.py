@@ -8,12 +8,16 @@ import numpy.typing as npt
 import torch
 
 from export.graphs.build import Contents, Held, build
-from vae_core.config import LikelihoodName, ModelConfig, TrainConfig
-from vae_core.models.conv import VAE, seeded
+from export.graphs.options import BuildOptions
+from vae_core.config import LikelihoodName, TrainConfig
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
+from vae_core.models.conv.model import ConvVAE
 from vae_core.optimisation import Optimisation, to_device
 from vae_core.outliers.statistics import statistics
 
 SHAPE = (1, 20, 16)
+BUNDLE = BuildOptions(samples=8)
 
 
 def pictures(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -30,29 +34,33 @@ def pictures(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> 
 
 
 @cache
-def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE) -> VAE:
+def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE) -> ConvVAE:
     """A model after four hundred steps: enough to reconstruct the blobs."""
-    config = ModelConfig(image_shape=shape, latent_dim=6, widths=(8, 16), hidden=32, likelihood=likelihood)
+    config = ConvConfig(image_shape=shape, latent_dim=6, widths=(8, 16), hidden=32, likelihood=likelihood)
     steps = 400
     train = TrainConfig(epochs=1, learning_rate=3e-3, warmup_steps=20, kl_warmup_epochs=0.0, ema_decay=0.95)
     optimisation = Optimisation(to_device(seeded(config, 0), "cpu"), train, steps)
     images = torch.from_numpy(pictures(32 * steps, shape))
     generator = torch.Generator().manual_seed(0)
     for step in range(steps):
-        optimisation.step(images[32 * step : 32 * step + 32], torch.randn(32, 6, generator=generator))
-    return optimisation.average.to(memory_format=torch.contiguous_format).eval()
+        optimisation.step({"image": images[32 * step : 32 * step + 32]}, torch.randn(32, 6, generator=generator))
+    model = optimisation.average.to(memory_format=torch.contiguous_format).eval()
+    assert isinstance(model, ConvVAE)
+    return model
 
 
-def described(model: VAE, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def described(model: ConvVAE, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """The statistics [n, T] and codes [n, D] of images, which an outlier score is fitted to."""
     with torch.inference_mode():
-        values, posterior = statistics(model, torch.from_numpy(images))
+        values, posterior = statistics(model, {"image": torch.from_numpy(images)})
     return torch.stack(list(values), dim=1).numpy(), posterior.mean.numpy()
 
 
 @cache
 def contents(
-    likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE, int8: bool = False
+    likelihood: LikelihoodName = "discretised-logistic",
+    shape: tuple[int, int, int] = SHAPE,
+    options: BuildOptions = BUNDLE,
 ) -> Contents:
     """What the bundle of `trained` holds."""
     held = Held(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
@@ -73,4 +81,4 @@ def contents(
         for epoch in (1, 2, 3)
     ]
     training = {"data": "blobs", "epochs": 3, "history": history}
-    return build(trained(likelihood, shape), held, training, samples=8, int8=int8)
+    return build(trained(likelihood, shape), held, training, options)

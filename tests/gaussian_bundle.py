@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper
 
 from export.bundle import format as names
-from export.bundle.format import Bundle, write_bundle
+from export.bundle.format import Bundle, npz_bytes, write_bundle
 from export.guarantees.attach import attach
 from export.runtime.session import Session
 from export.storage import Folder
@@ -167,7 +167,8 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     }
     manifest = {
         "statistics": ["brightest"],
-        "model": {"latent_dim": LATENTS, "likelihood": "gaussian"},
+        "model": {"likelihood": "gaussian"},
+        "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},
         "probe": {"real_images": 16},
@@ -177,6 +178,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     others = {
         names.CALIBRATION: calibration.getvalue(),
         names.PROBE: probe.getvalue(),
+        names.PRIOR: npz_bytes({}),
         names.PARITY: b"{}",
         names.CARD: b"",
     }

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from onnx import TensorProto, helper, numpy_helper
 
 from export.bundle import format as names
-from export.bundle.format import Bundle, write_bundle
+from export.bundle.format import Bundle, npz_bytes, write_bundle
 from export.runtime.session import Session
 from export.storage import Folder
 from vae_core.outputs import Output
@@ -174,7 +174,8 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     np.savez(probe, image=images[:20])
     manifest = {
         "statistics": ["brightness"],
-        "model": {"latent_dim": LATENTS, "likelihood": "discretised-logistic"},
+        "model": {"likelihood": "discretised-logistic"},
+        "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "mass"},
         "probe": {"real_images": 16},
@@ -184,6 +185,7 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     others = {
         names.CALIBRATION: calibration.getvalue(),
         names.PROBE: probe.getvalue(),
+        names.PRIOR: npz_bytes({}),
         names.PARITY: b"{}",
         names.CARD: b"",
     }

@@ -16,10 +16,11 @@ from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
 from vae_core import checkpoint
-from vae_core.config import ModelConfig, TrainConfig, to_json
+from vae_core.config import TrainConfig, to_json
+from vae_core.models.conv.config import ConvConfig
 
 SHAPE = (1, 12, 10)
-MODEL = ModelConfig(image_shape=SHAPE, latent_dim=3, widths=(4, 8), hidden=8)
+MODEL = ConvConfig(image_shape=SHAPE, latent_dim=3, widths=(4, 8), hidden=8)
 
 
 def write_images(path: Path, count: int = 300, row_group_size: int = 64) -> Path:

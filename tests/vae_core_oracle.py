@@ -9,7 +9,9 @@ diagonal q(z|x) can reach it.
 import torch
 from torch import Tensor
 
-from vae_core.latents.gaussian import LOG_2PI, DiagonalGaussian
+from vae_core.batch import Batch
+from vae_core.latents import StandardNormal
+from vae_core.latents.diagonal_gaussian import LOG_2PI, DiagonalGaussian
 
 
 class LinearGaussian:
@@ -36,14 +38,17 @@ class LinearGaussian:
         noise = torch.randn(count, pixels, generator=generator, dtype=torch.float64)
         return z @ self.weight.T + self.bias + self.scale * noise
 
-    def posterior(self, image: Tensor) -> DiagonalGaussian:
+    def prior(self, batch: Batch) -> StandardNormal:
+        return StandardNormal(self.weight.shape[1])
+
+    def posterior(self, batch: Batch) -> DiagonalGaussian:
         diagonal = (self.weight**2).sum(0) + self.scale**2
-        mean = (image - self.bias) @ self.weight / diagonal
+        mean = (batch["image"] - self.bias) @ self.weight / diagonal
         log_variance = torch.log(self.scale**2 / diagonal).expand_as(mean)
         return DiagonalGaussian(mean + self.mean_error, log_variance + 2 * self.log_scale_error)
 
-    def log_px_z(self, image: Tensor, z: Tensor) -> Tensor:
-        residual = (image - z @ self.weight.T - self.bias) / self.scale
+    def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
+        residual = (batch["image"] - z @ self.weight.T - self.bias) / self.scale
         return (-0.5 * (LOG_2PI + residual**2) - torch.log(torch.tensor(self.scale, dtype=torch.float64))).sum(-1)
 
     def log_px(self, image: Tensor) -> Tensor:

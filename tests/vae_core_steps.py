@@ -5,11 +5,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from vae_core.config import ModelConfig, TrainConfig
-from vae_core.models.conv import seeded
+from vae_core.batch import Batch
+from vae_core.config import TrainConfig
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
 from vae_core.optimisation import Optimisation, to_device
 
-MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
+MODEL = ConvConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
 
 
 def optimisation(seed: int = 0, latent_dim: int = 4) -> Optimisation:
@@ -17,7 +19,7 @@ def optimisation(seed: int = 0, latent_dim: int = 4) -> Optimisation:
     return Optimisation(model, TrainConfig(epochs=2, warmup_steps=2), steps_per_epoch=10)
 
 
-def batch(step: int, size: int = 8) -> tuple[Tensor, Tensor]:
+def batch(step: int, size: int = 8) -> tuple[Batch, Tensor]:
     generator = torch.Generator().manual_seed(step)
     image = torch.randint(0, 256, (size, 1, 12, 12), generator=generator, dtype=torch.uint8)
-    return image, torch.randn(size, 4, generator=generator)
+    return {"image": image}, torch.randn(size, 4, generator=generator)

@@ -23,9 +23,9 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from vae_core import models
 from vae_core.config import ModelConfig, to_json
 from vae_core.errors import UserError
-from vae_core import models
 from vae_core.models.base import Model
 from vae_core.optimisation import Optimisation
 

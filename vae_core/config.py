@@ -172,5 +172,5 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         article = {"int": "an integer", "float": "a number", "str": "a text", "bool": "true or false"}
-        raise UserError(f"{name} = {value!r} is not possible: it must be {article.get(hint.__name__, hint.__name__)}")
+        raise UserError(f"{name} must be {article.get(hint.__name__, hint.__name__)}, got {value!r}")
     return value

@@ -12,8 +12,8 @@ import math
 import torch
 from torch import Tensor
 
-from vae_core.elbo import LatentVariableModel
 from vae_core.batch import Batch
+from vae_core.elbo import LatentVariableModel
 from vae_core.latents import Prior
 from vae_core.sums import log_sum_exp
 

@@ -18,9 +18,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from vae_core.batch import Batch
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
-from vae_core.batch import Batch
 from vae_core.models.base import Model
 
 

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 from export.bundle.manifest import parse_manifest
 from export.storage import Folder
 from vae_core.errors import UserError
+from vae_core.latents import PRIORS, Prior
 from vae_core.outputs import Output
 
 FORMAT = 3
@@ -26,7 +27,8 @@ MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
-FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, CARD)
+PRIOR = "prior.npz"
+FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
 """What a manifest lists: all of these and nothing else. Other files in a bundle's folder are ignored."""
 
 
@@ -86,7 +88,7 @@ class Bundle:
     @property
     def latent_dim(self) -> int:
         """D, the number of latent variables."""
-        return int(self.manifest["model"]["latent_dim"])
+        return int(self.manifest["prior"]["latent_dim"])
 
     @property
     def statistics(self) -> tuple[str, ...]:
@@ -115,6 +117,13 @@ class Bundle:
         column = self.calibration["mean"].combine_chunks()
         rows: npt.NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         return Exemplars(rows, column.flatten().to_numpy().reshape(len(rows), self.latent_dim))
+
+    @cached_property
+    def prior(self) -> Prior:
+        """p(z), which samples and likelihoods are under."""
+        kind = PRIORS[self.manifest["prior"]["name"]]
+        with np.load(io.BytesIO(self.read(PRIOR)), allow_pickle=False) as arrays:
+            return kind.from_arrays({name: arrays[name] for name in arrays.files}, self.latent_dim)
 
     @cached_property
     def probe(self) -> dict[str, npt.NDArray[Any]]:

@@ -17,7 +17,7 @@ from export.bundle import format as names
 from export.bundle.format import Contents, npz_bytes
 from export.graphs import parity
 from export.graphs.convert import OPSET, to_onnx
-from export.graphs.fit import fit_outlier_model
+from export.graphs.fit import fit_outlier_model, fit_prior
 from export.graphs.modules import (
     DecoderGraph,
     EncoderGraph,
@@ -27,6 +27,7 @@ from export.graphs.modules import (
     ScorerGraph,
     StatisticsGraph,
 )
+from export.graphs.options import BuildOptions
 from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
 from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
@@ -35,8 +36,9 @@ from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.config import to_json
 from vae_core.errors import UserError
-from vae_core.models.conv import VAE
-from vae_core.noise import antithetic
+from vae_core.latents import Prior, StandardNormal
+from vae_core.models.conv.model import ConvVAE
+from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.score import NAMES, OutlierModel
 from vae_core.outliers.statistics import Statistics
 from vae_core.outputs import Output
@@ -56,21 +58,19 @@ class Held:
     """They took part in nothing; they make the p-values."""
 
 
-def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, int8: bool = False) -> Contents:
+def build(model: ConvVAE, held: Held, training: Mapping[str, Any], options: BuildOptions) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
     Args:
         model: trained, in evaluation mode, on the CPU.
         held: the held-out images.
         training: what to record of the training run: its configuration, data and history.
-        samples: K of likelihood.onnx, even.
-        int8: whether the scorer and the explainer compute in 8-bit integers.
+        options: which bundle to make.
 
     Raises:
         UserError: a graph differs from PyTorch, or there are too few held-out images.
     """
-    if samples < 2 or samples % 2:
-        raise UserError(f"--samples {samples} is not possible: it must be an even number from 2 up (antithetic pairs)")
+    int8 = options.int8
     if min(len(held.validation), len(held.calibration)) < LEAST:
         raise UserError(
             f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
@@ -79,7 +79,7 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
     real = held.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
     with torch.inference_mode():
-        z = model.posterior(torch.from_numpy(probe)).mean.numpy()
+        z = model.posterior({"image": torch.from_numpy(probe)}).mean.numpy()
     batches = {"image": probe, "z": z}
     # What the outlier score hangs on; the other graphs are in fp32 always.
     judging = without_transposed_convolutions(model) if int8 else model
@@ -93,12 +93,14 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
         seen = quantised.run_batched({"image": held.validation}, BATCH)
         agreement = check_agreement(seen, exact, Statistics._fields)
     outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
+    prior = _prior(options, model, held)
+    noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
         names.DECODER: DecoderGraph(model),
         names.SCORER: ScorerGraph(judging, outlier),
         names.EXPLAINER: ExplainerGraph(judging, outlier),
-        names.LIKELIHOOD: LikelihoodGraph(model, torch.from_numpy(antithetic(0, samples, model.config.latent_dim))),
+        names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
@@ -123,9 +125,12 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
     against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
     if agreement is not None:
         against["int8"] = agreement
+    files[names.PRIOR] = npz_bytes(prior.to_arrays())
     files[names.PARITY] = json.dumps(against, indent=2).encode()
     files[names.PROBE] = npz_bytes({**batches, **expected})
-    manifest = _manifest(model, outlier, training, samples, len(scores), len(probe), len(real))
+    manifest = _manifest(model, outlier, training, options, prior)
+    manifest["calibration"] = {"images": len(scores), "source": "the training run's calibration split"}
+    manifest["probe"] = {"images": len(probe), "real_images": len(real)}
     manifest["graphs"] = {name: _interface(files[name], graph) for name, graph in graphs.items()}
     if agreement is not None:
         manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
@@ -133,14 +138,27 @@ def build(model: VAE, held: Held, training: Mapping[str, Any], samples: int, *, 
     return Contents(manifest, files)
 
 
+def _prior(options: BuildOptions, model: ConvVAE, held: Held) -> Prior:
+    """The bundle's prior; a mixture is fitted to one draw of q(z|x) for each image that may be looked at."""
+    images = held.validation
+    if options.prior == "normal":
+        return StandardNormal(model.config.latent_dim)
+    draws = []
+    with torch.inference_mode():
+        for start in range(0, len(images), BATCH):
+            posterior = model.posterior({"image": torch.from_numpy(images[start : start + BATCH])})
+            rows = np.arange(start, start + len(posterior.mean))
+            epsilon = standard_normal(0, Purpose.FIT, rows, model.noise_size)
+            draws.append(posterior.draw(torch.from_numpy(epsilon)).numpy())
+    return fit_prior(np.concatenate(draws))
+
+
 def _manifest(
-    model: VAE,
+    model: ConvVAE,
     outlier: OutlierModel,
     training: Mapping[str, Any],
-    samples: int,
-    calibrated: int,
-    probes: int,
-    real: int,
+    options: BuildOptions,
+    prior: Prior,
 ) -> dict[str, Any]:
     return {
         "statistics": list(NAMES),
@@ -149,11 +167,10 @@ def _manifest(
         "likelihood": {
             "name": model.config.likelihood,
             "kind": model.likelihood.kind,
-            "samples": samples,
+            "samples": options.samples,
         },
+        "prior": {"name": prior.name, "latent_dim": prior.latent_dim},
         "components": {"states": len(outlier.states.mean), "codes": len(outlier.codes.mean)},
-        "calibration": {"images": calibrated, "source": "the training run's calibration split"},
-        "probe": {"images": probes, "real_images": real},
         "opset": OPSET,
         "versions": {
             "python": platform.python_version(),

@@ -5,15 +5,18 @@ the other half is likeliest is taken, for all images together.
 """
 
 import warnings
+from functools import partial
+from statistics import NormalDist
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.mixture import GaussianMixture
+from sklearn.mixture import GaussianMixture as Mixture
 from threadpoolctl import threadpool_limits
 
 from vae_core.errors import UserError
+from vae_core.latents import GaussianMixture
 from vae_core.outliers.density import Density, log_density, tail_constants
 from vae_core.outliers.score import OutlierModel
 
@@ -23,6 +26,8 @@ _STATES_RIDGE, _CODES_RIDGE = 1e-2, 3e-2
 # No entry is standardised by less: a statistic without variance, or a latent variable that the model does not use
 # (the prior's standard deviation is 1), is not to be magnified.
 _STATES_SCALE, _CODES_SCALE = 1e-2, 1e-1
+# One draw of q(z|x) per image has noise of its own: no more is needed than keeps a covariance invertible.
+_PRIOR_RIDGE = 1e-3
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
 
@@ -82,6 +87,30 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
     return density._replace(usual=usual, spread=spread)
 
 
+def fit_prior(draws: Vectors) -> GaussianMixture:
+    """A mixture of Gaussians over `draws` [n, D] of latent vectors, one from q(z|x) of each image; deterministic.
+
+    Fitted to the means of q(z|x) it would be too narrow: latent variables that the model hardly uses would have
+    no variance at all.
+    """
+    draws = draws.astype(np.float64)
+    centre, scale = draws.mean(0), np.maximum(draws.std(0), _CODES_SCALE)
+    standard = (draws - centre) / scale
+    with threadpool_limits(1), warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        mixture = _mixture(_number_of_components(standard, _PRIOR_RIDGE), _PRIOR_RIDGE).fit(standard)
+    factor = np.linalg.cholesky(mixture.covariances_) * scale[:, None]  # of diag(s) S diag(s)
+    cumulative = np.cumsum(mixture.weights_)[:-1]
+    single = partial(np.ascontiguousarray, dtype=np.float32)
+    return GaussianMixture(
+        log_weight=single(np.log(mixture.weights_)),
+        mean=single(centre + scale * mixture.means_),
+        factor=single(factor),
+        whitening=single(np.linalg.inv(factor).swapaxes(1, 2)),
+        cut=single([NormalDist().inv_cdf(min(share, 1 - 1e-9)) for share in cumulative]),
+    )
+
+
 def _number_of_components(standard: Vectors, ridge: float) -> int:
     """The number under which one half of the vectors [n, T] makes the other likeliest."""
     fitted, judged = standard[::2], standard[1::2]
@@ -96,7 +125,5 @@ def _number_of_components(standard: Vectors, ridge: float) -> int:
     return best
 
 
-def _mixture(components: int, ridge: float) -> GaussianMixture:
-    return GaussianMixture(
-        components, covariance_type="full", reg_covar=ridge, random_state=0, max_iter=_ITERATIONS, tol=1e-2
-    )
+def _mixture(components: int, ridge: float) -> Mixture:
+    return Mixture(components, covariance_type="full", reg_covar=ridge, random_state=0, max_iter=_ITERATIONS, tol=1e-2)

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from export.graphs.described import described
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
-from vae_core.latents.gaussian import standard_normal_log_prob
-from vae_core.models.conv import VAE, as_levels
+from vae_core.latents import Prior
+from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.outliers.density import Density
 from vae_core.outliers.score import NAMES, OutlierModel, explain, judge
 from vae_core.outliers.statistics import Statistics, pixel_surprise, statistics
@@ -32,7 +32,7 @@ class Graph(nn.Module, ABC):
     inputs: tuple[Output, ...] = (IMAGES,)
     outputs: tuple[Output, ...]
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, model: ConvVAE) -> None:
         super().__init__()
         self.model = model
 
@@ -54,7 +54,7 @@ class EncoderGraph(Graph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        return self.model.posterior(batch[IMAGE])._asdict()
+        return self.model.posterior(batch)._asdict()
 
 
 class DecoderGraph(Graph):
@@ -62,7 +62,7 @@ class DecoderGraph(Graph):
 
     inputs = (LATENTS,)
 
-    def __init__(self, model: VAE) -> None:
+    def __init__(self, model: ConvVAE) -> None:
         super().__init__(model)
         self.outputs = (
             Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
@@ -83,14 +83,14 @@ class StatisticsGraph(Graph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, batch[IMAGE])
+        values, posterior = statistics(self.model, batch)
         return {**values._asdict(), "mean": posterior.mean}
 
 
 class _OutlierGraph(Graph):
     """A graph that knows what in-distribution images are like."""
 
-    def __init__(self, model: VAE, outlier: OutlierModel) -> None:
+    def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
         super().__init__(model)
         for part, density in outlier._asdict().items():
             for name, value in density._asdict().items():
@@ -111,7 +111,7 @@ class ScorerGraph(_OutlierGraph):
     `attach` adds the p_value to the converted graph.
     """
 
-    def __init__(self, model: VAE, outlier: OutlierModel) -> None:
+    def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
         super().__init__(model, outlier)
         self.outputs = (
             *(
@@ -129,7 +129,7 @@ class ScorerGraph(_OutlierGraph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, batch[IMAGE])
+        values, posterior = statistics(self.model, batch)
         return values._asdict() | judge(values, posterior.mean, self.outlier)._asdict()
 
 
@@ -163,12 +163,11 @@ class ExplainerGraph(_OutlierGraph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        image = batch[IMAGE]
-        values, posterior = statistics(self.model, image)
+        values, posterior = statistics(self.model, batch)
         parameters = self.model.decode(posterior.mean)
         return {
             "reconstructed": _as_image(self.model.likelihood.mean(parameters)),
-            "surprise": pixel_surprise(self.model.likelihood, as_levels(image), parameters).sum(1),
+            "surprise": pixel_surprise(self.model.likelihood, as_levels(batch[IMAGE]), parameters).sum(1),
             **explain(values, posterior.mean, self.outlier)._asdict(),
             "mean": posterior.mean,
         }
@@ -181,9 +180,14 @@ class LikelihoodGraph(Graph):
     comparison, not unbiased.
     """
 
-    def __init__(self, model: VAE, noise: Tensor) -> None:
+    def __init__(self, model: ConvVAE, noise: Tensor, prior: Prior) -> None:
+        """Take the noise of the draws from q(z|x), (K, noise_size), and p(z) with numpy arrays as parameters."""
         super().__init__(model)
-        self.register_buffer("noise", noise)  # (K, D)
+        self.register_buffer("noise", noise)
+        self._prior = type(prior)
+        for name, values in (arrays := prior.to_arrays()).items():
+            self.register_buffer(f"prior_{name}", torch.from_numpy(values))
+        self._prior_names = tuple(arrays)
         nats, scale = "nats per image, higher is likelier", nats_scale(model)
         self.outputs = (
             Output("elbo", "evidence lower bound at K fixed draws of z", nats, scale=scale),
@@ -199,27 +203,25 @@ class LikelihoodGraph(Graph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        image = batch[IMAGE]
         noise = self.get_buffer("noise")
-        count, size = noise.shape
-        posterior = self.model.posterior(image)
+        parameters = {name: self.get_buffer(f"prior_{name}") for name in self._prior_names}
+        prior = self._prior.from_arrays(parameters, noise.shape[-1])
+        posterior = self.model.posterior(batch).with_samples()
         # All K decodes of all N images at once: (N, K, D) → (N·K, D), one encode.
-        z = posterior.mean.unsqueeze(1) + torch.exp(0.5 * posterior.log_variance).unsqueeze(1) * noise
-        raw = self.model.decode(z.reshape(-1, size))
-        level = image.float().unsqueeze(1)  # (N, 1, C, H, W)
-        per_pixel = self.model.likelihood.log_prob(level, raw.reshape(-1, count, *raw.shape[1:]))
-        log_px_z = sum_pixels(per_pixel)  # (N, K)
-        # log p(z) − log q(z|x) = ½ Σ_d [ε² + log σ² − z²]
-        log_ratio = standard_normal_log_prob(z) - _log_q(noise, posterior.log_variance)
-        log_weights = log_px_z + log_ratio
+        z = posterior.draw(noise)
+        raw = self.model.decode(z.reshape(-1, z.shape[-1]))
+        level = batch[IMAGE].float().unsqueeze(1)  # (N, 1, C, H, W)
+        per_pixel = self.model.likelihood.log_prob(level, raw.reshape(-1, len(noise), *raw.shape[1:]))
+        # log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), (N, K)
+        log_weights = sum_pixels(per_pixel) + prior.log_prob(z) - posterior.log_prob_of_draw(noise)
         return {
-            "elbo": log_px_z.mean(1) - posterior.kl(),
+            "elbo": log_weights.mean(1),
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
         }
 
 
-def nats_scale(model: VAE) -> float:
+def nats_scale(model: ConvVAE) -> float:
     """What differences of summed log-probabilities are judged against at least.
 
     Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so a density is
@@ -231,8 +233,3 @@ def nats_scale(model: VAE) -> float:
 def _as_image(level: Tensor) -> Tensor:
     """Grey levels as whole ones, uint8."""
     return level.round().clamp(0, 255).to(torch.uint8)
-
-
-def _log_q(noise: Tensor, log_variance: Tensor) -> Tensor:
-    """Log q(z|x) at z = μ + σ ⊙ ε, from ε itself: (K, D) and (N, D) → (N, K)."""
-    return standard_normal_log_prob(noise).unsqueeze(0) - 0.5 * log_variance.sum(-1, keepdim=True)

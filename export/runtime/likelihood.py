@@ -4,7 +4,8 @@ Likelihood.onnx holds its noise as constants, the same for every image: good for
 how far the noise has moved a mean. Here every image has its own: the estimates are independent, so that their spread
 over images is an honest error. With z_k drawn from q(z|x) and K draws more from the prior:
 
-- ELBO = (1/K) Σ_k log p(x|z_k) − KL(q(z|x) ‖ p(z)), the KL in closed form
+- ELBO = (1/K) Σ_k log p(x|z_k) − KL(q(z|x) ‖ p(z)), the KL in closed form where the bundle's prior has one, else the
+  mean of log q(z_k|x) − log p(z_k)
 - importance sampling: log (1/K) Σ_k w_k with w_k = p(x|z_k) p(z_k) / q(z_k|x), z_k ~ q(z|x)
 - Monte Carlo: log (1/K) Σ_k w_k with w_k = p(x|z_k), z_k ~ p(z)
 """
@@ -20,6 +21,7 @@ from export.bundle.format import DECODER, ENCODER, Bundle
 from export.runtime.estimates import Array, Estimate, estimate
 from export.runtime.log_prob import log_px_z
 from export.runtime.session import Provider, Session
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.noise import Purpose, standard_normal
 
 # Latent vectors decoded at once, and their pixels. Set by the images' shape alone: matrix products of different heights
@@ -32,8 +34,9 @@ class ImageLikelihood(NamedTuple):
     """What the model says of one image, in nats."""
 
     reconstruction: float  # E_q[log p(x|z)], estimated
-    reconstruction_variance: float  # of that estimate over draws of the noise, and so of the ELBO's too
-    kl: float  # KL(q(z|x) ‖ p(z)), exact
+    reconstruction_variance: float  # of that estimate over draws of the noise
+    kl: float  # KL(q(z|x) ‖ p(z)), exact where the prior has a closed form, else estimated from the same draws
+    elbo_variance: float  # of the ELBO's estimate over draws of the noise
     importance_sampling: Estimate
     monte_carlo: Estimate
 
@@ -64,31 +67,35 @@ class LikelihoodEstimator:
         self._decoder = Session(self.bundle.read(DECODER), provider=provider)
         self._family = self.bundle.manifest["model"]["likelihood"]
         self._at_once = max(1, min(_DECODES, samples, _PIXELS // math.prod(self.bundle.shape)))
+        # In float64, as log densities are summed here.
+        arrays = {name: values.astype(np.float64) for name, values in self.bundle.prior.to_arrays().items()}
+        self._prior = type(self.bundle.prior).from_arrays(arrays, self.bundle.latent_dim)
         self.provider = self._decoder.provider
 
     def estimate(self, image: npt.NDArray[np.uint8], row: int) -> ImageLikelihood:
         """The likelihood of `image`, uint8 [C,H,W], with the noise of `row`."""
         outputs = self._encoder.run({"image": image[None]})
-        mean, log_variance = (outputs[name][0].astype(np.float64) for name in ("mean", "log_variance"))
-        reconstruction, log_ratio, prior = np.empty((3, self._samples))
-        for here, noise in self._noise(Purpose.EVALUATE_POSTERIOR, row):
-            z = mean + np.exp(0.5 * log_variance) * noise
+        posterior = DiagonalGaussian(*(outputs[name][0].astype(np.float64) for name in ("mean", "log_variance")))
+        reconstruction, log_ratio, from_prior = np.empty((3, self._samples))
+        for here, noise in self._noise(Purpose.EVALUATE_POSTERIOR, row, posterior.noise_size):
+            z = posterior.draw(noise)
             reconstruction[here] = self._log_px_z(image, z)
-            # log p(z) − log q(z|x) = ½ Σ_d [ε² + log σ² − z²]
-            log_ratio[here] = 0.5 * (noise**2 + log_variance - z**2).sum(axis=1)
-        for here, z in self._noise(Purpose.EVALUATE_PRIOR, row):
-            prior[here] = self._log_px_z(image, z)
+            log_ratio[here] = self._prior.log_prob(z) - posterior.log_prob_of_draw(noise)
+        for here, noise in self._noise(Purpose.EVALUATE_PRIOR, row, self._prior.noise_size):
+            from_prior[here] = self._log_px_z(image, self._prior.draw(noise))
+        closed = self._prior.has_closed_kl
+        elbo = reconstruction if closed else reconstruction + log_ratio  # less a constant
         return ImageLikelihood(
             reconstruction=float(reconstruction.mean()),
             reconstruction_variance=float(reconstruction.var(ddof=1) / self._samples),
-            kl=float(0.5 * np.sum(mean**2 + np.expm1(log_variance) - log_variance)),
+            kl=float(self._prior.kl(posterior) if closed else -log_ratio.mean()),
+            elbo_variance=float(elbo.var(ddof=1) / self._samples),
             importance_sampling=estimate(reconstruction + log_ratio),
-            monte_carlo=estimate(prior),
+            monte_carlo=estimate(from_prior),
         )
 
-    def _noise(self, purpose: Purpose, row: int) -> Iterator[tuple[slice, Array]]:
-        """ε ~ N(0, I) of all samples, float64 [≤ `_at_once`, D] at a time, and where among the K samples they stand."""
-        size = self.bundle.latent_dim
+    def _noise(self, purpose: Purpose, row: int, size: int) -> Iterator[tuple[slice, Array]]:
+        """Noise of all samples, float64 [≤ `_at_once`, size] at a time, and where among the K samples it stands."""
         for block, start in enumerate(range(0, self._samples, self._at_once)):
             count = min(self._at_once, self._samples - start)
             noise = standard_normal(self._seed, purpose, [row], count * size, epoch=block)

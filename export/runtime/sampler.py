@@ -28,8 +28,12 @@ class Sampler:
         self.provider = self._decoder.provider
 
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
-        """Z ~ N(0, I) of each sample, float32 [N,D]."""
-        return standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), self.bundle.latent_dim)
+        """Z ~ p(z) of each sample, under the bundle's prior, float32 [N,D]."""
+        prior = self.bundle.prior
+        z: npt.NDArray[np.float32] = prior.draw(
+            standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), prior.noise_size)
+        )
+        return z
 
     def sample(
         self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False

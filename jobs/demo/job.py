@@ -59,7 +59,7 @@ def demo(options: Demo) -> Found:
         if Folder.at(bundle).has(MANIFEST):
             print(f"{bundle} is there already")
         else:
-            export(Export(run, bundle))
+            export(Export(run=run, bundle=bundle))
         _step(3, "score 1,000 unseen images of clothes among 500 strangers, handwritten digits")
         images = (str(data / TEST), str(data / STRANGERS))
         score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray"))

@@ -147,7 +147,7 @@ def _describe(
             }
         }
 
-    elbo = value("elbo", "reconstruction_variance")
+    elbo = value("elbo", "elbo_variance")
     metrics: dict[str, Any] = {
         "elbo": elbo | bits(elbo),
         "reconstruction": value("reconstruction", "reconstruction_variance"),

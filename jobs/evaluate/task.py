@@ -23,6 +23,7 @@ from jobs.images.reader import read_images
 
 ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and beginnings of column names
 BOUNDS = "bounds"
+_OF_ELBO = ("elbo", "elbo_variance", "reconstruction", "reconstruction_variance", "kl")
 
 _ESTIMATE = [
     *((name, pa.float64()) for name in ("log_px", "variance", "bias", "effective_samples")),
@@ -32,7 +33,7 @@ SCHEMA = pa.schema(
     [
         ("file", pa.string()),
         ("row", pa.int64()),
-        *((name, pa.float64()) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")),
+        *((name, pa.float64()) for name in _OF_ELBO),
         *((f"{estimator}_{name}", kind) for estimator in ESTIMATORS for name, kind in _ESTIMATE),
     ]
 )
@@ -98,9 +99,7 @@ class LikelihoodTask:
 
 def _columns(found: ImageLikelihood) -> dict[str, Any]:
     """An image's likelihood as a row of the results."""
-    row: dict[str, Any] = {
-        name: getattr(found, name) for name in ("elbo", "reconstruction", "reconstruction_variance", "kl")
-    }
+    row: dict[str, Any] = {name: getattr(found, name) for name in _OF_ELBO}
     for estimator in ESTIMATORS:
         row |= {f"{estimator}_{name}": value for name, value in getattr(found, estimator)._asdict().items()}
     return row

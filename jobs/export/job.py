@@ -17,6 +17,7 @@ def export(options: Export) -> None:
     from export.storage import Folder
     from jobs.train.run_directory import Run
     from vae_core import checkpoint
+    from vae_core.models.conv.model import ConvVAE
 
     if options.checkpoint not in ("best", "last"):
         raise UserError(f"--checkpoint {options.checkpoint} is not possible: it must be best or last")
@@ -27,9 +28,10 @@ def export(options: Export) -> None:
     if files is None:
         raise UserError(f"{options.run} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
     model = checkpoint.load_model(files)
+    assert isinstance(model, ConvVAE)
     shape = model.config.image_shape
     held = Held(run.read_split("validation", shape).images, run.read_split("calibration", shape).images)
-    bundle = write_bundle(target, *build(model, held, _training(run), options.samples, int8=options.int8))
+    bundle = write_bundle(target, *build(model, held, _training(run), options))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "

@@ -9,13 +9,16 @@ The same command continues a run that was interrupted.
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 import tyro
 
 from jobs.cli import run_main
 from jobs.train import recipes
 from jobs.train.options import TrainOptions
+from vae_core import models
 from vae_core.config import ModelConfig, Recipe, TrainConfig
+from vae_core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -25,13 +28,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(arguments: Sequence[str]) -> None:
-    # The recipe gives the defaults of the other options, so it is looked for first.
+    # The recipe gives the defaults of the other options, and the family says which there are: both are needed first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe")
-    name = finder.parse_known_args(arguments)[0].recipe
-    recipe = recipes.load(name) if name else Recipe(ModelConfig(), TrainConfig())
-    options = tyro.cli(
-        TrainOptions,
+    finder.add_argument("--family")
+    found = finder.parse_known_args(arguments)[0]
+    name: str | None = found.recipe
+    recipe = recipes.load(name) if name else Recipe(models.config_type(found.family or models.DEFAULT)(), TrainConfig())
+    if found.family not in (None, recipe.model.family):
+        raise UserError(f"--family must be {recipe.model.family}, that of --recipe {name}, got {found.family}")
+    kind: Any = TrainOptions[type(recipe.model)]  # type: ignore[misc]  # known when the command runs
+    options: TrainOptions[ModelConfig] = tyro.cli(
+        kind,
         args=arguments,
         prog="vae train",
         default=TrainOptions(

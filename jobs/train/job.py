@@ -26,7 +26,7 @@ from vae_core.errors import JobFailed, UserError
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
 
 
-def train(options: TrainOptions) -> dict[str, Any]:
+def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     """Train, or continue, until the last epoch is done; return its metrics.
 
     Raises:
@@ -102,7 +102,7 @@ def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
     return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
-def _workers(options: TrainOptions, cluster: Cluster) -> int:
+def _workers(options: TrainOptions[ModelConfig], cluster: Cluster) -> int:
     workers = options.workers or max(1, cluster.gpus)
     if workers > cluster.cpus:
         raise UserError(f"--workers {workers} is not possible: the cluster has {cluster.cpus} CPUs")
@@ -114,7 +114,7 @@ def _workers(options: TrainOptions, cluster: Cluster) -> int:
     return workers
 
 
-def _head(options: TrainOptions, images: ImageSet) -> dict[str, Any]:
+def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any]:
     return {
         "model": to_json(options.model),
         "train": to_json(options.train),

@@ -28,8 +28,11 @@ from jobs.train.shared_gradients import share_gradients
 from jobs.train.splits import held_rows
 from jobs.train.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
+from vae_core.batch import ROW, Batch
+from vae_core.config import ModelConfig
 from vae_core.errors import UserError
-from vae_core.models.conv import VAE, seeded
+from vae_core.models import seeded
+from vae_core.models.base import Model
 from vae_core.noise import Purpose
 from vae_core.optimisation import Optimisation, to_device
 
@@ -40,7 +43,7 @@ T = TypeVar("T")
 class Work:
     """What every worker gets."""
 
-    options: TrainOptions  # with an absolute `run` and a model that fits the images
+    options: TrainOptions[ModelConfig]  # with an absolute `run` and a model that fits the images
     pieces: list[Piece]  # of all training images
 
 
@@ -111,11 +114,11 @@ class _Loop:
         began, first_step = time.monotonic(), self.step
         local = torch.zeros(4, dtype=torch.float64, device=self.device)  # read only where something is reported
         model = self.optimisation.model.train()
-        for images, epsilon in prefetch(self._tensors(self.epoch, first_step, model), depth=3):
-            metrics = self.optimisation.step(images, epsilon)
+        for batch, epsilon in prefetch(self._tensors(self.epoch, first_step, model), depth=3):
+            metrics = self.optimisation.step(batch, epsilon)
             self.norm = metrics.gradient_norm
             means = [metrics.elbo, metrics.reconstruction, metrics.kl, torch.ones_like(metrics.elbo)]
-            local += torch.where(metrics.skipped, 0.0, torch.stack(means).double() * len(images))
+            local += torch.where(metrics.skipped, 0.0, torch.stack(means).double() * len(epsilon))
             self.step += 1
             if self.step < self.steps and self.timer.is_due():
                 self._gather(local)
@@ -130,13 +133,14 @@ class _Loop:
         self._gather(local)
         self.seconds += time.monotonic() - began
 
-    def _tensors(self, epoch: int, first_step: int, model: VAE) -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in self.share.batches(epoch, self.batch, self.steps, first_step):
-            epsilon = noise.standard_normal(self.config.seed, Purpose.TRAIN, batch.rows, model.config.latent_dim, epoch)
-            images, noises = torch.from_numpy(np.ascontiguousarray(batch.images)), torch.from_numpy(epsilon)
+    def _tensors(self, epoch: int, first_step: int, model: Model) -> Iterator[tuple[Batch, Tensor]]:
+        for columns in self.share.batches(epoch, self.batch, self.steps, first_step):
+            epsilon = noise.standard_normal(self.config.seed, Purpose.TRAIN, columns[ROW], model.noise_size, epoch)
+            batch = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in columns.items()}
+            noises = torch.from_numpy(epsilon)
             if self.device.type == "cuda":
-                images, noises = images.pin_memory(), noises.pin_memory()
-            yield images, noises
+                batch, noises = {name: values.pin_memory() for name, values in batch.items()}, noises.pin_memory()
+            yield batch, noises
 
     def _gather(self, local: Tensor) -> None:
         """Add this worker's sums to those of the epoch so far, with the other workers'."""

@@ -2,16 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Generic, TypeVar
 
 import tyro
 
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
 
+M = TypeVar("M", bound=ModelConfig)
+
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions:
+class TrainOptions(Generic[M]):
     """Train a variational autoencoder on images; the same command continues an interrupted run."""
 
     images: tuple[str, ...]
@@ -35,7 +37,7 @@ class TrainOptions:
     """Decoded images that each worker keeps in memory; a larger share is read anew each epoch."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints inside an epoch; one is always written at its end."""
-    model: Annotated[ModelConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=ModelConfig)
+    model: Annotated[M, tyro.conf.arg(name="")]
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:

@@ -7,7 +7,7 @@ epoch can be entered at any step.
 """
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,27 +17,24 @@ from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import Piece
 from jobs.train.splits import starts
+from vae_core.batch import IMAGE, ROW
 
 _READ_ROWS = 8192  # a piece of this size is read at once when a share is streamed
 
 
-class Batch(NamedTuple):
-    """Images and their rows over all training images, which their noise depends on."""
-
-    images: npt.NDArray[np.uint8]  # [B,C,H,W]
-    rows: npt.NDArray[np.int64]  # [B]
+Columns = dict[str, npt.NDArray[Any]]
+"""A batch as the reader makes it: `image` uint8 [B,C,H,W] and `row` int64 [B], over all training images."""
 
 
 class _Window(NamedTuple):
     """A run of images and the order to take them in."""
 
-    images: npt.NDArray[np.uint8]
-    rows: npt.NDArray[np.int64]
+    columns: Columns
     order: npt.NDArray[np.int64]
 
-    def take(self, start: int, stop: int) -> Batch:
+    def take(self, start: int, stop: int) -> Columns:
         chosen = self.order[start:stop]
-        return Batch(self.images[chosen], self.rows[chosen])
+        return {name: values[chosen] for name, values in self.columns.items()}
 
 
 class TrainingImages(NamedTuple):
@@ -82,10 +79,10 @@ class Share:
         self.rows = (rank + 1) * training_rows // workers - rank * training_rows // workers
         self.fits = self.rows * contract.nbytes <= cache_bytes
         self._buffer_rows = max(_READ_ROWS, cache_bytes // 2 // contract.nbytes)
-        self._cached: Batch | None = None
+        self._cached: Columns | None = None
         self._seen_errors = False
 
-    def batches(self, epoch: int, size: int, steps: int, first_step: int = 0) -> Iterator[Batch]:
+    def batches(self, epoch: int, size: int, steps: int, first_step: int = 0) -> Iterator[Columns]:
         """Batches `first_step`…`steps` − 1 of an epoch, each of `size` images.
 
         Every worker takes as many steps; one whose share is smaller, for rows that could not be read, begins its
@@ -115,11 +112,11 @@ class Share:
                 self._cached = _join(list(self._read(self._pieces)))
             yield _shuffled(self._cached, rng)
             return
-        buffer: list[Batch] = []
+        buffer: list[Columns] = []
         rows = 0
         for chunk in self._read([self._pieces[i] for i in rng.permutation(len(self._pieces))]):
             buffer.append(chunk)
-            rows += len(chunk.rows)
+            rows += len(chunk[ROW])
             if rows >= self._buffer_rows:
                 yield _shuffled(_join(buffer), rng)
                 buffer, rows = [], 0
@@ -127,7 +124,7 @@ class Share:
             yield _shuffled(_join(buffer), rng)
         self._seen_errors = True
 
-    def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Batch]:
+    def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Columns]:
         """The training images of pieces, each given with its first row over all images."""
         for run in _runs(pieces):
             for batch in read_images([piece for piece, _ in run], self._contract, batch_rows=_READ_ROWS):
@@ -137,7 +134,7 @@ class Share:
                 if len(batch.errors) and not self._seen_errors:
                     self._on_errors(batch.errors)
                 if kept.any():
-                    yield Batch(batch.images[kept], rows[kept])
+                    yield {IMAGE: batch.images[kept], ROW: rows[kept]}
         if self.fits:
             self._seen_errors = True
 
@@ -152,33 +149,33 @@ class _Pool:
 
     def add(self, part: _Window) -> None:
         self._parts.append(part)
-        self.rows += len(part.rows)
+        self.rows += len(part.order)
 
-    def take(self, size: int) -> Batch:
+    def take(self, size: int) -> Columns:
         """The first `size` images."""
         taken = []
         need = size
         while need:
             part = self._parts[0]
-            end = min(self._used + need, len(part.rows))
+            end = min(self._used + need, len(part.order))
             taken.append(part.take(self._used, end))
             need -= end - self._used
             self._used = end
-            if self._used == len(part.rows):
+            if self._used == len(part.order):
                 self._parts.pop(0)
                 self._used = 0
         self.rows -= size
         return taken[0] if len(taken) == 1 else _join(taken)
 
 
-def _join(parts: list[Batch]) -> Batch:
+def _join(parts: list[Columns]) -> Columns:
     if not parts:
-        return Batch(np.empty((0, 1, 1, 1), np.uint8), np.empty(0, np.int64))
-    return Batch(np.concatenate([p.images for p in parts]), np.concatenate([p.rows for p in parts]))
+        return {IMAGE: np.empty((0, 1, 1, 1), np.uint8), ROW: np.empty(0, np.int64)}
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
-def _shuffled(images: Batch, rng: np.random.Generator) -> _Window:
-    return _Window(images.images, images.rows, rng.permutation(len(images.rows)))
+def _shuffled(columns: Columns, rng: np.random.Generator) -> _Window:
+    return _Window(columns, rng.permutation(len(columns[ROW])))
 
 
 def _runs(pieces: list[tuple[Piece, int]]) -> Iterator[list[tuple[Piece, int]]]:

@@ -9,8 +9,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from vae_core import noise
+from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import importance_log_weights, log_mean_exp
-from vae_core.models.conv import VAE
+from vae_core.models.base import Model
 from vae_core.noise import Purpose
 
 _BATCH = 256
@@ -48,23 +49,24 @@ class Validator:
         self._bounded = int((self._rows < _BOUND_IMAGES).sum())
 
     @torch.inference_mode()
-    def run(self, model: VAE) -> Validation:
+    def run(self, model: Model) -> Validation:
         """Validate `model`; the noise is the same every time, so that epochs can be compared."""
-        latents = model.config.latent_dim
+        size = model.noise_size
+        latents = model.prior(self._batch(0, 1, size)[0]).latent_dim
         sums = torch.zeros(4, dtype=torch.float64)  # reconstruction, kl, bound, images in the bound
         moments = torch.zeros(2, latents, dtype=torch.float64)  # Σ μ, Σ μ²
         for start in range(0, len(self._rows), _BATCH):
-            image, epsilon = self._batch(start, start + _BATCH, latents)
-            posterior = model.posterior(image)
-            sums[0] += model.log_px_z(image, posterior.draw(epsilon)).double().sum().cpu()
-            sums[1] += posterior.kl().double().sum().cpu()
+            batch, epsilon = self._batch(start, start + _BATCH, size)
+            posterior = model.posterior(batch)
+            sums[0] += model.log_px_z(batch, posterior.draw(epsilon)).double().sum().cpu()
+            sums[1] += model.prior(batch).kl(posterior).double().sum().cpu()
             mean = posterior.mean.double().cpu()
             moments += torch.stack([mean.sum(0), (mean**2).sum(0)])
         for start in range(0, self._bounded, _BATCH):
-            image, epsilon = self._batch(start, min(start + _BATCH, self._bounded), latents * self._samples)
-            log_weights = importance_log_weights(model, image, epsilon.reshape(len(image), self._samples, latents))
+            batch, epsilon = self._batch(start, min(start + _BATCH, self._bounded), size * self._samples)
+            log_weights = importance_log_weights(model, batch, epsilon.reshape(-1, self._samples, size))
             sums[2] += log_mean_exp(log_weights).double().sum().cpu()
-            sums[3] += len(image)
+            sums[3] += len(epsilon)
         everything = torch.cat([sums, moments.flatten(), torch.tensor([float(len(self._rows))], dtype=torch.float64)])
         everything = sum_over_workers(everything.to(self._device)).cpu()
         sums, moments, count = everything[:4], everything[4:-1].reshape(2, latents), everything[-1]
@@ -78,7 +80,7 @@ class Validator:
             active_units=int((variance > _ACTIVE_VARIANCE).sum()),
         )
 
-    def _batch(self, start: int, stop: int, size: int) -> tuple[Tensor, Tensor]:
+    def _batch(self, start: int, stop: int, size: int) -> tuple[Batch, Tensor]:
         epsilon = noise.standard_normal(self._seed, Purpose.VALIDATION, self._rows[start:stop], size)
         image = self._images[start:stop].to(self._device).contiguous(memory_format=torch.channels_last)
-        return image, torch.from_numpy(epsilon).to(self._device)
+        return {IMAGE: image}, torch.from_numpy(epsilon).to(self._device)

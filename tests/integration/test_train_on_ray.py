@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -36,7 +37,7 @@ importance_samples = 4
 """
 
 
-def options_of(images: Path, run: Path) -> TrainOptions:
+def options_of(images: Path, run: Path) -> TrainOptions[Any]:
     model = replace(MODEL, image_shape=(0, 0, 0))  # found in the images
     return TrainOptions(
         images=(str(images),), run=str(run), model=model, train=config(), workers=2, checkpoint_minutes=1e-9

@@ -9,7 +9,7 @@ import torch.multiprocessing as mp
 from torch.nn.parallel import DistributedDataParallel
 
 from vae_core.config import TrainConfig
-from vae_core.models.conv import seeded
+from vae_core.models import seeded
 from vae_core.optimisation import Optimisation, to_device
 from vae_core_steps import MODEL, batch
 
@@ -25,8 +25,8 @@ def make(parallel: bool) -> Optimisation:
 
 def train(training: Optimisation, part: slice) -> dict[str, torch.Tensor]:
     for step in range(STEPS):
-        image, noise = batch(step)
-        training.step(image[part].double(), noise[part].double())
+        images, noise = batch(step)
+        training.step({"image": images["image"][part].double()}, noise[part].double())
     tensors = {f"grad.{n}": p.grad for n, p in training.model.named_parameters() if p.grad is not None}
     return tensors | {n: p.detach() for n, p in training.model.named_parameters()}
 

@@ -3,12 +3,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from vae_core.config import ModelConfig, TrainConfig
+from vae_core.batch import Batch
+from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
-from vae_core.models.conv import seeded
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
 from vae_core.optimisation import Optimisation, to_device
 
-MODEL = ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
+MODEL = ConvConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
 
 
 def optimisation(**options: object) -> Optimisation:
@@ -16,11 +18,11 @@ def optimisation(**options: object) -> Optimisation:
     return Optimisation(to_device(seeded(MODEL, 0), "cpu"), config, steps_per_epoch=20)
 
 
-def batch(size: int = 16) -> tuple[Tensor, Tensor]:
+def batch(size: int = 16) -> tuple[Batch, Tensor]:
     generator = torch.Generator().manual_seed(3)
     bright = torch.randint(0, 256, (size, 1, 1, 1), generator=generator)
     image = bright.expand(size, 1, 12, 12).to(torch.uint8).clone()
-    return image, torch.randn(size, 4, generator=generator)
+    return {"image": image}, torch.randn(size, 4, generator=generator)
 
 
 def test_steps_raise_the_elbo() -> None:
@@ -34,12 +36,12 @@ def test_steps_raise_the_elbo() -> None:
 
 
 def test_a_batchs_gradient_is_the_mean_of_its_halves() -> None:
-    image, noise = batch()
+    images, noise = batch()
     gradients = []
     for part in (slice(0, 16), slice(0, 8), slice(8, 16)):
         training = optimisation(free_bits=0.3)
         training.model.double()
-        loss, _ = training.loss(image[part].double(), noise[part].double())
+        loss, _ = training.loss({"image": images["image"][part].double()}, noise[part].double())
         loss.backward()  # type: ignore[no-untyped-call]
         gradients.append([p.grad for p in training.model.parameters()])
     for whole, first, second in zip(*gradients, strict=True):

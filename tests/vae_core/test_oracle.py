@@ -25,12 +25,12 @@ def mean_and_error(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def elbo_draws(model: LinearGaussian, image: torch.Tensor) -> torch.Tensor:
-    return torch.stack([elbo_terms(model, image, e).elbo for e in noise(REPEATS, len(image), 3)])
+    return torch.stack([elbo_terms(model, {"image": image}, e).elbo for e in noise(REPEATS, len(image), 3)])
 
 
 def bound_draws(model: LinearGaussian, image: torch.Tensor, samples: int) -> torch.Tensor:
     repeated = image.repeat(REPEATS, 1)
-    log_weights = importance_log_weights(model, repeated, noise(len(repeated), samples, 3))
+    log_weights = importance_log_weights(model, {"image": repeated}, noise(len(repeated), samples, 3))
     return log_mean_exp(log_weights).reshape(REPEATS, len(image))
 
 
@@ -51,7 +51,7 @@ def test_the_elbo_falls_short_by_the_kl_to_the_true_posterior() -> None:
     shift, log_ratio = 0.3, 0.2
     model, truth = LinearGaussian(mean_error=shift, log_scale_error=log_ratio), LinearGaussian()
     image = model.draw(4)
-    variance = truth.posterior(image).log_variance.exp()
+    variance = truth.posterior({"image": image}).log_variance.exp()
     # KL(q ‖ p(z|x)) = Σ ½ (ρ² + δ²/σ² − 1 − log ρ²), with ρ the ratio of the scales and δ the shift
     ratio = torch.tensor(2 * log_ratio, dtype=torch.float64).exp()
     gap = 0.5 * (ratio + shift**2 / variance - 1 - ratio.log()).sum(-1)
@@ -63,7 +63,7 @@ def test_all_bounds_are_exact_at_the_true_posterior() -> None:
     model = LinearGaussian()
     image = model.draw(16)
     exact = model.log_px(image)
-    log_weights = importance_log_weights(model, image, noise(16, 5, 3))
+    log_weights = importance_log_weights(model, {"image": image}, noise(16, 5, 3))
     # Every single weight is p(x) itself, whatever the noise.
     torch.testing.assert_close(log_weights, exact[:, None].expand(-1, 5), rtol=0, atol=1e-10)
     torch.testing.assert_close(log_mean_exp(log_weights), exact, rtol=0, atol=1e-10)
@@ -84,7 +84,7 @@ def test_estimators_converge_to_the_exact_value(estimator: str) -> None:
     weights = importance_log_weights if estimator == "importance" else monte_carlo_log_weights
     typical = []
     for samples in (100, 10_000):
-        log_weights = weights(model, image, noise(64, samples, 3))
+        log_weights = weights(model, {"image": image}, noise(64, samples, 3))
         relative = torch.exp(log_weights - exact[:, None])  # mean one, if the estimator is unbiased
         mean, error = mean_and_error(relative.T)
         assert ((mean - 1).abs() < 5 * error).float().mean() > 0.95

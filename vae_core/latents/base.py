@@ -85,5 +85,5 @@ class Prior(ABC):
 
     @classmethod
     @abstractmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """The inverse of `to_arrays`; torch tensors make a prior that computes in torch alone."""
+    def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
+        """The inverse of `to_arrays` for D latent variables; torch tensors make a prior that computes in torch."""

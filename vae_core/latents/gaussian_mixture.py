@@ -71,6 +71,8 @@ class GaussianMixture(Prior):
         return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
         """See the base class."""
-        return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        prior = cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        assert prior.latent_dim == latent_dim
+        return prior

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
-import numpy as np
-
 from vae_core.latents.base import FloatArrays, Prior
 from vae_core.latents.diagonal_gaussian import LOG_2PI, DiagonalGaussian
 from vae_core.sums import library, squared_norm
@@ -44,10 +42,11 @@ class StandardNormal(Prior):
         return 0.5 * (mean**2 + library(mean).expm1(log_variance) - log_variance)
 
     def to_arrays(self) -> FloatArrays:
-        """The number of latent variables is all there is to it."""
-        return {"size": np.array(self.size, dtype=np.float32)}
+        """It has no parameters."""
+        return {}
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+    def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
         """See the base class."""
-        return cls(int(arrays["size"]))
+        del arrays
+        return cls(latent_dim)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vae_core.config import ModelConfig, from_json
 from vae_core.errors import UserError
+from vae_core.lazy import torch
 
 if TYPE_CHECKING:
     from vae_core.models.base import Model
@@ -75,8 +76,6 @@ def build(config: ModelConfig) -> "Model":
 
 def seeded(config: ModelConfig, seed: int) -> "Model":
     """A model with initial weights drawn from `seed`, leaving torch's global generator as it was."""
-    import torch
-
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build(config)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from vae_core.models.conv.config import ConvConfig, Upsampling
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
+from vae_core.models.conv.config import ConvConfig, Upsampling
 
 # |log σ²| stays below this whatever the image, so that σ² and 1/σ² are finite in fp32 and far from its limits.
 _LOG_VARIANCE_BOUND = 12.0

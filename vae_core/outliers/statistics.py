@@ -15,9 +15,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from vae_core.batch import IMAGE, Batch
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.likelihoods import Likelihood
-from vae_core.batch import IMAGE, Batch
 from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.sums import sum_pixels
 

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from vae_core.models.conv import VAE
+from vae_core.models.conv.model import ConvVAE
 
 Images = npt.NDArray[np.uint8]  # [N, C, H, W]
 Floats = npt.NDArray[np.float64]
@@ -22,7 +22,7 @@ _BATCH = 250
 class Trained:
     """One training run and its in-distribution images: all that a method sees before it is judged."""
 
-    model: VAE
+    model: ConvVAE
     bundle: str
     """The bundle exported from the run."""
     training: Images

@@ -12,22 +12,23 @@ from torch import Tensor
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
 from benchmarks.outliers.methods.likelihood import fixed_noise
 from vae_core.estimators import log_mean_exp
-from vae_core.latents.gaussian import LOG_2PI, standard_normal_log_prob
-from vae_core.models.conv import VAE
+from vae_core.latents.diagonal_gaussian import LOG_2PI
+from vae_core.models.conv.model import ConvVAE
 
 
-def _statistics(model: VAE, images: Images) -> Floats:
+def _statistics(model: ConvVAE, images: Images) -> Floats:
     """The four statistics, in nats: [N, 4]."""
     noise = fixed_noise(model, 4)
 
     def of_batch(image: Tensor) -> Tensor:
-        posterior = model.posterior(image)
+        batch = {"image": image}
+        prior, posterior = model.prior(batch), model.posterior(batch)
         entropy = 0.5 * (1.0 + LOG_2PI + posterior.log_variance).sum(-1)
         draws = [posterior.draw(epsilon) for epsilon in noise]
-        log_px_z = torch.stack([model.log_px_z(image, z) for z in draws], dim=1)
-        ratio = torch.stack([standard_normal_log_prob(z) - posterior.log_prob(z) for z in draws], dim=1)
+        log_px_z = torch.stack([model.log_px_z(batch, z) for z in draws], dim=1)
+        ratio = torch.stack([prior.log_prob(z) - posterior.log_prob(z) for z in draws], dim=1)
         bound = log_mean_exp(log_px_z + ratio)
-        return torch.stack([posterior.kl() + entropy, entropy, log_px_z.mean(1), bound], dim=-1)
+        return torch.stack([prior.kl(posterior) + entropy, entropy, log_px_z.mean(1), bound], dim=-1)
 
     return compute(of_batch, images)
 

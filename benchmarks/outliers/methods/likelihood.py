@@ -13,27 +13,29 @@ from torch import Tensor
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
 from export.bundle.format import LIKELIHOOD, Bundle
 from export.runtime.session import Session
-from vae_core.latents.gaussian import DiagonalGaussian
-from vae_core.models.conv import VAE, as_levels
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
+from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.noise import antithetic
 
 _DECODES_AT_ONCE = 2048
 
 
-def fixed_noise(model: VAE, draws: int) -> Tensor:
+def fixed_noise(model: ConvVAE, draws: int) -> Tensor:
     """The same ε for every image: [draws, D]."""
     return torch.from_numpy(antithetic(0, draws, model.config.latent_dim))
 
 
-def elbo(model: VAE, image: Tensor, posterior: DiagonalGaussian, noise: Tensor) -> Tensor:
+def elbo(model: ConvVAE, image: Tensor, posterior: DiagonalGaussian, noise: Tensor) -> Tensor:
     """The ELBO in nats at a given posterior, with the draws z = μ + σ ⊙ ε: (N,)."""
-    log_px_z = torch.stack([model.log_px_z(image, posterior.draw(epsilon)) for epsilon in noise])
-    return log_px_z.mean(0) - posterior.kl()
+    batch = {"image": image}
+    log_px_z = torch.stack([model.log_px_z(batch, posterior.draw(epsilon)) for epsilon in noise])
+    elbo: Tensor = log_px_z.mean(0) - model.prior(batch).kl(posterior)
+    return elbo
 
 
 def _negative_elbo(trained: Trained) -> Score:
     model, noise = trained.model, fixed_noise(trained.model, 2)
-    return lambda images: compute(lambda image: -elbo(model, image, model.posterior(image), noise), images)
+    return lambda images: compute(lambda image: -elbo(model, image, model.posterior({"image": image}), noise), images)
 
 
 def _negative_log_px(trained: Trained) -> Score:
@@ -69,9 +71,9 @@ def _debiased(trained: Trained) -> Score:
     return lambda images: negative_elbo(images) + np.array([table[channel, image].sum() for image in images])
 
 
-def reached(model: VAE, images: Images) -> Floats:
+def reached(model: ConvVAE, images: Images) -> Floats:
     def pixels(image: Tensor) -> Tensor:
-        return model.likelihood.log_prob(as_levels(image), model.decode(model.posterior(image).mean))
+        return model.likelihood.log_prob(as_levels(image), model.decode(model.posterior({"image": image}).mean))
 
     likelihood = np.exp(compute(pixels, images))  # [N, C, H, W]
     table = np.empty((images.shape[1], 256))

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
-from vae_core.models.conv import VAE, as_levels
+from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.sums import sum_pixels
 
 
-def _statistics(model: VAE, images: Images) -> Floats:
+def _statistics(model: ConvVAE, images: Images) -> Floats:
     """t(x), [N, 3]."""
 
     def of_batch(image: Tensor) -> Tensor:
-        posterior = model.posterior(image)
+        posterior = model.posterior({"image": image})
         error = sum_pixels((as_levels(image) - model.mean_image(posterior.mean)) ** 2)
         deviation = torch.exp(0.5 * posterior.log_variance)
         return torch.stack([error.sqrt(), posterior.mean.norm(dim=-1), deviation.norm(dim=-1)], dim=-1)

@@ -30,7 +30,7 @@ def bundle_sections(bundle: Bundle) -> list[Section]:
     typical = int(np.argsort(np.square(mean).sum(axis=1))[len(mean) // 2])
     sections = [
         reconstruction_section(examples[:10], scorer.encode, scorer.decode),
-        sample_section(scorer.decode, bundle.latent_dim),
+        sample_section(scorer.decode, bundle.prior),
     ]
     if pairs:
         starts, ends = (examples[list(side)] for side in zip(*pairs, strict=True))

@@ -1,4 +1,4 @@
-"""Sections about the model itself: what it keeps of an image, what it dreams up, what its latent units do.
+"""Sections about the model itself: what it keeps of an image, its samples, what its latent units do.
 
 They need only two functions, so that a bundle, or anything else that encodes and decodes, can be shown.
 """
@@ -12,9 +12,11 @@ from jobs.report.blocks import Chart, Charts, Matrix, Row, Section, Wall
 from jobs.report.charts import Line, line_chart
 from jobs.report.pictures import Pixels, heat, heat_scale, pictures
 from jobs.report.wording import counted
+from vae_core.latents import Prior, StandardNormal
 
 Latents = NDArray[np.float32]
 
+_PRIORS = {"normal": "z ~ N(0, I), the prior of training", "mixture": "z ~ the bundle's prior, a mixture of Gaussians"}
 _TRAVERSED = 8  # latent units
 SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 
@@ -49,14 +51,19 @@ def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode) ->
     )
 
 
-def sample_section(decode: Decode, latents: int, count: int = 60, seed: int = 0) -> Section:
-    """Images decoded from draws of the prior."""
-    z = np.random.default_rng(seed).standard_normal((count, latents), dtype=np.float32)
+def sample_section(decode: Decode, prior: Prior, count: int = 60, seed: int = 0) -> Section:
+    """Images decoded from draws of the prior; where that is not N(0, I), draws of N(0, I) beside them."""
+    rng = np.random.default_rng(seed)
+    priors: list[Prior] = [prior, StandardNormal(prior.latent_dim)] if prior.name != StandardNormal.name else [prior]
+    walls = []
+    for each in priors:
+        z = each.draw(rng.standard_normal((count, each.noise_size), dtype=np.float32))
+        walls.append(Wall(pictures(decode(z), "sample {}", SIDE), title=_PRIORS.get(each.name, each.name)))
     return Section(
         "samples",
-        "What the model dreams up",
-        f"Means of p(x|z) for {count} random codes z ~ N(0, I): no image was put in.",
-        [Wall(pictures(decode(z), "sample {}", SIDE))],
+        "Samples from the model",
+        f"Means of p(x|z) for {count} random codes z ~ p(z): no image was put in. The bundle's own prior comes first.",
+        walls,
     )
 
 

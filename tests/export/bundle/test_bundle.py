@@ -16,6 +16,7 @@ from export.graphs.build import Held, build
 from export.graphs.convert import to_onnx
 from export.graphs.fit import fit_outlier_model
 from export.graphs.modules import EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
+from export.graphs.options import BuildOptions
 from export.guarantees.p_values import p_values
 from export.runtime.agreement import compare
 from export.runtime.sampler import Sampler
@@ -25,6 +26,7 @@ from export.storage import Folder
 from vae_core.config import LikelihoodName
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
+from vae_core.latents import StandardNormal
 from vae_core.noise import antithetic
 from vae_core.outliers.score import NAMES
 from vae_core.outputs import Output
@@ -107,9 +109,9 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
     batch = torch.from_numpy(images)
     noise = torch.from_numpy(antithetic(0, 8, 6))
     with torch.inference_mode():
-        log_weights = importance_log_weights(model, batch, noise)
+        log_weights = importance_log_weights(model, {"image": batch}, noise)
     outlier = fit_outlier_model(*described(model, images))
-    graph = LikelihoodGraph(model, noise)
+    graph = LikelihoodGraph(model, noise, StandardNormal(6))
     for each in (ScorerGraph(model, outlier), ExplainerGraph(model, outlier), graph):
         parity.check(type(each).__name__, to_onnx(each, "graph", {"image": images}), each, {"image": images})
     found = Session(to_onnx(graph, "likelihood", {"image": images}), provider="cpu").run({"image": images})
@@ -141,7 +143,7 @@ def test_weights_that_diverged_write_nothing(tmp_path: Path) -> None:
         with torch.no_grad():
             broken.decoder.expand.weight[0, 0] = float("nan")
         with pytest.raises(UserError, match="diverged"):
-            write_bundle(Folder.at(tmp_path / "b"), *build(broken, held, {}, samples=4))
+            write_bundle(Folder.at(tmp_path / "b"), *build(broken, held, {}, BuildOptions(samples=4)))
     finally:
         with torch.no_grad():
             broken.decoder.expand.weight.copy_(original)
@@ -165,13 +167,13 @@ def test_compare_fails_on_what_is_wrong() -> None:
 
 @pytest.mark.parametrize("samples", [0, 3, -2])
 def test_impossible_samples_are_refused(samples: int) -> None:
-    with pytest.raises(UserError, match=f"--samples {samples} is not possible"):
-        build(trained(), Held(pictures(30), pictures(30)), {}, samples)
+    with pytest.raises(UserError, match=f"--samples must be an even number .* got {samples}"):
+        BuildOptions(samples=samples)
 
 
 def test_too_few_held_out_images_are_refused() -> None:
     with pytest.raises(UserError, match="19 calibration images"):
-        build(trained(), Held(pictures(30), pictures(19)), {}, 4)
+        build(trained(), Held(pictures(30), pictures(19)), {}, BuildOptions(samples=4))
 
 
 def test_the_probe_batch_checks_any_runtime(bundle: Bundle) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from bundles import SHAPE, contents, pictures
 from export.bundle.format import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle, write_bundle
+from export.graphs.options import BuildOptions
 from export.graphs.quantisation import _rank_correlation, check_agreement
 from export.runtime.scorer import Scorer
 from export.storage import Folder
@@ -19,7 +20,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bundle, Bundle]:
     """The same model in fp32 and in 8-bit integers."""
     folder = Folder.at(tmp_path_factory.mktemp("bundles"))
     exact = write_bundle(folder.child("fp32"), *contents())
-    return exact, write_bundle(folder.child("int8"), *contents(int8=True))
+    return exact, write_bundle(folder.child("int8"), *contents(options=BuildOptions(samples=8, int8=True)))
 
 
 def layers(bundle: Bundle, name: str) -> Counter[str]:

@@ -42,7 +42,7 @@ def written(folder: Folder, sizes: list[int]) -> pa.Table:
 def test_means_and_errors_are_those_of_all_rows(tmp_path: Path) -> None:
     table = written(Folder.at(tmp_path), [40, 0, 1, 359])
     found = likelihood_metrics(Folder.at(tmp_path), SAMPLES, 784)
-    elbo, variance = table["elbo"].to_numpy(), table["reconstruction_variance"].to_numpy()
+    elbo, variance = table["elbo"].to_numpy(), table["elbo_variance"].to_numpy()
     error = elbo.std(ddof=1) / 20
     assert found["elbo"]["mean"] == pytest.approx(elbo.mean(), rel=1e-12)
     assert found["elbo"]["standard_error"] == pytest.approx(error, rel=1e-9)

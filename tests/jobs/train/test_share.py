@@ -11,7 +11,7 @@ import pytest
 
 from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
-from jobs.train.share import Batch, Share, TrainingImages
+from jobs.train.share import Columns, Share, TrainingImages
 
 CONTRACT = ImageContract(1, 8, 8)
 ROWS = 1000
@@ -44,9 +44,9 @@ def share(folder: Path, rank: int = 0, workers: int = 1, cache_bytes: int = 10**
     )
 
 
-def rows_of(batches: list[Batch]) -> npt.NDArray[np.int64]:
-    rows = np.concatenate([batch.rows for batch in batches])
-    images = np.concatenate([batch.images for batch in batches])
+def rows_of(batches: list[Columns]) -> npt.NDArray[np.int64]:
+    rows = np.concatenate([batch["row"] for batch in batches])
+    images = np.concatenate([batch["image"] for batch in batches])
     np.testing.assert_array_equal(images[:, 0, 0, 0].astype(int) * 256 + images[:, 0, 0, 1], rows)
     return rows
 
@@ -80,14 +80,14 @@ def test_an_epoch_can_be_entered_at_any_step(folder: Path, cache_bytes: int) -> 
     late = list(share(folder, cache_bytes=cache_bytes).batches(2, 32, 26, first_step=17))
     assert len(late) == 9
     for a, b in zip(whole[17:], late, strict=True):
-        np.testing.assert_array_equal(a.rows, b.rows)
+        np.testing.assert_array_equal(a["row"], b["row"])
 
 
 def test_a_share_that_is_short_begins_again(folder: Path) -> None:
     s = share(folder)
     batches = list(s.batches(0, 100, 12))
     assert len(batches) == 12
-    assert all(len(batch.rows) == 100 for batch in batches)
+    assert all(len(batch["row"]) == 100 for batch in batches)
     assert len(np.unique(rows_of(batches[:8]))) == 800
 
 

@@ -1,13 +1,18 @@
 import pytest
 import torch
 
-from vae_core.config import ModelConfig
-from vae_core.models.conv import VAE, seeded
+from vae_core.latents import StandardNormal
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
+from vae_core.models.conv.model import ConvVAE
 from vae_core.networks.convolutional import level_sizes
 
 
-def small(shape: tuple[int, int, int], **options: object) -> VAE:
-    return seeded(ModelConfig(image_shape=shape, latent_dim=4, widths=(8, 8, 8), hidden=16, **options), 0).eval()  # type: ignore[arg-type]
+def small(shape: tuple[int, int, int], **options: object) -> ConvVAE:
+    config = ConvConfig(image_shape=shape, latent_dim=4, widths=(8, 8, 8), hidden=16, **options)  # type: ignore[arg-type]
+    model = seeded(config, 0)
+    assert isinstance(model, ConvVAE)
+    return model.eval()
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
@@ -15,7 +20,7 @@ def small(shape: tuple[int, int, int], **options: object) -> VAE:
 def test_any_size_and_channel_count(channels: int, size: tuple[int, int]) -> None:
     model = small((channels, *size))
     image = torch.randint(0, 256, (2, channels, *size), dtype=torch.uint8)
-    terms = model(image, torch.randn(2, 4))
+    terms = model({"image": image}, torch.randn(2, 4))
     assert terms.reconstruction.shape == (2,)
     assert terms.kl_per_dimension.shape == (2, 4)
     assert torch.isfinite(terms.elbo).all()
@@ -27,15 +32,17 @@ def test_the_likelihood_counts_real_pixels_only() -> None:
     image = torch.zeros(1, 1, 9, 9)
     per_pixel = model.likelihood.log_prob(image, model.decode(torch.zeros(1, 4)))
     assert per_pixel.shape == (1, 1, 9, 9)
-    torch.testing.assert_close(model.log_px_z(image, torch.zeros(1, 4)), per_pixel.sum((1, 2, 3)))
+    torch.testing.assert_close(model.log_px_z({"image": image}, torch.zeros(1, 4)), per_pixel.sum((1, 2, 3)))
 
 
 def test_no_layer_mixes_images() -> None:
     model = small((3, 16, 16)).double()
     image = torch.rand(4, 3, 16, 16).double() * 255
-    z = model.posterior(image).mean
+    z = model.posterior({"image": image}).mean
     image.requires_grad_()
-    (gradient,) = torch.autograd.grad(model.log_px_z(image, z)[1] + model.posterior(image).kl()[1], image)
+    (gradient,) = torch.autograd.grad(
+        model.log_px_z({"image": image}, z)[1] + StandardNormal(4).kl(model.posterior({"image": image}))[1], image
+    )
     assert gradient[1].abs().sum() > 0
     assert gradient[[0, 2, 3]].abs().sum() == 0
 
@@ -43,7 +50,7 @@ def test_no_layer_mixes_images() -> None:
 def test_a_pixel_anywhere_reaches_the_latent_variables() -> None:
     model = small((1, 13, 11)).double()
     image = torch.full((1, 1, 13, 11), 100.0, dtype=torch.float64, requires_grad=True)
-    (gradient,) = torch.autograd.grad(model.posterior(image).mean.abs().sum(), image)
+    (gradient,) = torch.autograd.grad(model.posterior({"image": image}).mean.abs().sum(), image)
     assert (gradient != 0).all()
 
 
@@ -52,8 +59,8 @@ def test_extreme_weights_keep_the_posterior_finite() -> None:
     with torch.no_grad():
         for parameter in model.encoder.parameters():
             parameter.mul_(100.0)
-    posterior = model.posterior(torch.full((1, 1, 16, 16), 255, dtype=torch.uint8))
-    assert torch.isfinite(posterior.kl()).all()
+    posterior = model.posterior({"image": torch.full((1, 1, 16, 16), 255, dtype=torch.uint8)})
+    assert torch.isfinite(StandardNormal(4).kl(posterior)).all()
 
 
 def test_every_level_halves_the_sides_and_rounds_up() -> None:

@@ -1,16 +1,17 @@
 import numpy as np
 import torch
 
-from vae_core.config import ModelConfig
-from vae_core.models.conv import seeded
+from vae_core.latents import StandardNormal
+from vae_core.models import seeded
+from vae_core.models.conv.config import ConvConfig
 from vae_core.outliers.statistics import Statistics, statistics
 
-MODEL = seeded(ModelConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16), 0).eval()
+MODEL = seeded(ConvConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16), 0).eval()
 
 
 def tell(image: torch.Tensor) -> Statistics:
     with torch.inference_mode():
-        return statistics(MODEL, image)[0]
+        return statistics(MODEL, {"image": image})[0]
 
 
 def test_they_are_what_they_say_in_float64() -> None:
@@ -21,7 +22,7 @@ def test_they_are_what_they_say_in_float64() -> None:
     image[3, 0, :, 3:9] = 77
     found = tell(torch.from_numpy(image))
     with torch.inference_mode():
-        parameters = MODEL.decode(MODEL.posterior(torch.from_numpy(image)).mean).double()
+        parameters = MODEL.decode(MODEL.posterior({"image": torch.from_numpy(image)}).mean).double()
     x = image.astype(np.float64)
     y = MODEL.likelihood.mean(parameters).numpy()
     peak = MODEL.likelihood.log_peak(parameters).numpy()
@@ -60,17 +61,17 @@ def test_statistics_are_finite_for_every_kind_of_image() -> None:
         + [torch.randint(0, 256, (1, 12, 12), generator=generator)]
     ).to(torch.uint8)
     with torch.inference_mode():
-        values, posterior = statistics(MODEL, image)
-        log_px_z = MODEL.log_px_z(image, posterior.mean)
+        values, posterior = statistics(MODEL, {"image": image})
+        log_px_z = MODEL.log_px_z({"image": image}, posterior.mean)
     assert all(torch.isfinite(v).all() for v in values)
-    torch.testing.assert_close(values.kl, posterior.kl())
+    torch.testing.assert_close(values.kl, StandardNormal(4).kl(posterior))
     torch.testing.assert_close(values.reconstruction, log_px_z)
 
 
 def test_an_image_is_scored_alone() -> None:
     image = torch.randint(0, 256, (6, 1, 12, 12), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     with torch.inference_mode():
-        together, _ = statistics(MODEL, image)
-        alone, _ = statistics(MODEL, image[2:3])
+        together, _ = statistics(MODEL, {"image": image})
+        alone, _ = statistics(MODEL, {"image": image[2:3]})
     for a, b in zip(together, alone, strict=True):
         torch.testing.assert_close(a[2:3], b, rtol=1e-5, atol=1e-5)

@@ -17,6 +17,7 @@ from jobs.report.sections.model import (
     training_section,
     traversal_section,
 )
+from vae_core.latents import GaussianMixture, StandardNormal
 
 RANDOM = np.random.default_rng(0)
 SHAPE = (1, 8, 8)
@@ -73,10 +74,22 @@ def test_draws_differ_and_are_the_same_each_time() -> None:
 
 
 def test_samples_come_from_the_prior_alone() -> None:
-    (wall,) = sample_section(decode, latents=3, count=20).blocks
+    (wall,) = sample_section(decode, StandardNormal(3), count=20).blocks
     assert isinstance(wall, Wall)
     assert len(wall.pictures) == 20
     assert len({each.source for each in wall.pictures}) > 5
+
+
+def test_samples_of_a_learned_prior_stand_beside_those_of_the_normal_one() -> None:
+    factor = 1e-3 * np.eye(3, dtype=np.float32)[None]
+    narrow = GaussianMixture(
+        np.zeros(1, np.float32), np.ones((1, 3), np.float32), factor, 1e6 * factor, np.empty(0, np.float32)
+    )
+    learned, normal = sample_section(decode, narrow, count=20).blocks
+    assert isinstance(learned, Wall)
+    assert isinstance(normal, Wall)
+    assert learned.title != normal.title
+    assert len({each.source for each in learned.pictures}) < len({each.source for each in normal.pictures})
 
 
 def test_interpolations_run_between_originals() -> None:
