@@ -31,9 +31,9 @@ def bundle(recipe: str, int8: bool = False) -> Path:
     target = WORK / "bundles" / (f"{recipe}-int8" if int8 else recipe)
     if not (target / "manifest.json").exists():
         from jobs.export.job import export
-        from jobs.export.options import Export
+        from jobs.export.options import ExportOptions
 
-        export(Export(str(_run(recipe)), str(target), int8=int8))
+        export(ExportOptions(str(_run(recipe)), str(target), int8=int8))
     return target
 
 

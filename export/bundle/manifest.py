@@ -12,6 +12,7 @@ from typing import Any
 
 from export.json_object import parse_object
 from vae_core.errors import UserError
+from vae_core.latents import PRIORS
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -110,7 +111,8 @@ def _is_value(value: object) -> bool:
 # Every field that a job reads: what it must be, and whether a value is that.
 _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "image.shape": ("three positive integers", _is_shape),
-    "model.latent_dim": ("a positive integer", _is_positive),
+    "prior.latent_dim": ("a positive integer", _is_positive),
+    "prior.name": (f"one of {', '.join(PRIORS)}", lambda value: _is_text(value) and value in PRIORS),
     "model.likelihood": ("a name", _is_text),
     "likelihood.kind": ("a name", _is_text),
     "likelihood.samples": ("a positive integer", _is_positive),

@@ -14,16 +14,16 @@ import tyro
 
 from jobs.cli import run_main
 from jobs.demo.job import demo
-from jobs.demo.options import Demo
+from jobs.demo.options import DemoOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and run the demo."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("demo", lambda: _tell(tyro.cli(Demo, args=arguments, prog="vae demo")))
+    run_main("demo", lambda: _tell(tyro.cli(DemoOptions, args=arguments, prog="vae demo")))
 
 
-def _tell(options: Demo) -> None:
+def _tell(options: DemoOptions) -> None:
     found = demo(options)
     output = Path(options.output)
     all_found = found.found + found.false

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 from export.bundle.format import MANIFEST
 from export.storage import Folder
 from jobs.bulk.cluster import connect
-from jobs.demo.options import Demo
+from jobs.demo.options import DemoOptions
 from jobs.export.job import export
-from jobs.export.options import Export
+from jobs.export.options import ExportOptions
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 from jobs.score.job import score
@@ -31,7 +31,7 @@ class Found:
     false: int  # of the found, those that are no strangers
 
 
-def demo(options: Demo) -> Found:
+def demo(options: DemoOptions) -> Found:
     """Run the road; what is done already is not done again."""
     from dataclasses import replace
 
@@ -59,7 +59,7 @@ def demo(options: Demo) -> Found:
         if Folder.at(bundle).has(MANIFEST):
             print(f"{bundle} is there already")
         else:
-            export(Export(run=run, bundle=bundle))
+            export(ExportOptions(run=run, bundle=bundle))
         _step(3, "score 1,000 unseen images of clothes among 500 strangers, handwritten digits")
         images = (str(data / TEST), str(data / STRANGERS))
         score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray"))

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Demo:
+class DemoOptions:
     """The whole road on a small data set that ships with the package."""
 
     output: str = "demo"

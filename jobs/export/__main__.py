@@ -10,13 +10,13 @@ import tyro
 
 from jobs.cli import run_main
 from jobs.export.job import export
-from jobs.export.options import Export
+from jobs.export.options import ExportOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and export."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("export", lambda: export(tyro.cli(Export, args=arguments, prog="vae export")))
+    run_main("export", lambda: export(tyro.cli(ExportOptions, args=arguments, prog="vae export")))
 
 
 if __name__ == "__main__":

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from jobs.export.options import Export
+from jobs.export.options import ExportOptions
 from vae_core.errors import UserError
 
 
-def export(options: Export) -> None:
+def export(options: ExportOptions) -> None:
     """Export a run's checkpoint.
 
     Raises:

@@ -6,7 +6,7 @@ from export.graphs.options import BuildOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(BuildOptions):
+class ExportOptions(BuildOptions):
     """Make a bundle of verified ONNX graphs from a training run."""
 
     run: str

@@ -27,7 +27,6 @@ from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.checkpoint import FILES as CHECKPOINT_FILES
 from vae_core.errors import UserError
-from vae_core.models import model_config
 
 FORMAT = 2
 CHECKPOINTS = "checkpoints"

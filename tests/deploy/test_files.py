@@ -1,7 +1,6 @@
 """The files in deploy/: what holds for every RayJob, and that their commands are commands of this version."""
 
 import dataclasses
-import importlib
 import re
 import shlex
 import tomllib
@@ -10,16 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import tyro
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+import commands
 from jobs.train import recipes
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
-OPTIONS = {"train": "TrainOptions", "export": "Export", "score": "ScoreOptions", "sample": "SampleOptions"}
 GPU = "nvidia.com/gpu"
 README = ROOT / "deploy" / "README.md"
 
@@ -58,9 +56,8 @@ def parse(entrypoint: str) -> tuple[str, Any]:
     assert (python, flag) == ("python", "-m")
     package, name = module.split(".")
     assert package == "jobs"
-    options = getattr(importlib.import_module(f"{module}.options"), OPTIONS[name])
     try:
-        return name, tyro.cli(options, args=arguments, prog=module)
+        return name, commands.parse(name, arguments)
     except SystemExit as error:
         raise AssertionError(f"{module} does not take {arguments}") from error
 

@@ -72,7 +72,7 @@ def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no
 @pytest.mark.parametrize(
     ("option", "value", "said"),
     [
-        ("--epochs", "0", "epochs = 0 is not possible: it must be at least 1"),
+        ("--epochs", "0", "epochs must be at least 1, got 0"),
         ("--widths", "0", "widths"),
         ("--recipe", "fashion", "there is no recipe 'fashion'"),
     ],
