@@ -1,4 +1,4 @@
-"""How well one set of outliers is told from the ordinary images: by the outlier score, and by each statistic alone."""
+"""How well the outlier score, and each statistic alone, separates a set of outliers from the ordinary images."""
 
 import math
 from typing import Any, NamedTuple
@@ -39,11 +39,11 @@ def compare(ordinary: Columns, outliers: Columns, seed: int) -> Found:
     statistics = {}
     for name in ordinary:
         if name != SCORE:
-            known, strange = ordinary[name].astype(np.float64), outliers[name].astype(np.float64)
-            middle = np.median(known)
+            inliers, others = ordinary[name].astype(np.float64), outliers[name].astype(np.float64)
+            middle = np.median(inliers)
             statistics[name] = {
-                "auroc": auroc(known, strange),
-                "auroc_two_sided": auroc(np.abs(known - middle), np.abs(strange - middle)),
+                "auroc": auroc(inliers, others),
+                "auroc_two_sided": auroc(np.abs(inliers - middle), np.abs(others - middle)),
             }
     metrics = {
         "compared": {"ordinary": n, "outliers": m, "prevalence": m / (n + m)},

@@ -65,8 +65,8 @@ def separation(ordinary: Counts, outliers: Counts) -> Separation:
 
 def auroc(ordinary: Scores, outliers: Scores) -> float:
     """P(outlier's score > ordinary's) + ½ P(equal)."""
-    known, strange = rank(ordinary, outliers).counts()
-    return _area(np.cumsum(known), strange, len(ordinary), len(outliers), known)
+    inliers, others = rank(ordinary, outliers).counts()
+    return _area(np.cumsum(inliers), others, len(ordinary), len(outliers), inliers)
 
 
 def _area(false: Counts, outliers: Counts, n: int, m: int, ordinary: Counts) -> float:

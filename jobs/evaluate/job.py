@@ -49,8 +49,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         print(f"{output.url} is finished already: {_sentence(finished)}")
         return finished
     with one_cluster(options):
-        known = run_job(ordinary)
-        strange = {name: run_job(job) for name, job in outliers.items()}
+        summary = run_job(ordinary)
+        summaries = {name: run_job(job) for name, job in outliers.items()}
         likelihood = (
             estimate_likelihood(options, bundle, ordinary.images, output.child(LIKELIHOOD))
             if options.likelihood_images
@@ -60,13 +60,11 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     sets = [survey(name, job, options.seed, are_outliers=True) for name, job in outliers.items()]
     found = {each.name: compare(images.sample, each.sample, options.seed) for each in sets}
     metrics = {
-        "images": _counts(known) | {"false_positive_rate": proportion(known["outliers"], known["scored"])},
+        "images": _counts(summary) | {"false_positive_rate": proportion(summary["outliers"], summary["scored"])},
         "fpr": options.fpr,
         "outliers": {
-            name: _counts(summary)
-            | {"found_at_fpr": proportion(summary["outliers"], summary["scored"])}
-            | found[name].metrics
-            for name, summary in strange.items()
+            name: _counts(each) | {"found_at_fpr": proportion(each["outliers"], each["scored"])} | found[name].metrics
+            for name, each in summaries.items()
         },
         "intervals": {"level": LEVEL, "method": f"percentiles of {REPLICATES} bootstrap draws of both sets"},
         "likelihood": likelihood,
@@ -99,14 +97,14 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 
 
 def _sentence(metrics: Mapping[str, Any]) -> str:
-    told = []
+    results = []
     if (likelihood := metrics["likelihood"]) is not None:
         elbo, log_px = likelihood["elbo"], likelihood["importance_sampling"]
-        told.append(
+        results.append(
             f"ELBO {elbo['mean']:,.2f}, log p(x) ≥ {log_px['mean']:,.2f} nats per image by {likelihood['samples']:,} "
             f"importance samples ({likelihood['images']:,} images)"
         )
     for name, outliers in metrics["outliers"].items():
         score = outliers[SCORE]
-        told.append(f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}")
-    return "; ".join([f"{metrics['images']['scored']:,} images", *told])
+        results.append(f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}")
+    return "; ".join([f"{metrics['images']['scored']:,} images", *results])
