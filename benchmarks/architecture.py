@@ -28,7 +28,7 @@ from benchmarks.material import WORK
 from benchmarks.outliers.shifts import DEVELOPMENT, apply
 from benchmarks.results import RESULTS, machine
 from export.bundle.format import SCORER
-from export.graphs.build import Held, build
+from export.graphs.build import Splits, build
 from export.graphs.options import BuildOptions
 from export.runtime.session import Session, scoring_session
 from jobs.evaluate.detection import auroc
@@ -80,7 +80,7 @@ def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
 
 class Data(NamedTuple):
     training: Images
-    held: Held
+    held: Splits
     strangers: Images
 
 
@@ -130,7 +130,7 @@ def _read(images: str | None, strangers: str | None) -> Data:
     held = min(6000, len(ordinary) // 10)
     return Data(
         ordinary[2 * held :],
-        Held(ordinary[:held], ordinary[held : 2 * held]),
+        Splits(ordinary[:held], ordinary[held : 2 * held]),
         read(strangers or str(shipped("mnist_500.parquet"))),
     )
 

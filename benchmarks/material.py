@@ -33,7 +33,7 @@ def bundle(recipe: str, int8: bool = False) -> Path:
         from jobs.export.job import export
         from jobs.export.options import ExportOptions
 
-        export(ExportOptions(str(_run(recipe)), str(target), int8=int8))
+        export(ExportOptions(run=str(_run(recipe)), bundle=str(target), int8=int8))
     return target
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from export.graphs.build import Contents, Held, build
+from export.graphs.build import Contents, Splits, build
 from export.graphs.options import BuildOptions
 from vae_core.config import LikelihoodName, TrainConfig
 from vae_core.models import seeded
@@ -63,7 +63,7 @@ def contents(
     options: BuildOptions = BUNDLE,
 ) -> Contents:
     """What the bundle of `trained` holds."""
-    held = Held(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
+    held = Splits(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
     history: list[dict[str, Any]] = [
         {
             "epoch": epoch,

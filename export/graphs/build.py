@@ -49,21 +49,23 @@ _REAL_PROBES = 32
 
 
 @dataclass(frozen=True)
-class Held:
-    """The images that took no part in training, uint8 [N,C,H,W]."""
+class Splits:
+    """The images that a bundle is made with, uint8 [N,C,H,W]."""
 
     validation: Images
     """They chose the best epoch; here they fit the outlier score."""
     calibration: Images
     """They took part in nothing; they make the p-values."""
+    training: Images | None = None
+    """Some of those that the model was trained on, if at hand: the prior is fitted to their codes too."""
 
 
-def build(model: ConvVAE, held: Held, training: Mapping[str, Any], options: BuildOptions) -> Contents:
+def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: BuildOptions) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
     Args:
         model: trained, in evaluation mode, on the CPU.
-        held: the held-out images.
+        splits: the images to fit, to calibrate and to check with.
         training: what to record of the training run: its configuration, data and history.
         options: which bundle to make.
 
@@ -71,29 +73,29 @@ def build(model: ConvVAE, held: Held, training: Mapping[str, Any], options: Buil
         UserError: a graph differs from PyTorch, or there are too few held-out images.
     """
     int8 = options.int8
-    if min(len(held.validation), len(held.calibration)) < LEAST:
+    if min(len(splits.validation), len(splits.calibration)) < LEAST:
         raise UserError(
-            f"the run holds out {len(held.validation)} validation and {len(held.calibration)} calibration images; "
+            f"the run holds out {len(splits.validation)} validation and {len(splits.calibration)} calibration images; "
             f"an outlier score needs at least {LEAST} of each: train on more images"
         )
-    real = held.calibration[:_REAL_PROBES]
+    real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
     with torch.inference_mode():
         z = model.posterior({"image": torch.from_numpy(probe)}).mean.numpy()
     batches = {"image": probe, "z": z}
     # What the outlier score hangs on; the other graphs are in fp32 always.
     judging = without_transposed_convolutions(model) if int8 else model
-    ranges = held.validation[:RANGE_IMAGES]
+    ranges = splits.validation[:RANGE_IMAGES]
 
     described = to_onnx(StatisticsGraph(judging), "statistics", batches)
-    seen = scoring_session(described).run_batched({"image": held.validation}, BATCH)
+    seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
     if int8:
         exact, quantised = seen, scoring_session(quantise(described, ranges))
-        seen = quantised.run_batched({"image": held.validation}, BATCH)
+        seen = quantised.run_batched({"image": splits.validation}, BATCH)
         agreement = check_agreement(seen, exact, Statistics._fields)
     outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
-    prior = _prior(options, model, held)
+    prior = _prior(options, model, splits)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
@@ -115,12 +117,12 @@ def build(model: ConvVAE, held: Held, training: Mapping[str, Any], options: Buil
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
-    calibrated = scoring_session(files[names.SCORER]).run_batched({"image": held.calibration}, BATCH)
+    calibrated = scoring_session(files[names.SCORER]).run_batched({"image": splits.calibration}, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(batches)["p_value"]
     encoder = Session(files[names.ENCODER], provider="cpu")
-    shown = exemplars(encoder, held.calibration, exemplar_stride(len(scores)))
+    shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
     against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
     if agreement is not None:
@@ -138,11 +140,13 @@ def build(model: ConvVAE, held: Held, training: Mapping[str, Any], options: Buil
     return Contents(manifest, files)
 
 
-def _prior(options: BuildOptions, model: ConvVAE, held: Held) -> Prior:
+def _prior(options: BuildOptions, model: ConvVAE, splits: Splits) -> Prior:
     """The bundle's prior; a mixture is fitted to one draw of q(z|x) for each image that may be looked at."""
-    images = held.validation
     if options.prior == "normal":
         return StandardNormal(model.config.latent_dim)
+    images = splits.validation
+    if splits.training is not None:
+        images = np.concatenate([images, splits.training])
     draws = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):

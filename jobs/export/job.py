@@ -13,7 +13,7 @@ def export(options: ExportOptions) -> None:
         UserError: there is no run or checkpoint, the bundle's place is taken, or parity does not hold.
     """
     from export.bundle.format import refuse_occupied, write_bundle
-    from export.graphs.build import Held, build
+    from export.graphs.build import Splits, build
     from export.storage import Folder
     from jobs.train.run_directory import Run
     from vae_core import checkpoint
@@ -30,12 +30,16 @@ def export(options: ExportOptions) -> None:
     model = checkpoint.load_model(files)
     assert isinstance(model, ConvVAE)
     shape = model.config.image_shape
-    held = Held(run.read_split("validation", shape).images, run.read_split("calibration", shape).images)
-    bundle = write_bundle(target, *build(model, held, _training(run), options))
+    splits = Splits(
+        validation=run.read_split("validation", shape).images,
+        calibration=run.read_split("calibration", shape).images,
+        training=run.read_split("training", shape).images,
+    )
+    bundle = write_bundle(target, *build(model, splits, _training(run), options))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "
-        f"{len(held.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
+        f"{len(splits.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
     )
 
 

@@ -1,7 +1,7 @@
 """The run directory: everything that one training run is, readable by people.
 
 run.json                 configuration, data, versions: the identity of the run
-splits/*.parquet         the held-out images, packed, with their rows in the training data
+splits/*.parquet         the held-out images and a sample of the others, packed, with their rows in the training data
 checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json say which is which
 metrics.jsonl            one line per epoch
 tensorboard/             the same for TensorBoard
@@ -32,9 +32,9 @@ FORMAT = 2
 CHECKPOINTS = "checkpoints"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
-Split = Literal["validation", "calibration"]
+Split = Literal["validation", "calibration", "training"]
 Which = Literal["last", "best"]
-SPLITS: tuple[Split, ...] = ("validation", "calibration")
+HELD_OUT: tuple[Split, ...] = ("validation", "calibration")
 
 
 class SplitImages(NamedTuple):

@@ -1,7 +1,8 @@
-"""The held-out splits: images drawn at random before training, and kept in the run.
+"""The splits: images drawn at random before training, and copied into the run, so that export needs the run alone.
 
-Validation images choose the best epoch and fit the outlier score; calibration images do nothing but calibrate. They
-are copied into the run, so that export needs the run alone.
+Validation images choose the best epoch and fit the outlier score; calibration images do nothing but calibrate. Both are
+held out. A sample of the training images is kept too: the bundle's prior is fitted to the codes of more images than are
+held out.
 """
 
 from collections.abc import Sequence
@@ -13,18 +14,20 @@ import pyarrow as pa
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet, Piece
-from jobs.train.run_directory import SPLITS, Run
+from jobs.train.run_directory import HELD_OUT, Run
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError
 
 # To draw single rows evenly from a billion would mean reading them all: beyond this many row groups, this many are
 # drawn first, and the rows from these.
 _MOST_PIECES = 1024
-_LARGEST_SHARE = 0.1  # of the data, for each split
+_LARGEST_SHARE = 0.1  # of the data, for each held-out split
+# Of the training images that are kept: beyond these a mixture prior hardly gains, and a run should stay small.
+_MOST_KEPT, _MOST_KEPT_BYTES = 12_000, 128 << 20
 
 
 def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: TrainConfig) -> pa.Table:
-    """Draw, read and keep both splits; the rows among them that could not be read come back as an errors table.
+    """Draw, read and keep the splits; the held-out rows that could not be read come back as an errors table.
 
     Raises:
         UserError: there are too few images to hold any out and train on the rest.
@@ -34,23 +37,27 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     if min(sizes) < 1:
         raise UserError(f"{images.rows} images are too few to train on: at least 10 are needed, thousands to learn")
     rng = np.random.default_rng([config.seed, 0x5EED])
-    pieces, offsets = _spread(images, rng, sum(sizes))
-    drawn = _draw(pieces, offsets, rng, sum(sizes))
-    pictures, rows, errors = _read(pieces, offsets, np.sort(drawn), contract)
+    kept = min(images.rows - sum(sizes), _MOST_KEPT, _MOST_KEPT_BYTES // contract.nbytes)
+    pieces, offsets = _spread(images, rng, sum(sizes) + kept)
+    drawn = _draw(pieces, offsets, rng, sum(sizes) + kept)
+    pictures, rows, errors = _read(pieces, offsets, np.sort(drawn[: sum(sizes)]), contract)
     if len(rows) < 2:
         raise UserError(f"no image can be read ({errors['reason'][0]}); check what the files hold")
     # Shuffled, then cut: both splits come from all of the data.
     order = rng.permutation(len(rows))
     cut = len(order) * sizes[0] // sum(sizes)
-    for split, chosen in zip(SPLITS, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
+    for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
         run.write_split(split, pictures[chosen], rows[chosen])
+    # Rows among these that cannot be read are errors of the training itself.
+    pictures, rows, _ = _read(pieces, offsets, np.sort(drawn[sum(sizes) :]), contract)
+    run.write_split("training", pictures, rows)
     return errors
 
 
 def held_rows(run: Run) -> npt.NDArray[np.int64]:
-    """The rows of both splits over all training images, sorted."""
+    """The rows of both held-out splits over all training images, sorted."""
     splits = run.folder.child("splits")
-    tables = [splits.read_table(f"{split}.parquet", columns=["training_row"]) for split in SPLITS]
+    tables = [splits.read_table(f"{split}.parquet", columns=["training_row"]) for split in HELD_OUT]
     rows: npt.NDArray[np.int64] = np.sort(pa.concat_tables(tables)["training_row"].to_numpy())
     return rows
 

@@ -12,7 +12,7 @@ import torch
 from bundles import SHAPE, contents, described, pictures, trained
 from export.bundle.format import Bundle, write_bundle
 from export.graphs import parity
-from export.graphs.build import Held, build
+from export.graphs.build import Splits, build
 from export.graphs.convert import to_onnx
 from export.graphs.fit import fit_outlier_model
 from export.graphs.modules import EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
@@ -137,7 +137,7 @@ def test_a_graph_that_differs_is_refused(bundle: Bundle) -> None:
 
 def test_weights_that_diverged_write_nothing(tmp_path: Path) -> None:
     broken = trained()
-    held = Held(validation=pictures(60, seed=1), calibration=pictures(60, seed=2))
+    held = Splits(validation=pictures(60, seed=1), calibration=pictures(60, seed=2))
     original = broken.decoder.expand.weight.detach().clone()
     try:
         with torch.no_grad():
@@ -173,7 +173,7 @@ def test_impossible_samples_are_refused(samples: int) -> None:
 
 def test_too_few_held_out_images_are_refused() -> None:
     with pytest.raises(UserError, match="19 calibration images"):
-        build(trained(), Held(pictures(30), pictures(19)), {}, BuildOptions(samples=4))
+        build(trained(), Splits(pictures(30), pictures(19)), {}, BuildOptions(samples=4))
 
 
 def test_the_probe_batch_checks_any_runtime(bundle: Bundle) -> None:

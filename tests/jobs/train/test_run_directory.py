@@ -7,7 +7,7 @@ import pytest
 
 from export.storage import Folder
 from jobs.export.job import export
-from jobs.export.options import Export
+from jobs.export.options import ExportOptions
 from jobs.train.run_directory import FORMAT, Run
 from vae_core.checkpoint import FILES
 from vae_core.errors import UserError
@@ -45,7 +45,7 @@ def test_a_pointer_names_a_checkpoint_of_this_run_only(run: Run, tmp_path: Path,
             Folder.at(place).write(file, b"{}")
     run.folder.write_text("checkpoints/best.json", json.dumps({"checkpoint": name}))
     with pytest.raises(UserError, match=r"best\.json must name a checkpoint such as step-000001000, got ") as refused:
-        export(Export(run=run.folder.url, bundle=str(tmp_path / "bundle")))
+        export(ExportOptions(run=run.folder.url, bundle=str(tmp_path / "bundle")))
     assert "\n" not in str(refused.value)
     assert not (tmp_path / "bundle").exists()
 
@@ -67,7 +67,7 @@ def test_a_checkpoint_with_files_missing_is_named(run: Run) -> None:
 def test_a_run_of_another_format_is_named(run: Run, tmp_path: Path, version: object) -> None:
     run.folder.write_text("run.json", json.dumps({**HEAD, "format": version}))
     with pytest.raises(UserError, match=rf"has run format {version!r}, this version reads format {FORMAT}"):
-        export(Export(run=run.folder.url, bundle=str(tmp_path / "bundle")))
+        export(ExportOptions(run=run.folder.url, bundle=str(tmp_path / "bundle")))
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"format": FORMAT, **HEAD, "model": 3})])

@@ -23,7 +23,10 @@ def test_splits_are_disjoint_and_hold_the_rows_they_name(tmp_path: Path) -> None
     assert not set(validation.rows) & set(calibration.rows)
     np.testing.assert_array_equal(held_rows(run), np.sort(np.concatenate([validation.rows, calibration.rows])))
     everything = np.concatenate([b.images for b in read_images(images.pieces, ImageContract(*SHAPE))])
-    for split in (validation, calibration):
+    training = run.read_split("training", SHAPE)
+    assert len(training.rows) == 410  # all others, since they are few
+    assert not set(training.rows) & set(held_rows(run))
+    for split in (validation, calibration, training):
         np.testing.assert_array_equal(split.images, everything[split.rows])
         assert split.rows.max() - split.rows.min() > 300  # from all of the data
 
