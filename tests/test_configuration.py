@@ -125,6 +125,8 @@ def unread(sources: Mapping[str, str]) -> list[str]:
             passed |= {(name, job) for base, job in module.passed if base in holders}
     # What is passed on whole to another configuration is read where that one's field of the same name is.
     read |= {(name, attribute) for name, job in passed for of, attribute in read if of == job}
+    # What a subclass declares anew is read where its base's is.
+    read |= {(kind, attribute) for name, attribute in read for kind in with_subclasses(name, every.values())}
     return [f"{each.name}.{of}" for each in every.values() for of in each.fields if (each.name, of) not in read]
 
 
@@ -195,3 +197,5 @@ def test_a_subclass_is_read_where_its_base_is() -> None:
     options = "@dataclass\nclass Base:\n    a: int\n@dataclass\nclass Job(Base):\n    b: int\n"
     job = "def run(options: Job): return options.a\ndef base(options: Base): ..."
     assert unread({"jobs/options.py": options, "jobs/job.py": job}) == ["Job.b"]
+    anew = options.replace("b: int", "a: int = 3")
+    assert unread({"jobs/options.py": anew, "jobs/job.py": job.replace("options: Job", "options: Base")}) == []
