@@ -1,1 +1,1 @@
-"""What runs on a cluster and from the command line: train, export, score, sample, report."""
+"""The commands, on one machine or a Ray cluster: prepare, train, export, calibrate, score, sample, evaluate."""

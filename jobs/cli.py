@@ -1,7 +1,7 @@
-"""The program `vae`: one word says which job, the job's module reads the rest.
+"""The `vae` program: dispatches `vae COMMAND …` to the package `jobs.COMMAND`.
 
-Each job is a package whose `__main__` has `main(argv)`, so that `python -m jobs.score …` is the same as
-`vae score …`, and only what a job needs is imported.
+Each package's `__main__` defines `main(argv)`, so `python -m jobs.score …` equals `vae score …`, and each command
+imports only what it needs.
 """
 
 import importlib
@@ -10,28 +10,28 @@ from collections.abc import Callable, Sequence
 
 from vae_core.errors import JobFailed, UserError
 
-# name → what it does; the command is the package `jobs.NAME`
+# command → summary; the command runs the package `jobs.NAME`
 _COMMANDS = {
-    "prepare": "turn images in any layout into the packed layout, which reads fastest",
+    "prepare": "convert images in any layout to the packed layout, the fastest to read",
     "train": "train a variational autoencoder on images",
-    "export": "make a bundle of verified ONNX graphs from a training run",
-    "calibrate": "put images of your own in the place of a bundle's calibration set",
+    "export": "export a training run to a bundle of verified ONNX graphs",
+    "calibrate": "recalibrate a bundle's p-values on your own images",
     "score": "score images for outliers",
-    "evaluate": "measure likelihood and how well outliers are told apart",
-    "sample": "generate a corpus of images",
-    "demo": "the whole road on a small data set that ships with the package",
+    "evaluate": "measure likelihood and outlier detection quality",
+    "sample": "generate images from a bundle",
+    "demo": "run everything end to end on a small data set that ships with the package",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the job that the first argument names."""
+    """Run the command named by the first argument."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         sys.exit(0 if arguments else 2)
     name, *rest = arguments
     if name not in _COMMANDS:
-        print(f"vae: there is no command '{name}'; the commands are {', '.join(_COMMANDS)}", file=sys.stderr)
+        print(f"vae: the command must be one of {', '.join(_COMMANDS)}, got {name}", file=sys.stderr)
         sys.exit(2)
     try:
         job = importlib.import_module(f"jobs.{name}.__main__")
@@ -39,30 +39,30 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
             raise
         extra = "pip install 'vae-core[train]'"
-        print(f"vae: `vae {name}` needs {error.name}, which is not installed; {extra} brings it", file=sys.stderr)
+        print(f"vae: `vae {name}` needs {error.name}, which is not installed; run {extra}", file=sys.stderr)
         sys.exit(2)
     job.main(rest)
 
 
 def run_main(name: str, job: Callable[[], object]) -> None:
-    """Run a job as a program: a user's mistake is one sentence and exit code 2, Ctrl-C is 130."""
+    """Run a job as a program. Exit codes: 2 for a user error, 1 for a failed job, 130 for Ctrl-C; no traceback."""
     try:
         job()
     except UserError as error:
         print(f"vae {name}: {error}", file=sys.stderr)
         sys.exit(2)
     except JobFailed as error:
-        print(f"vae {name}: {error}; once that is mended, the same command goes on from here", file=sys.stderr)
+        print(f"vae {name}: {error}; fix this and rerun the same command to resume", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
-        print(f"vae {name}: interrupted; the same command goes on from here", file=sys.stderr)
+        print(f"vae {name}: interrupted; rerun the same command to resume", file=sys.stderr)
         sys.exit(130)
 
 
 def _overview() -> str:
     lines = ["usage: vae COMMAND [OPTIONS]", "", "Variational autoencoders at scale.", ""]
     lines += [f"  {name:<9} {what}" for name, what in _COMMANDS.items()]
-    return "\n".join([*lines, "", "`vae COMMAND --help` lists a command's options."])
+    return "\n".join([*lines, "", "Run `vae COMMAND --help` for a command's options."])
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Small pictures in every layout that the reader knows."""
+"""Small images in every layout that the reader supports."""
 
 import io
 import json
@@ -20,7 +20,7 @@ def pictures(count: int, shape: tuple[int, int, int] = (1, 6, 5), seed: int = 0)
 
 
 def encode(image: np.ndarray, form: str = "PNG", **options: object) -> bytes:
-    """An image [C, H, W] (or [H, W], or one of Pillow's) in a file format."""
+    """Encode an image [C, H, W] (or [H, W], or a Pillow image)."""
     if isinstance(image, np.ndarray):
         array = image.transpose(1, 2, 0) if image.ndim == 3 else image
         image = Image.fromarray(array[..., 0] if array.ndim == 3 and array.shape[2] == 1 else array)
@@ -42,7 +42,7 @@ def packed(images: Pixels) -> pa.Array:
 
 
 def nested(images: Pixels) -> pa.Array:
-    """Lists of lists, each of a length of its own as far as Arrow knows."""
+    """Nested variable-length lists."""
     value: pa.DataType = pa.uint8()
     for _ in images.shape[1:]:
         value = pa.list_(value)
@@ -70,7 +70,7 @@ def _shaped(images: Pixels) -> dict[str, str]:
     return {"vae.shape": json.dumps(list(images.shape[1:]))}
 
 
-# Each takes images and gives the column and the schema's metadata.
+# layout → function from images to (column, schema metadata)
 LAYOUTS: dict[str, Callable[[Pixels], tuple[pa.Array, dict[str, str]]]] = {
     "huggingface": lambda images: (huggingface(images), {}),
     "encoded": lambda images: (pa.array(pngs(images), pa.binary()), {}),
@@ -111,7 +111,7 @@ def write_parquet(
 
 
 def join(batches: list[ImageBatch]) -> ImageBatch:
-    """Batches as one."""
+    """Concatenate batches."""
     images, keys, errors = zip(*batches, strict=True)
     return ImageBatch(
         np.concatenate(images),

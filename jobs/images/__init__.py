@@ -1,1 +1,1 @@
-"""Images in any layout: found, cut into units of work, and read as uint8 batches."""
+"""Input images in any layout: find them, split them into units of work, read them as uint8 batches."""

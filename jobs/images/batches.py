@@ -1,4 +1,4 @@
-"""Batches of images with the keys of their rows, and the rows that have no image."""
+"""Batches of images with their row keys, and the rows that failed to decode."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
@@ -9,36 +9,36 @@ import pyarrow as pa
 
 from jobs.images.units import Unit
 
-# Columns that go with the rows: their names, or a schema, which also says what type each is given.
+# Columns kept beside the images: names, or a schema, which also fixes each column's type.
 Columns: TypeAlias = pa.Schema | Sequence[str]
 
 
 class ImageBatch(NamedTuple):
-    """Some rows of the input, in its order."""
+    """Consecutive rows of the input, in order."""
 
-    images: npt.NDArray[np.uint8]  # [n, C, H, W], C-contiguous, perhaps read-only
-    keys: pa.Table  # n rows: file, row, then the columns asked for
-    errors: pa.Table  # the rows between these that have no image: as keys, and `reason`
+    images: npt.NDArray[np.uint8]  # [n, C, H, W], C-contiguous, may be read-only
+    keys: pa.Table  # n rows: file, row, then the kept columns
+    errors: pa.Table  # the rows of this batch without an image: the same columns, and `reason`
 
 
 def column_names(columns: Columns) -> list[str]:
-    """The names of some columns."""
+    """Column names."""
     return list(columns.names if isinstance(columns, pa.Schema) else columns)
 
 
 def error_schema(columns: pa.Schema) -> pa.Schema:
-    """The schema of the errors of rows with these columns."""
+    """Schema of the errors table of rows with these kept columns."""
     return pa.schema([("file", pa.string()), ("row", pa.int64()), *columns, ("reason", pa.string())])
 
 
 def run_keys(file: str, first_row: int, count: int, kept: pa.RecordBatch | None, columns: Columns) -> pa.Table:
-    """The keys of `count` rows that follow one another in a file; see `keys_table`."""
+    """Keys of `count` consecutive rows of one file; see `keys_table`."""
     rows = pa.array(np.arange(first_row, first_row + count, dtype=np.int64))
     return keys_table(pa.repeat(file, count), rows, kept, columns)
 
 
 def keys_table(files: pa.Array, rows: pa.Array, kept: pa.RecordBatch | None, columns: Columns) -> pa.Table:
-    """The keys of some rows: file, row, and the columns as they were read, or nulls if they were not."""
+    """Row keys: file, row, and the kept columns; nulls if the columns could not be read."""
     names = column_names(columns)
     arrays = [files, rows]
     for name in names:
@@ -54,12 +54,12 @@ def keys_table(files: pa.Array, rows: pa.Array, kept: pa.RecordBatch | None, col
 
 
 def split_batch(images: npt.NDArray[np.uint8], reasons: Mapping[int, str], keys: pa.Table) -> ImageBatch:
-    """A batch of the images there are; each key goes with its image, or with the reason why there is none.
+    """Split the keys of a batch into rows with an image and error rows.
 
     Args:
-        images: [n, C, H, W], of the rows that have one, in order.
-        reasons: by its place among the keys, why a row has none.
-        keys: of all rows, n + len(reasons) of them.
+        images: [n, C, H, W], the rows that decoded, in order.
+        reasons: row index in `keys` → why that row has no image.
+        keys: all rows, n + len(reasons).
     """
     assert len(images) + len(reasons) == len(keys)
     if not reasons:
@@ -70,43 +70,43 @@ def split_batch(images: npt.NDArray[np.uint8], reasons: Mapping[int, str], keys:
 
 
 def with_reasons(keys: pa.Table, reasons: Sequence[str]) -> pa.Table:
-    """The errors table of some rows."""
+    """Errors table: the keys, and one reason per row."""
     return keys.append_column("reason", pa.array(reasons, pa.string()))
 
 
 def bad_file_errors(bad_files: Sequence[tuple[str, str]], columns: Columns) -> pa.Table:
-    """The errors of files that could not be read at all: their rows are unknown, so `row` is null."""
+    """Errors of unreadable files, one row each; their rows are unknown, so `row` is null."""
     files = pa.array([file for file, _ in bad_files], pa.string())
     keys = keys_table(files, pa.nulls(len(files), pa.int64()), None, columns)
     return with_reasons(keys, [reason for _, reason in bad_files])
 
 
 def error_row(unit: Unit, columns: Columns, reason: str) -> pa.Table:
-    """The errors of a unit of one row that was not read: its columns are null. Bad files of the unit come first."""
+    """Errors of a one-row unit that was not read: bad files first, then the row, with null columns."""
     assert unit.rows == 1
     keys = run_keys(unit.pieces[0].file, unit.pieces[0].first_row, 1, None, columns)
     return pa.concat_tables([bad_file_errors(unit.bad_files, columns), with_reasons(keys, [reason])])
 
 
 def join_batches(batches: Iterable[ImageBatch], rows: int) -> Iterator[ImageBatch]:
-    """Join small batches, of small row groups or files, up to `rows`; large ones pass without a copy."""
+    """Concatenate small batches (small row groups or files) up to `rows`; large ones pass through uncopied."""
     waiting: list[ImageBatch] = []
     count = 0
     for batch in batches:
         size = len(batch.keys) + len(batch.errors)
         if waiting and count + size > rows:
-            yield _joined(waiting)
+            yield _concatenate(waiting)
             waiting, count = [], 0
         waiting.append(batch)
         count += size
         if 2 * count > rows:
-            yield _joined(waiting)
+            yield _concatenate(waiting)
             waiting, count = [], 0
     if waiting:
-        yield _joined(waiting)
+        yield _concatenate(waiting)
 
 
-def _joined(batches: list[ImageBatch]) -> ImageBatch:
+def _concatenate(batches: list[ImageBatch]) -> ImageBatch:
     if len(batches) == 1:
         return batches[0]
     images, keys, errors = zip(*batches, strict=True)

@@ -1,8 +1,8 @@
-"""Bring a decoded image to the model's contract, or say why it is refused.
+"""Convert a decoded image to the model's contract, or raise the reason why it does not match.
 
-With `resize`, the one place where pixels change: 16 bits become 8; transparency is laid over white, as a browser
-shows it; grey is the BT.601 luma; and the picture is stretched to the model's size (averaging areas when it
-shrinks, linear when it grows), so that nothing of it is cut off.
+The only place where pixels change, and only with `resize`: 16 bits are rounded to 8; alpha is composited over white,
+as browsers do; grey is the BT.601 luma; the image is stretched to the model's size without cropping (area averaging
+to shrink, linear interpolation to enlarge).
 """
 
 import cv2
@@ -16,30 +16,30 @@ Image = npt.NDArray[np.uint8]
 
 
 def check_size(width: int, height: int, contract: ImageContract) -> None:
-    """Refuse another size than the model's, before decoding.
+    """Check the size in the header, before decoding.
 
     Raises:
-        BadImage: the size differs, and the contract does not resize.
+        BadImage: the size is not the model's, and the contract does not resize.
     """
     if not contract.resize and (height, width) != (contract.height, contract.width):
         model = f"{contract.width}×{contract.height}"
-        raise BadImage(f"the image is {width}×{height} and the model takes {model}; --resize converts it")
+        raise BadImage(f"the image must be {model}, got {width}×{height}; use --resize to convert it")
 
 
 def fit(image: Pixels, contract: ImageContract) -> Image:
-    """An image [height, width, channels] in RGB order as the model takes it: uint8 [C, H, W].
+    """Convert an image [height, width, channels], RGB order, to the contract: uint8 [C, H, W].
 
     Raises:
-        BadImage: it differs from the contract, and the contract does not resize.
+        BadImage: it does not match the contract, and the contract does not resize.
     """
     height, width, channels = image.shape
     if not contract.resize:
         if image.dtype != np.uint8:
-            raise BadImage("the image has 16 bits a channel and the model takes 8; --resize converts it")
+            raise BadImage("the image must have 8 bits per channel, got 16; use --resize to convert it")
         if (channels, height, width) != contract.shape:
             raise BadImage(
-                f"the image is {describe(channels, height, width)} and the model takes "
-                f"{describe(*contract.shape)}; --resize converts it"
+                f"the image must be {describe(*contract.shape)}, got {describe(channels, height, width)}; "
+                "use --resize to convert it"
             )
         return image.transpose(2, 0, 1)  # type: ignore[return-value]
     converted = _resize(_recolour(_to_8_bits(image), contract.channels), contract.height, contract.width)
@@ -49,11 +49,11 @@ def fit(image: Pixels, contract: ImageContract) -> Image:
 def _to_8_bits(image: Pixels) -> Image:
     if image.dtype == np.uint8:
         return image  # type: ignore[return-value]
-    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 · 255, to the nearest
+    return ((image.astype(np.uint32) + 128) // 257).astype(np.uint8)  # 65535 = 257 · 255, rounded to nearest
 
 
 def _recolour(image: Image, channels: int) -> Image:
-    """Change the number of channels; the last of 2 and of 4 is alpha."""
+    """Change the number of channels; with 2 or 4, the last is alpha."""
     if image.shape[2] == channels:
         return image
     colour, alpha = image, None

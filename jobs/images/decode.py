@@ -1,8 +1,8 @@
-"""Encoded images (PNG, JPEG …) into arrays, a batch at a time.
+"""Decode encoded images (PNG, JPEG …) into arrays, batch by batch.
 
-Pixels are taken as they are stored: palettes are looked up and fewer than 8 bits widened; a camera's note on how
-to turn the picture is not followed. A batch is decoded into one array; images whose first bytes are those of a
-plain PNG of the model's shape, told apart for the whole batch at once, need nothing but the decoder.
+Pixels are used as stored: palettes are expanded, fewer than 8 bits widened, and the EXIF orientation is ignored.
+A batch is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one
+vectorised comparison, go straight to the decoder.
 """
 
 from functools import cache
@@ -19,14 +19,14 @@ from jobs.images.header import PNG_GREY_ALPHA, Header, png_start, read_header
 
 
 class Decoded(NamedTuple):
-    """A batch of rows, decoded."""
+    """A decoded batch."""
 
-    images: npt.NDArray[np.uint8]  # [n, C, H, W]: the rows that could be decoded, in order
-    reasons: dict[int, str]  # by its place in the batch, why a row could not
+    images: npt.NDArray[np.uint8]  # [n, C, H, W]: the rows that decoded, in order
+    reasons: dict[int, str]  # row index in the batch → why it failed
 
 
 def decode_batch(encoded: pa.Array, contract: ImageContract) -> Decoded:
-    """Decode a binary array; nulls and what cannot be decoded have a reason instead of an image."""
+    """Decode a binary array; nulls and undecodable values get a reason in place of an image."""
     data, starts, stops = byte_spans(encoded)
     count = len(starts)
     images = np.empty((count, *contract.shape), np.uint8)
@@ -58,10 +58,10 @@ def decode_batch(encoded: pa.Array, contract: ImageContract) -> Decoded:
 
 
 def decode_one(encoded: npt.NDArray[np.uint8], contract: ImageContract) -> Image:
-    """One image's bytes as uint8 [C, H, W].
+    """Decode one image to uint8 [C, H, W].
 
     Raises:
-        BadImage: they cannot be decoded, or differ from a contract that does not resize.
+        BadImage: it cannot be decoded, or does not match a contract that does not resize.
     """
     header = read_header(encoded.data)
     check_size(header.width, header.height, contract)
@@ -69,7 +69,7 @@ def decode_one(encoded: npt.NDArray[np.uint8], contract: ImageContract) -> Image
 
 
 def decode_freely(encoded: npt.NDArray[np.uint8]) -> Pixels:
-    """One image of any size as [height, width, channels]; raises BadImage."""
+    """Decode one image of any size to [height, width, channels]; raises BadImage."""
     _set_up_opencv()
     try:
         return _decode(encoded, read_header(encoded.data))
@@ -80,7 +80,7 @@ def decode_freely(encoded: npt.NDArray[np.uint8]) -> Pixels:
 def byte_spans(
     encoded: pa.Array,
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """The bytes of a binary array, and where each value starts and stops in them; nothing is copied."""
+    """Data buffer of a binary array, and the start and stop offsets of its values; zero-copy."""
     if pa.types.is_binary_view(encoded.type):
         encoded = encoded.cast(pa.large_binary())
     width = np.int64 if pa.types.is_large_binary(encoded.type) else np.int32
@@ -103,7 +103,7 @@ def _plain_pngs(
     stops: npt.NDArray[np.int64],
     contract: ImageContract,
 ) -> list[bool]:
-    """Which values begin as an 8-bit PNG of exactly the model's shape."""
+    """Which values start like an 8-bit PNG of exactly the model's shape."""
     wanted = png_start(*contract.shape)
     plain = stops - starts > len(wanted)
     heads = data[starts[plain, None] + np.arange(len(wanted))]
@@ -113,16 +113,16 @@ def _plain_pngs(
 
 
 def _decode(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
-    """The pixels [height, width, channels], channels in RGB order."""
+    """Decode to [height, width, channels], channels in RGB order."""
     pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if pixels is None:
-        raise BadImage("damaged image: it begins well but cannot be decoded")
+        raise BadImage("damaged image: the header is valid but the pixels cannot be decoded")
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"the pixels are {pixels.dtype}, whose range is not known; store 8-bit images")
+        raise BadImage(f"pixels must be uint8 or uint16, got {pixels.dtype}; store 8-bit images")
     if pixels.ndim == 2:
         return pixels[..., None]  # type: ignore[return-value]
     if header.colour_type == PNG_GREY_ALPHA and pixels.shape[2] == 4:
-        # OpenCV widens grey and alpha to four channels.
+        # OpenCV expands grey and alpha to four channels.
         return np.take(pixels, (0, 3), axis=2)  # type: ignore[return-value]
     if pixels.shape[2] == 3:
         return pixels[..., ::-1]  # type: ignore[return-value]
@@ -132,7 +132,7 @@ def _decode(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
 
 
 def _reason(error: BaseException) -> str:
-    """Why, in one line; of OpenCV's errors the last part, which names the failed check."""
+    """One-line reason; of an OpenCV error, the part that names the failed check."""
     if isinstance(error, cv2.error):
         return f"damaged image: {(error.err or str(error)).strip()}"
     return str(error)
@@ -140,6 +140,6 @@ def _reason(error: BaseException) -> str:
 
 @cache
 def _set_up_opencv() -> None:
-    """Once in a process: no lines about damaged images, which the errors table names, and no threads of its own."""
+    """Once per process: silence OpenCV's log (the errors table reports damaged images) and its thread pool."""
     cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
-    cv2.setNumThreads(1)  # the engine runs one of us on every core
+    cv2.setNumThreads(1)  # the engine already runs one decoder per core

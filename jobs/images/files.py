@@ -1,4 +1,4 @@
-"""Whole image files: their bytes, many at a time where each takes a journey to the storage."""
+"""Read whole image files; from remote storage, many in parallel to hide latency."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ _THREADS = 16  # requests in flight to remote storage
 
 
 def read_files(pieces: Sequence[Piece]) -> Iterator[bytes | BadImage]:
-    """The content of each file in order, or why it cannot be read.
+    """Content of each file, in order, or the reason why it cannot be read.
 
     Raises:
         OSError: the storage cannot be reached.
@@ -31,7 +31,7 @@ def read_files(pieces: Sequence[Piece]) -> Iterator[bytes | BadImage]:
 def _read_local(url: str) -> bytes | BadImage:
     path = locate(url)[1] if is_url(url) else url
     try:
-        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 — Path costs as much as the reading
+        with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 — building a Path takes as long as reading the file
             return _too_large() if os.fstat(stream.fileno()).st_size > MAX_ENCODED_BYTES else stream.readall()
     except OSError as error:
         return _unreadable(error)
@@ -45,11 +45,11 @@ def _read_remote(url: str) -> bytes | BadImage:
             return _too_large() if len(data) > MAX_ENCODED_BYTES else data
     except (FileNotFoundError, PermissionError) as error:
         return _unreadable(error)
-    # Any other OSError is not this file's fault: the job stops, and goes on when the storage answers again.
+    # Any other OSError is a storage failure, not a bad file: the job stops and can be resumed.
 
 
 def _too_large() -> BadImage:
-    return BadImage(f"the file has more than {MAX_ENCODED_BYTES:,} bytes, more than any image may")
+    return BadImage(f"an image file must have at most {MAX_ENCODED_BYTES:,} bytes, got more")
 
 
 def _unreadable(error: OSError) -> BadImage:

@@ -1,7 +1,7 @@
-"""The size of an encoded image, read from its header before anything is decoded.
+"""The size of an encoded image, read from its header before decoding.
 
-A few hundred bytes can promise gigabytes of pixels; so no decoder sees an image whose header was not read here.
-PNG and JPEG, which are nearly all images there are, are read directly; Pillow, which opens lazily, reads the rest.
+A few hundred bytes can declare gigabytes of pixels, so every header is checked here before a decoder runs. PNG and
+JPEG headers, nearly all there are, are parsed directly; Pillow, which opens lazily, parses the rest.
 """
 
 import io
@@ -24,33 +24,34 @@ _OTHERS = ("BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 
 
 class Header(NamedTuple):
-    """What an encoded image says of itself."""
+    """Header fields of an encoded image."""
 
     width: int
     height: int
-    colour_type: int = -1  # of a PNG
+    colour_type: int = -1  # PNG only
 
 
 def read_header(data: bytes | memoryview) -> Header:
-    """The size that the header promises.
+    """Parse the header.
 
     Raises:
-        BadImage: the bytes are no image, or would decode into more than `MAX_PIXELS`.
+        BadImage: the bytes are not an image, or would decode to more than `MAX_PIXELS`.
     """
     header = _png(data) or _jpeg(data) or _other(data)
     if header.width * header.height > MAX_PIXELS:
         raise BadImage(
-            f"decompression bomb: the header promises {header.width}×{header.height} pixels, more than {MAX_PIXELS:,}"
+            f"decompression bomb: an image must have at most {MAX_PIXELS:,} pixels, "
+            f"got {header.width}×{header.height} in its header"
         )
     if header.width < 1 or header.height < 1:
-        raise BadImage(f"the header promises {header.width}×{header.height} pixels")
+        raise BadImage(f"width and height must be at least 1, got {header.width}×{header.height} in the header")
     if len(data) > MAX_ENCODED_BYTES:
-        raise BadImage(f"{len(data):,} bytes are more than any image may have")
+        raise BadImage(f"an encoded image must have at most {MAX_ENCODED_BYTES:,} bytes, got {len(data):,}")
     return header
 
 
 def png_start(channels: int, height: int, width: int) -> npt.NDArray[np.uint8]:
-    """The first bytes of every 8-bit PNG of this shape that has no palette."""
+    """The first bytes of every 8-bit PNG of this shape without a palette."""
     packed = _PNG.pack(PNG_SIGNATURE, 13, b"IHDR", width, height, 8, PNG_COLOUR_TYPES[channels])
     return np.frombuffer(packed, np.uint8)
 
@@ -65,22 +66,22 @@ def _png(data: bytes | memoryview) -> Header | None:
 
 
 def _jpeg(data: bytes | memoryview) -> Header | None:
-    """Walk the segments to the frame header (SOF), which holds the size; thumbnails lie inside segments."""
+    """Walk the segments to the frame header (SOF), which holds the size; skipping whole segments skips thumbnails."""
     if bytes(data[:3]) != b"\xff\xd8\xff":
         return None
     position = 2
     while position + 9 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == 0xFF:  # filling
+        if marker == 0xFF:  # fill byte
             position += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = _SIZE.unpack_from(data, position + 5)
             return Header(width, height)
-        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # without a length
+        elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # no length field
             position += 2
         else:
             position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
-    raise BadImage("a JPEG without a frame header")
+    raise BadImage("damaged JPEG: no frame header")
 
 
 def _other(data: bytes | memoryview) -> Header:
@@ -90,6 +91,6 @@ def _other(data: bytes | memoryview) -> Header:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"decompression bomb: {error}") from error
     except UnidentifiedImageError as error:
-        raise BadImage("not an image that can be read (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM …)") from error
-    except Exception as error:  # damaged headers surface as whatever the plugin stumbles over
+        raise BadImage("not an image in a supported format (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM …)") from error
+    except Exception as error:  # on a damaged header Pillow's plugins raise almost anything
         raise BadImage(f"damaged image header: {error}") from error

@@ -1,12 +1,12 @@
-"""How a Parquet file keeps its images: which column, and in what form.
+"""How a Parquet file stores its images: which column, and in what form.
 
 | form | Arrow type | shape of an image |
 |---|---|---|
-| encoded | `struct<bytes: binary, path: string>` (Hugging Face), `binary` | in the image's own header |
+| encoded | `struct<bytes: binary, path: string>` (Hugging Face), `binary` | from the image's header |
 | packed | `fixed_size_binary` | schema metadata `vae.shape` = `[C, H, W]` |
 | lists | `fixed_shape_tensor`, (nested) lists of uint8 | the tensor's or the lists'; flat lists as packed |
 
-Where a packed image does not tell its shape, it is the model's: pixels in [C, H, W] order, if the count fits.
+Packed images of undeclared shape are read as the model's: pixels in [C, H, W] order, if the byte count matches.
 """
 
 import json
@@ -21,43 +21,43 @@ Form = Literal["encoded", "packed", "lists"]
 
 
 class LayoutError(ValueError):
-    """A schema in which no image column can be found; the message says why and what is there."""
+    """A schema without a usable image column; the message says why and lists the columns."""
 
 
 class Layout(NamedTuple):
-    """Where a file keeps its images."""
+    """Where a file stores its images."""
 
     column: str
     form: Form
     field: str = ""  # of a struct: the field that holds the bytes
-    shape: tuple[int, ...] | None = None  # stored shape of one image, where the schema tells it
-    axes: str = ""  # what the dimensions of `shape` are: "CHW", "HWC", "HW"; empty: guess from the sizes
+    shape: tuple[int, ...] | None = None  # stored shape of one image, if the schema declares it
+    axes: str = ""  # order of the dimensions of `shape`: "CHW", "HWC", "HW"; empty: infer from the sizes
 
     @property
     def leaf(self) -> str:
-        """The Parquet column to read: of a struct, only the bytes."""
+        """The Parquet column to read; of a struct, the bytes only."""
         return f"{self.column}.{self.field}" if self.field else self.column
 
     @property
     def pixels(self) -> int | None:
-        """Bytes of one decoded image, where the schema tells them."""
+        """Size of one decoded image in bytes, if the schema declares it."""
         return None if self.shape is None else math.prod(self.shape)
 
 
 def find_layout(schema: pa.Schema) -> Layout:
-    """The image column: `image` if there is one, else the only column of an image-like type.
+    """Find the image column: `image` if present, else the only column of an image-like type.
 
     Raises:
-        LayoutError: there is no such column, or more than one, or `image` holds something else.
+        LayoutError: there is no such column, there are several, or `image` has another type.
     """
     shape = _declared_shape(schema)
     if "image" in schema.names:
         if schema.names.count("image") > 1:
-            raise LayoutError("several columns are called image")
+            raise LayoutError("one column must be named image, got several")
         field = schema.field("image")
         layout = _layout_of(field, shape)
         if layout is None:
-            raise LayoutError(f"the column image holds {field.type}, which is no image ({_columns(schema)})")
+            raise LayoutError(f"the column image must hold images, got {field.type} ({_columns(schema)})")
         return layout
     candidates = [layout for field in schema if (layout := _layout_of(field, shape))]
     # Fixed-size bytes without a shape are more often hashes and identifiers than images.
@@ -66,12 +66,12 @@ def find_layout(schema: pa.Schema) -> Layout:
         raise LayoutError(f"no column holds images ({_columns(schema)})")
     if len(candidates) > 1:
         names = ", ".join(layout.column for layout in candidates)
-        raise LayoutError(f"several columns may hold images ({names}); call the right one `image`")
+        raise LayoutError(f"several columns may hold images ({names}); rename the right one to image")
     return candidates[0]
 
 
 def plain_type(data_type: pa.DataType) -> pa.DataType:
-    """The type that a kept column is given: dictionaries decoded, so that tables of many files join."""
+    """Output type of a kept column: dictionaries decoded, so that tables from many files concatenate."""
     return data_type.value_type if pa.types.is_dictionary(data_type) else data_type
 
 
@@ -89,13 +89,16 @@ def _declared_shape(schema: pa.Schema) -> tuple[int, ...] | None:
     except (ValueError, TypeError):
         good = False
     if not good:
-        raise LayoutError(f"the schema metadata vae.shape is {text!r}, not [channels, height, width]")
+        raise LayoutError(f"the schema metadata vae.shape must be [channels, height, width], got {text!r}")
     return tuple(shape)
 
 
 def _check_count(column: str, declared: tuple[int, ...] | None, stored: int) -> None:
     if declared is not None and math.prod(declared) != stored:
-        raise LayoutError(f"the schema metadata vae.shape says {list(declared)}, but {column} has {stored} bytes a row")
+        raise LayoutError(
+            f"rows of {column} must have {math.prod(declared)} bytes, as the schema metadata vae.shape "
+            f"{list(declared)} declares, got {stored}"
+        )
 
 
 def _is_bytes(data_type: pa.DataType) -> bool:
@@ -124,14 +127,14 @@ def _list_layout(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | 
     if isinstance(data_type, pa.FixedShapeTensorType):
         order = data_type.permutation
         if order is not None and list(order) != sorted(order):
-            return None  # nothing writes such images; say "no image" rather than turn them
+            return None  # no known writer permutes images; reject them rather than transpose
         shape, axes = tuple(data_type.shape), "".join(data_type.dim_names or ()).upper()
         data_type = data_type.storage_type
     elif isinstance(data_type, pa.BaseExtensionType):
         shape = getattr(data_type, "shape", None)
         data_type = data_type.storage_type
     elif (field.metadata or {}).get(b"ARROW:extension:name", b"").startswith(b"ray.data.arrow_tensor"):
-        # Ray's own tensor type, in a process that does not know it.
+        # Ray's tensor type, in a process where it is not registered.
         shape = json.loads(field.metadata.get(b"ARROW:extension:metadata", b"null"))
     fixed: list[int] = []
     depth = 0

@@ -1,8 +1,7 @@
-"""Paths and URLs of input files: which file system holds one, and what lies below it.
+"""Resolve paths and URLs of input files, and list folders and patterns.
 
-An address is a local path or a URL. What follows the host (or the bucket) of a URL is taken literally, as
-object stores print their keys: `%` and spaces stand for themselves. A query (`?endpoint_override=…`) belongs
-to the storage, and is kept in every address made from it.
+An address is a local path or a URL. The path of a URL is literal, as object stores print their keys: `%` and spaces
+are not decoded. A query (`?endpoint_override=…`) configures the storage and is kept in every address below it.
 """
 
 import posixpath
@@ -21,34 +20,34 @@ _WILD = re.compile(r"[*?[]")
 
 
 class Address(NamedTuple):
-    """A file or a folder, taken apart."""
+    """A parsed path or URL."""
 
     root: str  # scheme and host of a URL; empty for a local path
-    path: str  # what follows
-    query: str  # options of the storage, with the leading `?`
+    path: str
+    query: str  # storage options, with the leading `?`
 
     @classmethod
     def parse(cls, text: str) -> "Address":
-        """Take apart a path or a URL; a local path is made absolute."""
+        """Parse a path or a URL; local paths become absolute."""
         if not is_url(text):
             return cls("", str(Path(text).expanduser().absolute()), "")
         match = _URL.fullmatch(text)
         if match is None:
-            raise UserError(f"cannot read the address {text}: write it as scheme://host/path")
+            raise UserError(f"a URL must have the form scheme://host/path, got {text}")
         return cls(match["root"], match["path"], match["query"] or "")
 
     def __str__(self) -> str:
         return f"{self.root}{self.path}{self.query}"
 
     def open(self) -> tuple[pafs.FileSystem, str]:
-        """The file system and the path inside it; see `open_filesystem` for what it raises."""
+        """The file system and the path in it; raises as `open_filesystem` does."""
         filesystem, prefix = _open_root(self.root, self.query)
         return filesystem, self.path if not self.root else _join(prefix, self.path)
 
 
 @lru_cache(maxsize=64)
 def _open_root(root: str, query: str) -> tuple[pafs.FileSystem, str]:
-    """One file system, and so one pool of connections, for all files of a host or bucket."""
+    """One file system, hence one connection pool, per host or bucket."""
     if not root:
         return pafs.LocalFileSystem(), ""
     return open_filesystem(f"{root}/{query}" if root.endswith("//") else f"{root}{query}")
@@ -60,32 +59,32 @@ def _join(prefix: str, path: str) -> str:
 
 @lru_cache(maxsize=256)
 def locate(url: str) -> tuple[pafs.FileSystem, str]:
-    """The file system that holds the file at `url`, an absolute path or a URL, and the path inside it."""
+    """The file system of `url`, an absolute path or a URL, and the path in it."""
     return Address.parse(url).open()
 
 
 class Found(NamedTuple):
-    """A file that an argument named, or that lies below a folder that it named."""
+    """A file that matches an argument: named by it, or below its folder."""
 
-    url: str  # an absolute path, or a URL
-    name: str  # the same without the storage's options
+    url: str  # absolute path or URL
+    name: str  # `url` without storage options
     size: int  # bytes
-    changed: int | None  # when it was last written, in nanoseconds, where the storage tells
-    named: bool  # the argument was this very file, not a folder or a pattern
+    changed: int | None  # modification time in nanoseconds, if the storage reports it
+    named: bool  # the argument was this file, not a folder or a pattern
 
 
 def search(argument: str) -> list[Found]:
-    """The files that a path, a URL, a folder (all below it) or a pattern names, sorted by address.
+    """The files matched by a path, a URL, a folder (recursively) or a pattern, sorted by address.
 
-    `*` and `?` stay inside one name and `**` crosses folders, as in a shell. Hidden files (and folders) are
-    left out unless named.
+    As in a shell, `*` and `?` match within one name and `**` crosses folders. Hidden files and folders are skipped
+    unless named.
 
     Raises:
-        UserError: nothing is there, or the storage cannot be reached.
+        UserError: nothing matches, or the storage cannot be reached.
     """
     address = Address.parse(argument)
     filesystem, path = address.open()
-    literal = not address.root and Path(path).exists()  # a file whose name holds brackets
+    literal = not address.root and Path(path).exists()  # a file with brackets in its name
     wild = not literal and _WILD.search(address.path) is not None
     folder = _fixed_part(path) if wild else path
     try:
@@ -106,9 +105,11 @@ def search(argument: str) -> list[Found]:
         below = "/" + info.path.removeprefix(head).lstrip("/")
         found.append(_found(address._replace(path=below), info, named=False))
     if not found:
-        there = filesystem.get_file_info(folder).type != pafs.FileType.NotFound
-        why = ("no file matches the pattern" if wild else "the folder is empty") if there else "there is no such path"
-        raise UserError(f"no images at {argument}: {why}; give files, folders, patterns or URLs that exist")
+        exists = filesystem.get_file_info(folder).type != pafs.FileType.NotFound
+        why = (
+            ("no file matches the pattern" if wild else "the folder is empty") if exists else "the path does not exist"
+        )
+        raise UserError(f"no images at {argument}: {why}; give existing files, folders, patterns or URLs")
     return sorted(found)
 
 
@@ -124,7 +125,7 @@ def _fixed_part(path: str) -> str:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    """The regular expression of a shell pattern over a whole path."""
+    """Translate a shell pattern over a whole path to a regular expression."""
     parts = {r"\*\*/": "(?:.*/)?", r"\*\*": ".*", r"\*": "[^/]*", r"\?": "[^/]"}
     text = re.sub(r"\\\*\\\*/|\\\*\\\*|\\\*|\\\?", lambda match: parts[match[0]], re.escape(path))
     # Character classes: re.escape has escaped their brackets too.

@@ -1,4 +1,4 @@
-"""Row groups of Parquet files, streamed: a footer is read once per file, pages as they are needed."""
+"""Stream row groups of Parquet files: footers are cached, pages are read as needed."""
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,17 +13,17 @@ from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
 from jobs.images.units import Piece
 
-_BATCH_BYTES = 64 << 20  # encoded bytes that one batch may hold
-_WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched at once from remote storage
-_STREAM_BYTES = 1 << 20  # otherwise they are read through a buffer of this size
+_BATCH_BYTES = 64 << 20  # encoded bytes per batch, at most
+_WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched whole from remote storage
+_STREAM_BYTES = 1 << 20  # larger ones are read through a buffer of this size
 
 
 class BadFile(ValueError):
-    """A file that holds no images that can be read; the message says why."""
+    """A file without readable images; the message says why."""
 
 
 class Footer(NamedTuple):
-    """What the end of a Parquet file says."""
+    """Parsed footer of a Parquet file."""
 
     metadata: pq.FileMetaData
     layout: Layout
@@ -31,17 +31,17 @@ class Footer(NamedTuple):
 
     @property
     def row_groups(self) -> tuple[int, ...]:
-        """Rows of each row group; asks all of them, of which there may be thousands."""
+        """Number of rows of each row group; visits all of them, which may be thousands."""
         return tuple(self.metadata.row_group(i).num_rows for i in range(self.metadata.num_row_groups))
 
     @property
     def encoded_bytes(self) -> int:
-        """Bytes of one stored image, on average."""
+        """Mean size of a stored image in bytes."""
         chunks = (self.chunk(group) for group in range(self.metadata.num_row_groups))
         return sum(int(chunk.total_uncompressed_size) for chunk in chunks) // max(1, int(self.metadata.num_rows))
 
     def chunk(self, row_group: int) -> pq.ColumnChunkMetaData:
-        """Where the images of a row group lie."""
+        """The image column's chunk in a row group."""
         group = self.metadata.row_group(row_group)
         for column in range(group.num_columns):
             path = group.column(column).path_in_schema
@@ -51,40 +51,40 @@ class Footer(NamedTuple):
 
 
 class Version(NamedTuple):
-    """Of a file: one that is written anew has another."""
+    """Identifies a file's content: rewriting the file changes it."""
 
     size: int  # bytes
     changed: int | None
 
 
 def open_footer(url: str, version: Version | None = None) -> Footer:
-    """The footer of a Parquet file; one read lately is not read again unless the file changed.
+    """Read the footer of a Parquet file; cached until the file changes.
 
     Args:
-        url: where the file is.
-        version: as a listing gave it; it is asked for if there is none.
+        url: address of the file.
+        version: from a listing; looked up if None.
 
     Raises:
-        BadFile: there is no such file, it is no whole Parquet file, or no column holds images.
+        BadFile: the file is missing or not a complete Parquet file, or no column holds images.
         OSError: the storage cannot be reached.
     """
     if version is None:
         filesystem, path = locate(url)
         info = filesystem.get_file_info(path)
         if info.type != pafs.FileType.File:
-            raise BadFile("the file is not there")
+            raise BadFile("the file does not exist")
         version = Version(info.size, info.mtime_ns)
     try:
         return _read_footer(url, version)
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and not _answers(url, max(0, version.size - _STREAM_BYTES), version.size):
+        if isinstance(error, OSError) and not _reachable(url, max(0, version.size - _STREAM_BYTES), version.size):
             raise
-        raise BadFile(f"not a whole Parquet file: {one_line(error)}") from error
+        raise BadFile(f"not a complete Parquet file: {one_line(error)}") from error
 
 
 @lru_cache(maxsize=128)
 def _read_footer(url: str, _version: Version) -> Footer:
-    """Cached under the file's version, so that a file written anew is read anew."""
+    """Cached by version, so that a rewritten file is read again."""
     filesystem, path = locate(url)
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
         schema = file.schema_arrow
@@ -97,7 +97,7 @@ def _read_footer(url: str, _version: Version) -> Footer:
 
 
 class RowReader:
-    """Reads pieces one after the other; the file of one stays open for the next. Close it when done."""
+    """Reads pieces one after another, keeping the current file open. Close it when done."""
 
     def __init__(self) -> None:
         self._url = ""
@@ -105,16 +105,16 @@ class RowReader:
         self._stream: pa.NativeFile | None = None
 
     def footer(self, url: str) -> Footer:
-        """The footer of a file, which becomes the open one; see `open_footer` for what it raises."""
+        """Footer of a file, which becomes the current one; raises as `open_footer` does."""
         if url != self._url or self._footer is None:
             self.close()
             self._footer, self._url = open_footer(url), url
         return self._footer
 
     def rows(self, piece: Piece, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[pa.Array, pa.RecordBatch]]:
-        """The rows of a piece, in order, as (images as stored, the columns asked for).
+        """The rows of a piece, in order, as (stored images, kept columns).
 
-        Rows before the piece's first are read and dropped: Parquet has no way to a row inside a row group.
+        Rows before the piece are read and dropped: Parquet has no random access within a row group.
 
         Raises:
             OSError, pa.ArrowException: the pages cannot be read.
@@ -133,7 +133,7 @@ class RowReader:
                 rows_at_once,
                 row_groups=[piece.row_group],
                 columns=[footer.layout.leaf, *columns],
-                use_threads=False,  # the engine runs one of us on every core
+                use_threads=False,  # the engine already runs one reader per core
             )
             position = 0
             for batch in batches:
@@ -148,24 +148,24 @@ class RowReader:
                 raise OSError(f"row group {piece.row_group} ends after {position} rows of {piece.stop}")
 
     def close(self) -> None:
-        """Close the file that is open."""
+        """Close the current file."""
         stream, self._stream, self._footer, self._url = self._stream, None, None, ""
         if stream is not None:
             stream.close()
 
 
-def pages_answer(piece: Piece, footer: Footer) -> bool:
-    """Whether the bytes of a piece's row group can be fetched; see `_answers`."""
+def pages_reachable(piece: Piece, footer: Footer) -> bool:
+    """Whether the storage returns the bytes of a piece's row group; see `_reachable`."""
     chunk = footer.chunk(piece.row_group)
     start = chunk.dictionary_page_offset or chunk.data_page_offset
-    return _answers(piece.file, start, start + chunk.total_compressed_size)
+    return _reachable(piece.file, start, start + chunk.total_compressed_size)
 
 
-def _answers(url: str, start: int, stop: int) -> bool:
-    """Whether the storage hands out these bytes: if so, what cannot be read there is damaged.
+def _reachable(url: str, start: int, stop: int) -> bool:
+    """Whether the storage returns these bytes.
 
-    Tells a corrupt file, whose rows are errors, from a storage out of reach, where the job must stop. A local disk
-    always answers: what it cannot read is lost.
+    Distinguishes a corrupt file, whose rows become errors, from unreachable storage, which must stop the job. A local
+    disk counts as reachable: what it cannot read is lost.
     """
     filesystem, path = locate(url)
     if isinstance(filesystem, pafs.LocalFileSystem):
@@ -182,7 +182,7 @@ def _answers(url: str, start: int, stop: int) -> bool:
 
 
 def one_line(error: BaseException) -> str:
-    """An error's message without line breaks."""
+    """An error message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 
@@ -192,6 +192,6 @@ def _row_bytes(footer: Footer, row_group: int) -> int:
 
 
 def _image_array(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
-    """The stored images; of a struct the bytes, null where the struct is."""
+    """The stored images; of a struct its bytes field, null where the struct is null."""
     array = batch.column(layout.column)
     return pc.struct_field(array, layout.field) if layout.field else array

@@ -1,4 +1,4 @@
-"""Images that are stored as raw bytes: views of Arrow's buffers, copied only where they must be."""
+"""Images stored as raw pixels: zero-copy views of Arrow buffers where possible."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,28 +11,28 @@ from jobs.images.layout import Layout
 
 
 def view_batch(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
-    """Packed images, tensors or lists as [n, C, H, W]; the array shares the Arrow buffer's memory if it can.
+    """Packed images, tensors or lists as [n, C, H, W].
 
-    It can when the images have the model's shape, are stored planar, and none is null; it is then read-only.
+    Zero-copy, hence read-only, if the images have the model's shape, are stored planar and none is null.
     """
     try:
         rows, shape = _uniform(stored, layout)
     except _Ragged:
-        return _one_by_one(stored, layout, contract)
+        return _row_by_row(stored, layout, contract)
     nulls = np.flatnonzero(~_valid(stored)).tolist() if stored.null_count else ()
     reasons = dict.fromkeys(nulls, "the image is null")
     try:
         images = _planar(rows.reshape(len(stored), *shape), layout, contract)
     except BadImage as error:
-        return _none(stored, reasons, str(error), contract)
+        return _all_bad(stored, reasons, str(error), contract)
     if reasons:
         images = np.delete(images, list(reasons), axis=0)
     if images.shape[1:] == contract.shape:
         return Decoded(np.ascontiguousarray(images), reasons)
     try:
         fitted = [fit(image.transpose(1, 2, 0), contract) for image in images]
-    except BadImage as error:  # of one shape, so refused together
-        return _none(stored, reasons, str(error), contract)
+    except BadImage as error:  # all have one shape, so all fail alike
+        return _all_bad(stored, reasons, str(error), contract)
     return Decoded(np.stack(fitted) if fitted else _empty(contract), reasons)
 
 
@@ -40,7 +40,7 @@ def stored_shape(layout: Layout, stored: pa.Array) -> tuple[int, int, int]:
     """(C, H, W) of the first image of a batch.
 
     Raises:
-        BadImage: it is null, or nothing tells its shape.
+        BadImage: it is null, or its shape is not declared.
     """
     first = stored.slice(0, 1)
     if first.null_count:
@@ -48,10 +48,10 @@ def stored_shape(layout: Layout, stored: pa.Array) -> tuple[int, int, int]:
     try:
         rows, shape = _uniform(first, layout)
     except _Ragged as error:
-        raise BadImage("its rows differ in length") from error
+        raise BadImage("the image's rows must have equal lengths") from error
     if len(shape) == 1:
         raise BadImage(
-            f"nothing tells the shape of its {shape[0]} bytes; add the schema metadata vae.shape = [C, H, W]"
+            f"the shape of its {shape[0]} bytes must be declared; add the schema metadata vae.shape = [C, H, W]"
         )
     channels, height, width = _to_planar(rows.reshape(1, *shape), layout).shape[1:]
     return channels, height, width
@@ -65,7 +65,7 @@ def _empty(contract: ImageContract) -> npt.NDArray[np.uint8]:
     return np.empty((0, *contract.shape), np.uint8)
 
 
-def _none(stored: pa.Array, reasons: dict[int, str], reason: str, contract: ImageContract) -> Decoded:
+def _all_bad(stored: pa.Array, reasons: dict[int, str], reason: str, contract: ImageContract) -> Decoded:
     return Decoded(_empty(contract), {row: reasons.get(row, reason) for row in range(len(stored))})
 
 
@@ -75,7 +75,7 @@ def _valid(stored: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 def _uniform(stored: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.uint8], tuple[int, ...]]:
-    """All bytes of a batch, and the one shape of its images (of one dimension if nothing tells it)."""
+    """All bytes of a batch and the shape shared by its images, one-dimensional if not declared; raises _Ragged."""
     count = len(stored)
     if isinstance(stored, pa.ExtensionArray):
         stored = stored.storage
@@ -85,7 +85,7 @@ def _uniform(stored: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.uint8], t
         if buffer is None:
             return np.zeros(count * width, np.uint8), layout.shape or (width,)
         data = np.frombuffer(buffer, np.uint8)[stored.offset * width : (stored.offset + count) * width]
-        return data, _agreed(layout, width)
+        return data, _image_shape(layout, width)
     sizes: list[int] = []
     while not pa.types.is_uint8(stored.type):
         stored, size = _unnest(stored)
@@ -97,16 +97,16 @@ def _uniform(stored: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.uint8], t
     data = data[stored.offset : stored.offset + len(stored)]
     if len(sizes) > 1:
         return data, tuple(sizes)
-    return data, _agreed(layout, sizes[0])
+    return data, _image_shape(layout, sizes[0])
 
 
-def _agreed(layout: Layout, count: int) -> tuple[int, ...]:
-    """The shape that the schema tells, if it has as many pixels as are stored."""
+def _image_shape(layout: Layout, count: int) -> tuple[int, ...]:
+    """The declared shape, if it has `count` values; else (count,)."""
     return layout.shape if layout.shape is not None and layout.pixels == count else (count,)
 
 
 def _unnest(array: pa.Array) -> tuple[pa.Array, int]:
-    """The values of a list array whose lists are all of one length, and that length."""
+    """The values of a list array whose lists have equal lengths, and that length; raises _Ragged."""
     if pa.types.is_fixed_size_list(array.type):
         size = array.type.list_size
         return array.values.slice(array.offset * size, len(array) * size), size
@@ -120,13 +120,13 @@ def _unnest(array: pa.Array) -> tuple[pa.Array, int]:
 
 
 def _planar(images: npt.NDArray[np.uint8], layout: Layout, contract: ImageContract) -> npt.NDArray[np.uint8]:
-    """As [n, C, H, W]; flat images take the model's shape."""
+    """As [n, C, H, W]; flat images get the model's shape."""
     if images.ndim > 2:
         return _to_planar(images, layout)
     if images.shape[1] != contract.nbytes:
         raise BadImage(
-            f"the image has {images.shape[1]:,} bytes and the model takes {contract.nbytes:,}; add the schema "
-            "metadata vae.shape = [C, H, W] and use --resize"
+            f"the image must have {contract.nbytes:,} bytes, got {images.shape[1]:,}; add the schema metadata "
+            "vae.shape = [C, H, W] and use --resize"
         )
     return images.reshape(len(images), *contract.shape)
 
@@ -136,16 +136,16 @@ def _to_planar(images: npt.NDArray[np.uint8], layout: Layout) -> npt.NDArray[np.
         return images[:, None]
     axes = layout.axes
     if not axes:
-        # [C, H, W] as everywhere in this system, unless only the last dimension can be the channels.
+        # [C, H, W], the default of this system, unless only the last dimension can be the channels.
         axes = "HWC" if images.shape[3] <= 4 < images.shape[1] else "CHW"
     planar = images.transpose(0, 3, 1, 2) if axes == "HWC" else images
     if planar.shape[1] > 4:
-        raise BadImage(f"the image has {planar.shape[1]} channels; 1 to 4 are possible")
+        raise BadImage(f"an image must have 1 to 4 channels, got {planar.shape[1]}")
     return planar
 
 
-def _one_by_one(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
-    """Lists of differing shapes: each row by itself."""
+def _row_by_row(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
+    """Lists of differing shapes, one row at a time."""
     images: list[npt.NDArray[np.uint8]] = []
     reasons: dict[int, str] = {}
     for row, valid in enumerate(_valid(stored).tolist()):
@@ -156,7 +156,7 @@ def _one_by_one(stored: pa.Array, layout: Layout, contract: ImageContract) -> De
             image = _planar(rows.reshape(1, *shape), layout, contract)[0]
             images.append(fit(image.transpose(1, 2, 0), contract))
         except _Ragged:
-            reasons[row] = "the image's rows differ in length, or hold nulls"
+            reasons[row] = "the image's rows must have equal lengths and no nulls"
         except BadImage as error:
             reasons[row] = str(error)
     return Decoded(np.stack(images) if images else _empty(contract), reasons)

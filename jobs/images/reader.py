@@ -1,7 +1,7 @@
-"""Read the images of a unit: uint8 batches with the keys of their rows, and the rows that could not be read.
+"""Read the images of a unit as uint8 batches with row keys; unreadable rows become errors.
 
-Every row of every piece comes out once, as an image or as an error. Memory is bounded by the batch, whatever the
-files hold. The packed layout is not copied: `images` views the buffer that Parquet was decoded into (read-only).
+Every row of every piece appears exactly once, as an image or as an error. Memory is bounded by the batch, not by the
+files. The packed layout is zero-copy: `images` is a read-only view of the decoded Parquet buffer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -25,7 +25,7 @@ from jobs.images.batches import (
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.decode import decode_batch, decode_freely
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, Footer, RowReader, one_line, pages_answer
+from jobs.images.parquet import BadFile, Footer, RowReader, one_line, pages_reachable
 from jobs.images.pixels import stored_shape, view_batch
 from jobs.images.source import ImageSet
 from jobs.images.units import Piece, Unit
@@ -37,17 +37,17 @@ BATCH_BYTES = 64 << 20  # decoded
 def read_images(
     pieces: Iterable[Piece], contract: ImageContract, columns: Columns = (), batch_rows: int = 1024
 ) -> Iterator[ImageBatch]:
-    """The images of some pieces, in order, in batches of at most `batch_rows`.
+    """Read pieces in order, in batches of at most `batch_rows`.
 
     Args:
-        pieces: from `ImageSet.pieces`, or a unit's.
-        contract: the shape that the images must have, or are given.
-        columns: columns of the Parquet files that go with the rows: names, or better `ImageSet.keep(names)`,
-            which also tells the types, where files differ in them.
-        batch_rows: fewer are taken when images are large.
+        pieces: `ImageSet.pieces`, or those of a unit.
+        contract: the shape that images must have, or are resized to.
+        columns: Parquet columns to keep: names, or `ImageSet.keep(names)`, which also fixes the types where files
+            differ.
+        batch_rows: reduced when images are large.
 
     Raises:
-        OSError: the storage cannot be reached; what is damaged is an error row instead.
+        OSError: the storage cannot be reached; damaged data becomes error rows instead.
     """
     rows = max(1, min(batch_rows, BATCH_BYTES // contract.nbytes))
     yield from join_batches(_batches(pieces, contract, columns, rows), rows)
@@ -56,25 +56,25 @@ def read_images(
 def read_unit(
     unit: Unit, contract: ImageContract, columns: Columns = (), batch_rows: int = 1024
 ) -> Iterator[ImageBatch]:
-    """A unit's images as `read_images` reads them, after one error with a null row for each of its bad files."""
+    """`read_images` of a unit, preceded by one error with a null row for each of its bad files."""
     if unit.bad_files:
         errors = bad_file_errors(unit.bad_files, columns)
-        yield ImageBatch(_none(contract), errors.slice(0, 0).drop_columns("reason"), errors)
+        yield ImageBatch(_no_images(contract), errors.slice(0, 0).drop_columns("reason"), errors)
     yield from read_images(unit.pieces, contract, columns, batch_rows)
 
 
 def first_image_shape(images: ImageSet) -> tuple[int, int, int]:
-    """(C, H, W) of the first image that can be read.
+    """(C, H, W) of the first readable image.
 
     Raises:
-        UserError: none can.
+        UserError: there is none.
     """
-    reason = "there is none"
+    reason = "there are no images"
     for piece in images.pieces:
         try:
             if piece.row_group < 0:
                 for encoded in read_files([piece]):
-                    height, width, channels = decode_freely(np.frombuffer(_some(encoded), np.uint8)).shape
+                    height, width, channels = decode_freely(np.frombuffer(_require_bytes(encoded), np.uint8)).shape
                     return channels, height, width
             with closing(RowReader()) as reader:
                 for stored, _ in reader.rows(piece, (), 16):
@@ -85,17 +85,17 @@ def first_image_shape(images: ImageSet) -> tuple[int, int, int]:
                             reason = f"{piece.file}: {error}"
         except (BadImage, BadFile, OSError, pa.ArrowException) as error:
             reason = f"{piece.file}: {one_line(error)}"
-    raise UserError(f"no image can be read ({reason}); check what the files hold")
+    raise UserError(f"no image can be read ({reason}); check the input files")
 
 
 def _shape_of(stored: pa.Array, footer: Footer) -> tuple[int, int, int]:
     if footer.layout.form != "encoded":
         return stored_shape(footer.layout, stored)
-    height, width, channels = decode_freely(np.frombuffer(_some(stored[0].as_py()), np.uint8)).shape
+    height, width, channels = decode_freely(np.frombuffer(_require_bytes(stored[0].as_py()), np.uint8)).shape
     return channels, height, width
 
 
-def _some(encoded: bytes | BadImage | None) -> bytes:
+def _require_bytes(encoded: bytes | BadImage | None) -> bytes:
     if encoded is None:
         raise BadImage("the image is null")
     if isinstance(encoded, BadImage):
@@ -104,7 +104,7 @@ def _some(encoded: bytes | BadImage | None) -> bytes:
 
 
 def _batches(pieces: Iterable[Piece], contract: ImageContract, columns: Columns, rows: int) -> Iterator[ImageBatch]:
-    """A batch for every run of rows that lies together."""
+    """One batch or more for each Parquet piece; neighbouring image files share a batch."""
     files: list[Piece] = []
     with closing(RowReader()) as reader:
         for piece in pieces:
@@ -119,7 +119,7 @@ def _batches(pieces: Iterable[Piece], contract: ImageContract, columns: Columns,
 
 
 def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -> Iterator[ImageBatch]:
-    """Image files, a batch of them."""
+    """One batch of image files."""
     if not files:
         return
     contents = list(read_files(files))
@@ -134,13 +134,13 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
 def _piece_batches(
     reader: RowReader, piece: Piece, contract: ImageContract, columns: Columns, rows: int
 ) -> Iterator[ImageBatch]:
-    """A run of rows of a Parquet file; from where it cannot be read on, its rows are errors."""
+    """The rows of a Parquet piece; if reading fails, the remaining rows become errors."""
     row, last = piece.first_row, piece.first_row + piece.rows
     footer = None
     try:
         footer = reader.footer(piece.file)
         if piece.row_group >= footer.metadata.num_row_groups:
-            raise BadFile("the file has changed since the job was planned: it has fewer row groups")
+            raise BadFile("the file changed after the job was planned: it has fewer row groups")
         for stored, kept in reader.rows(piece, column_names(columns), rows):
             form = footer.layout.form
             decoded = (
@@ -150,12 +150,12 @@ def _piece_batches(
             yield split_batch(decoded.images, decoded.reasons, keys)
             row += len(stored)
     except (BadFile, OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and not (footer and pages_answer(piece, footer)):
-            raise  # the storage is out of reach: nothing is known of these rows
+        if isinstance(error, OSError) and not (footer and pages_reachable(piece, footer)):
+            raise  # the storage is unreachable, which says nothing about these rows
         keys = run_keys(piece.file, row, last - row, None, columns)
         reason = f"the row cannot be read from its file: {one_line(error)}"
-        yield ImageBatch(_none(contract), keys.slice(0, 0), with_reasons(keys, [reason] * len(keys)))
+        yield ImageBatch(_no_images(contract), keys.slice(0, 0), with_reasons(keys, [reason] * len(keys)))
 
 
-def _none(contract: ImageContract) -> npt.NDArray[np.uint8]:
+def _no_images(contract: ImageContract) -> npt.NDArray[np.uint8]:
     return np.empty((0, *contract.shape), np.uint8)

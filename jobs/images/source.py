@@ -1,7 +1,7 @@
-"""Input images as a list: which files there are, how many rows they hold, and which columns can be kept.
+"""List the input: its files, their row counts, and the columns that can be kept.
 
-Only footers of Parquet files are read here, many at a time; image files are not opened. What is wrong with the
-whole input is a `UserError`; what is wrong with one file among others makes it a bad file.
+Reads only the footers of Parquet files, in parallel; image files are not opened. A problem with the whole input
+raises `UserError`; a problem with one of several files makes it a bad file.
 """
 
 import hashlib
@@ -28,32 +28,32 @@ IMAGE_SUFFIXES = (
 )
 PARQUET_SUFFIXES = (".parquet", ".parq", ".pq")
 
-RESERVED = ("file", "row", "reason")  # columns that every table of results or errors has itself
+RESERVED = ("file", "row", "reason")  # columns that result and error tables add themselves
 
 UNIT_ROWS = 32_768
 UNIT_BYTES = 64 << 20  # decoded
-SLICES = 8  # a slice is read from its row group's start, so many slices would read it many times
-_COMPRESSION = 4  # decoded bytes per encoded byte, where nothing better is known
+SLICES = 8  # each slice reads its row group from the start, so more slices would reread more
+_COMPRESSION = 4  # decoded bytes per encoded byte, assumed where the size is unknown
 _THREADS = 16
 
 
 class ImageFile(NamedTuple):
-    """A file of the input."""
+    """An input file."""
 
-    url: str  # an absolute path or a URL
+    url: str  # absolute path or URL
     size: int  # bytes
-    row_groups: tuple[int, ...]  # rows of each; empty for an image file
-    image_bytes: int  # about how many bytes an image takes when decoded
+    row_groups: tuple[int, ...]  # number of rows of each; empty for an image file
+    image_bytes: int  # approximate size of a decoded image
     layout: Layout | None  # None for an image file
-    columns: pa.Schema  # besides the images; an image file has none
+    columns: pa.Schema  # columns other than the image; empty for an image file
 
     @property
     def rows(self) -> int:
-        """How many images."""
+        """Number of images."""
         return 1 if self.layout is None else sum(self.row_groups)
 
     def pieces(self) -> Iterator[Piece]:
-        """One piece for every row group that has rows; one for an image file."""
+        """One piece per non-empty row group, or one for an image file."""
         if self.layout is None:
             yield Piece(self.url, -1, 0, 1, 0)
             return
@@ -66,19 +66,19 @@ class ImageFile(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageSet:
-    """The images that a job reads, in the order of their files' addresses."""
+    """The input images of a job, ordered by file address."""
 
     files: tuple[ImageFile, ...]
     bad_files: tuple[tuple[str, str], ...]  # (file, reason)
 
     @cached_property
     def rows(self) -> int:
-        """How many images, bad files not counted."""
+        """Number of images, without bad files."""
         return sum(file.rows for file in self.files)
 
     @property
     def fingerprint(self) -> str:
-        """A hash of which files there are, their sizes and rows: another one means that the input is another."""
+        """Hash of the files' addresses, sizes and row counts; changes when the input changes."""
         digest = hashlib.sha256()
         for file in self.files:
             digest.update(f"{file.url}\0{file.size}\0{file.row_groups}\n".encode())
@@ -86,12 +86,12 @@ class ImageSet:
 
     @property
     def pieces(self) -> list[Piece]:
-        """Every row group, and every image file."""
+        """One piece per row group or image file."""
         return [piece for file in self.files for piece in file.pieces()]
 
     @cached_property
     def columns(self) -> pa.Schema:
-        """The columns that can be kept: those that every file has, in types that agree."""
+        """The columns that can be kept: present in every file, with compatible types."""
         distinct = list(dict.fromkeys(file.columns for file in self.files))
         common = [
             name
@@ -104,45 +104,44 @@ class ImageSet:
             try:
                 fields.append(pa.unify_schemas(schemas, promote_options="permissive").field(0))
             except pa.ArrowTypeError:
-                continue  # a number here and a text there: nothing to promise
+                continue  # e.g. numbers in one file and text in another
         return pa.schema(fields)
 
     def keep(self, names: Iterable[str]) -> pa.Schema:
-        """The types of the columns to be kept, for `read_images`.
+        """Schema of the named columns, for `read_images`.
 
         Raises:
-            UserError: a column is missing, or named twice.
+            UserError: a column is missing, reserved, or named twice.
         """
         wanted = list(names)
         for name in wanted:
             if name in RESERVED:
-                raise UserError(f"the column {name} cannot be kept: the output has its own; rename it in the input")
+                raise UserError(f"the column {name} cannot be kept: the name is reserved; rename it in the input")
             if name not in self.columns.names:
-                there = ", ".join(self.columns.names) or "none"
-                few = "" if len(self.files) == 1 else " in every file"
-                raise UserError(f"the images have no column {name}{few}; columns that can be kept: {there}")
+                available = ", ".join(self.columns.names) or "none"
+                scope = "" if len(self.files) == 1 else " in every file"
+                raise UserError(f"the images have no column {name}{scope}; columns that can be kept: {available}")
             if wanted.count(name) > 1:
-                raise UserError(f"the column {name} is named twice; name each column once")
+                raise UserError(f"columns must be distinct, got {name} twice")
         return pa.schema([self.columns.field(name) for name in wanted])
 
 
 def find_images(paths: Sequence[str]) -> ImageSet:
-    """List the images at files, folders (all below them), patterns and URLs.
+    """List the images at files, folders (recursively), patterns and URLs.
 
-    Below a folder, Parquet files and image files count, by the ends of their names. A file that cannot be read
-    is a bad file. The same files give the same set, in whatever order or however often they are named.
+    Below a folder, Parquet and image files are recognised by suffix. An unreadable file becomes a bad file. The result
+    does not depend on the order or repetition of `paths`.
 
     Raises:
-        UserError: a path matches nothing, no file can be read, or there is not one row.
+        UserError: a path matches nothing, no file can be read, or there are no rows.
     """
     if not paths:
-        raise UserError("no images were named; give files, folders, patterns or URLs")
+        raise UserError("--images must name at least one file, folder, pattern or URL, got none")
     found: dict[str, Found] = {}
     for path in paths:
         images = _images_among(search(path))
         if not images:
-            endings = "Parquet files and images such as PNG or JPEG"
-            raise UserError(f"no images at {path}: no file there ends as {endings} do; check the path")
+            raise UserError(f"no images at {path}: no file has the suffix of a Parquet or image file; check the path")
         for item in images:
             found[item.url] = item
     ordered = [found[url] for url in sorted(found)]
@@ -159,22 +158,22 @@ def find_images(paths: Sequence[str]) -> ImageSet:
                 bad.append((item.url, result))
     if not files:
         url, reason = bad[0]
-        more = f" (and {len(bad) - 1} files more)" if len(bad) > 1 else ""
-        raise UserError(f"cannot read {url}{more}: {reason}; give files that hold images")
+        more = f" (and {len(bad) - 1} more)" if len(bad) > 1 else ""
+        raise UserError(f"cannot read {url}{more}: {reason}; give files that contain images")
     images_found = ImageSet(tuple(files), tuple(bad))
     if images_found.rows == 0:
-        raise UserError(f"no images at {', '.join(paths)}: the files are there but hold no rows; give others")
+        raise UserError(f"no images at {', '.join(paths)}: the files have no rows; give files that contain images")
     return images_found
 
 
 def plan_units(images: ImageSet, unit_rows: int | None = None) -> list[Unit]:
-    """Cut the input into units of about `unit_rows` rows; the same units for the same input.
+    """Split the input into units of about `unit_rows` rows; deterministic.
 
-    By default a unit has a 64th of the rows, between 1,024 and 32,768 of them, and at most 64 MiB decoded; and
-    no row group is cut into more than eight slices.
+    By default a unit has 1/64 of the rows, at least 1,024 and at most 32,768, and at most 64 MiB decoded; no row group
+    is split into more than eight slices.
     """
     if unit_rows is not None and unit_rows < 1:
-        raise UserError(f"--unit-rows must be at least 1, not {unit_rows}")
+        raise UserError(f"--unit-rows must be at least 1, got {unit_rows}")
     share = min(max(images.rows // 64, 1024), UNIT_ROWS)
     image_bytes = max(1, sum(file.image_bytes * file.rows for file in images.files) // images.rows)
     target = unit_rows or max(1, min(share, UNIT_BYTES // image_bytes))
@@ -188,7 +187,7 @@ def plan_units(images: ImageSet, unit_rows: int | None = None) -> list[Unit]:
 
 
 def _images_among(found: list[Found]) -> list[Found]:
-    """Leave out what is no image by its name, unless it was named itself."""
+    """Drop files without an image or Parquet suffix, unless named explicitly."""
     names = {item.name for item in found}
     jobs = {name.removesuffix("/plan.json") for name in names if name.endswith("/plan.json")}
     kept = []
@@ -198,36 +197,38 @@ def _images_among(found: list[Found]) -> list[Found]:
         elif item.name.lower().endswith(PARQUET_SUFFIXES):
             folder, _, file = item.name.rpartition("/")
             job, _, kind = folder.rpartition("/")
-            # Spark and Delta keep books under names with an underscore; our own jobs keep their errors apart.
+            # Spark and Delta store metadata under names with an underscore; our jobs write errors to `errors/`.
             if file.startswith("_") or "/_" in folder or (kind == "errors" and job in jobs):
                 continue
             if job in jobs and f"{job}/summary.json" not in names:
-                raise UserError(f"{job} holds a job that has not ended; run the command that made it again")
+                raise UserError(
+                    f"{job} must hold a finished job, got one without summary.json; rerun its command first"
+                )
             kept.append(item)
     return kept
 
 
 def _image_file(item: Found) -> ImageFile | str:
-    """One image; whether it can be decoded shows when it is read."""
+    """One image file; decoding errors surface when it is read."""
     if item.size > MAX_ENCODED_BYTES:
-        return f"the file has {item.size:,} bytes, more than any image may"
+        return f"an image file must have at most {MAX_ENCODED_BYTES:,} bytes, got {item.size:,}"
     return ImageFile(item.url, item.size, (), item.size * _COMPRESSION, None, pa.schema([]))
 
 
 def _parquet_file(item: Found) -> ImageFile | str:
-    """What a Parquet file holds, or why it cannot be read."""
+    """The contents of a Parquet file, or the reason why it cannot be read."""
     try:
         footer = open_footer(item.url, Version(item.size, item.changed))
     except BadFile as error:
         return str(error)
     except OSError as error:
-        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that its storage can be reached") from error
+        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that the storage is reachable") from error
     image_bytes = footer.layout.pixels or _COMPRESSION * footer.encoded_bytes
     return ImageFile(item.url, item.size, footer.row_groups, image_bytes, footer.layout, footer.columns)
 
 
 def _is_parquet(item: Found) -> bool:
-    """By the name's end, or for a file that was named itself, by how it begins."""
+    """By suffix, or by magic bytes for a file named explicitly."""
     name = item.name.lower()
     if not item.named or name.endswith((*IMAGE_SUFFIXES, *PARQUET_SUFFIXES)):
         return name.endswith(PARQUET_SUFFIXES)

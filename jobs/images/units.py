@@ -1,7 +1,7 @@
-"""Units of work: how the rows of an input are cut into numbered pieces that workers take one at a time.
+"""Units of work: numbered chunks of the input that workers process one at a time.
 
-A piece is a run of rows of one row group. A unit is a run of pieces, across small files too. The cut depends
-on the input and `unit_rows` alone, so that a job that runs again finds its finished units.
+A piece is a run of rows of one row group. A unit is a run of pieces, possibly across small files. The split depends
+only on the input and `unit_rows`, so that a resumed job recognises its finished units.
 """
 
 from collections.abc import Iterable, Iterator
@@ -12,25 +12,25 @@ from typing import Any, NamedTuple
 class Piece(NamedTuple):
     """A run of rows of one file."""
 
-    file: str  # an absolute path or a URL: what the `file` column says
-    row_group: int  # -1: an image file, one row
-    start: int  # rows [start, stop) of that row group
+    file: str  # absolute path or URL: the value of the `file` column
+    row_group: int  # -1 for an image file, which has one row
+    start: int  # rows [start, stop) of the row group
     stop: int
-    first_row: int  # the file-wide index of row `start`
+    first_row: int  # index of row `start` in the file
 
     @property
     def rows(self) -> int:
-        """How many rows."""
+        """Number of rows."""
         return self.stop - self.start
 
     def split(self, rows: int) -> tuple["Piece", "Piece"]:
-        """The first `rows` rows, and the rest; both are not empty."""
+        """The first `rows` rows, and the rest; both non-empty."""
         assert 0 < rows < self.rows
         middle = self.start + rows
         return self._replace(stop=middle), self._replace(start=middle, first_row=self.first_row + rows)
 
     def cut(self, rows: int) -> Iterator["Piece"]:
-        """Runs of about equal length, none longer than `rows`."""
+        """Split into runs of about equal length, at most `rows` each."""
         rest, parts = self, -(-self.rows // rows)
         while parts > 1:
             head, rest = rest.split(-(-rest.rows // parts))
@@ -41,21 +41,21 @@ class Piece(NamedTuple):
 
 @dataclass(frozen=True)
 class Unit:
-    """What a worker takes at once, and commits at once."""
+    """The rows that a worker processes and commits together."""
 
     number: int
     pieces: tuple[Piece, ...]
     rows: int
-    bad_files: tuple[tuple[str, str], ...] = ()  # (file, reason): one error with a null row each
+    bad_files: tuple[tuple[str, str], ...] = ()  # (file, reason): each becomes one error with a null row
 
     def halves(self) -> tuple["Unit", "Unit"]:
-        """The unit in two, of the same number; the first holds the bad files.
+        """The unit split in two, both with its number; the first keeps the bad files.
 
         Raises:
-            ValueError: it has only one row.
+            ValueError: it has fewer than two rows.
         """
         if self.rows < 2:
-            raise ValueError("a unit of one row has no halves")
+            raise ValueError(f"a unit must have at least 2 rows to be halved, got {self.rows}")
         half = self.rows // 2
         first: list[Piece] = []
         second: list[Piece] = []
@@ -76,7 +76,7 @@ class Unit:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """As values that `json.dumps` takes."""
+        """JSON-serialisable form."""
         return {
             "number": self.number,
             "rows": self.rows,
@@ -86,15 +86,15 @@ class Unit:
 
 
 def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[str, str]] = ()) -> list[Unit]:
-    """Join neighbouring pieces into units of as near `unit_rows` rows as whole pieces allow.
+    """Group consecutive pieces into units as close to `unit_rows` rows as whole pieces allow.
 
-    Pieces of a unit that follow one another in a row group become one: each would be read from the group's start. Bad
-    files go to the first unit, which exists even when there is no row.
+    Consecutive pieces of one row group are merged, as each would be read from the group's start. Bad files go to the
+    first unit, which exists even without rows.
     """
     runs: list[list[Piece]] = [[]]
     rows = 0
     for piece in pieces:
-        # Closed where the distance to the target is least: with the piece, or without it.
+        # Close the unit where it is nearest the target: before the piece, or after it.
         if rows and 2 * rows + piece.rows > 2 * unit_rows:
             runs.append([])
             rows = 0
@@ -108,7 +108,7 @@ def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[st
 
 
 def _extend(run: list[Piece], piece: Piece) -> None:
-    """Add a piece to a run of them, or to its last one, if that ends where the piece begins."""
+    """Append a piece to a run, or merge it into the last piece if they are contiguous."""
     last = run[-1] if run else None
     if last and (last.file, last.row_group, last.stop) == (piece.file, piece.row_group, piece.start):
         run[-1] = last._replace(stop=piece.stop)

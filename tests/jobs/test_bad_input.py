@@ -1,4 +1,4 @@
-"""Every mistake of a user: exit code 2, one sentence on standard error, nothing lost and nothing left behind."""
+"""Every user error: exit code 2, one sentence on standard error, no data lost and no files left behind."""
 
 import json
 from pathlib import Path
@@ -18,7 +18,7 @@ def images(tmp_path: Path) -> str:
 
 @pytest.fixture
 def complain(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
-    """Run a command that must fail, and return its sentence."""
+    """Run a command that must fail, and return its error message."""
 
     def run(*arguments: str) -> str:
         capfd.readouterr()
@@ -33,19 +33,21 @@ def complain(capfd: pytest.CaptureFixture[str]):  # type: ignore[no-untyped-def]
 
 
 def sentence(said: str, command: str) -> str:
-    """What was said, if it is one line."""
+    """The error message, checked to be one line."""
     lines = said.strip().splitlines()
     assert len(lines) == 1, said
     assert lines[0].startswith(f"vae {command}: ")
     return lines[0]
 
 
-def test_a_command_that_is_none(complain) -> None:  # type: ignore[no-untyped-def]
-    assert "there is no command 'trian'; the commands are prepare, train" in complain("trian")
+def test_an_unknown_command(complain) -> None:  # type: ignore[no-untyped-def]
+    said = complain("trian")
+    assert "the command must be one of prepare, train" in said
+    assert "got trian" in said
 
 
 @pytest.mark.parametrize("command", ["train", "score", "prepare"])
-def test_images_that_are_not_there(complain, tmp_path: Path, bundle: Path, command: str) -> None:  # type: ignore[no-untyped-def]
+def test_missing_images(complain, tmp_path: Path, bundle: Path, command: str) -> None:  # type: ignore[no-untyped-def]
     options = {
         "train": ["--images", f"{tmp_path}/no/*.png", "--run", f"{tmp_path}/out"],
         "score": ["--images", f"{tmp_path}/no/*.png", "--bundle", str(bundle), "--output", f"{tmp_path}/out"],
@@ -77,14 +79,14 @@ def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no
         ("--recipe", "fashion", "there is no recipe 'fashion'"),
     ],
 )
-def test_values_that_are_impossible(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_values_out_of_range(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
     run = ["--images", images, "--run", f"{tmp_path}/run", option, value]
     assert said in sentence(complain("train", *run), "train")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("option", "value"), [("--epochs", "many"), ("--epocs", "3"), ("--likelihood", "student")])
-def test_options_that_are_none(complain, tmp_path: Path, images: str, option: str, value: str) -> None:  # type: ignore[no-untyped-def]
+def test_unknown_options_and_values(complain, tmp_path: Path, images: str, option: str, value: str) -> None:  # type: ignore[no-untyped-def]
     assert option.strip("-") in complain("train", "--images", images, "--run", f"{tmp_path}/run", option, value)
     assert not (tmp_path / "run").exists()
 
@@ -96,7 +98,7 @@ def test_a_recipe_with_a_misspelt_key(complain, tmp_path: Path, images: str) -> 
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_of_other_options_is_not_continued(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_with_other_options_is_not_resumed(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     images = write_images(tmp_path / "images.parquet")
     start(tmp_path / "run", found(images), config())
     before = (tmp_path / "run" / "run.json").read_bytes()
@@ -105,7 +107,7 @@ def test_a_run_of_other_options_is_not_continued(complain, tmp_path: Path) -> No
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
-def test_a_directory_of_something_else_is_no_run(complain, tmp_path: Path, images: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_directory_with_other_files_is_not_a_run(complain, tmp_path: Path, images: str) -> None:  # type: ignore[no-untyped-def]
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.doc").touch()
     said = complain("train", "--images", images, "--run", f"{tmp_path}/run")

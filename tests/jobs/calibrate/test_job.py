@@ -102,7 +102,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     expected = np.sort(Scorer(after, provider="cpu").score(good)["outlier_score"])
     np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
     said = capsys.readouterr().out
-    assert "calibrated on 57 images of in; 4 left out (2 because the image is 8×8 and the model takes 16×20" in said
+    assert "calibrated on 57 images of in; 4 left out (2 because the image must be 16×20, got 8×8" in said
 
 
 def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
@@ -124,7 +124,7 @@ def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
 
 def test_other_sizes_are_converted_if_asked(tmp_path: Path, bundle: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(30, (3, 40, 32))))
-    with pytest.raises(UserError, match=r"30 of 30 images cannot be used \(30 because .*--resize converts it"):
+    with pytest.raises(UserError, match=r"30 of 30 images cannot be used \(30 because .*use --resize to convert it"):
         run(bundle, source, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
     assert len(run(bundle, source, tmp_path / "out", resize=True).calibration) == 30

@@ -1,4 +1,4 @@
-"""Conversion keeps what can be kept, and says what it refuses."""
+"""Conversion keeps matching images unchanged, converts with `resize`, and otherwise states the mismatch."""
 
 import numpy as np
 import pytest
@@ -14,14 +14,14 @@ def interleaved(shape: tuple[int, int, int]) -> np.ndarray:
 
 @pytest.mark.parametrize("channels", [1, 2, 3, 4])
 @pytest.mark.parametrize("resize", [False, True])
-def test_an_image_that_fits_is_not_touched(channels: int, resize: bool) -> None:
+def test_a_matching_image_is_unchanged(channels: int, resize: bool) -> None:
     image = interleaved((channels, 6, 7))
     np.testing.assert_array_equal(fit(image, ImageContract(channels, 6, 7, resize)).transpose(1, 2, 0), image)
 
 
 @pytest.mark.parametrize("stored", [1, 2, 3, 4])
 @pytest.mark.parametrize("wanted", [1, 2, 3, 4])
-def test_every_channel_count_becomes_every_other(stored: int, wanted: int) -> None:
+def test_every_channel_count_converts_to_every_other(stored: int, wanted: int) -> None:
     converted = fit(interleaved((stored, 6, 7)), ImageContract(wanted, 12, 3, resize=True))
     assert converted.shape == (wanted, 12, 3)
     assert converted.dtype == np.uint8
@@ -42,7 +42,7 @@ def test_an_opaque_grey_stays_the_same_grey(stored: int, wanted: int, level: int
 
 
 @pytest.mark.parametrize(("alpha", "expected"), [(0, 255), (255, 40), (51, 212)])
-def test_transparency_is_laid_over_white(alpha: int, expected: int) -> None:
+def test_alpha_is_composited_over_white(alpha: int, expected: int) -> None:
     image = np.array([[[40, 40, 40, alpha]]], np.uint8)
     assert fit(image, ImageContract(1, 1, 1, resize=True)).item() == expected
     assert fit(image, ImageContract(3, 1, 1, resize=True)).tolist() == [[[expected]]] * 3
@@ -61,7 +61,7 @@ def test_shrinking_averages_areas() -> None:
     assert np.abs(small - means).max() <= 0.51
 
 
-def test_growing_invents_no_new_extremes() -> None:
+def test_enlarging_does_not_overshoot() -> None:
     image = np.clip(interleaved((1, 4, 4)), 30, 200)
     large = fit(image, ImageContract(1, 16, 16, resize=True))
     assert image.min() <= large.min() <= large.max() <= image.max()
@@ -69,11 +69,11 @@ def test_growing_invents_no_new_extremes() -> None:
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
 def test_another_depth_or_shape_is_refused_without_resize(dtype: type) -> None:
-    with pytest.raises(BadImage, match="--resize converts it"):
+    with pytest.raises(BadImage, match="use --resize to convert it"):
         fit(np.zeros((4, 4, 1 if dtype is np.uint16 else 2), dtype), ImageContract(1, 4, 4))
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (5, 4, 4), (1, 0, 4), (1, 4, -1)])
 def test_impossible_contracts_are_refused(shape: tuple[int, int, int]) -> None:
-    with pytest.raises(ValueError, match=r"must be 1, 2, 3 or 4|at least one pixel"):
+    with pytest.raises(ValueError, match=r"must be 1, 2, 3 or 4, got|must be at least 1, got"):
         ImageContract(*shape)

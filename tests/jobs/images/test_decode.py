@@ -1,4 +1,4 @@
-"""Encoded images: pixels as stored, bad ones named, sizes known before anything is decoded."""
+"""Encoded images: pixels are decoded as stored, bad images get a reason, sizes are checked before decoding."""
 
 import struct
 import zlib
@@ -31,7 +31,7 @@ def png_of(width: int, height: int, colour_type: int, rows: bytes, depth: int = 
 
 
 def reason_of(data: bytes | None, contract: ImageContract) -> str:
-    """Why an image is refused, having checked that its neighbours are not."""
+    """The reason why an image fails, having checked that its neighbours decode."""
     good = encode(np.zeros(contract.shape, np.uint8))
     decoded = decode_batch(pa.array([good, data, good], pa.binary()), contract)
     assert len(decoded.images) == 2
@@ -48,7 +48,7 @@ def test_lossless_images_come_back_bit_for_bit(channels: int) -> None:
 
 
 @pytest.mark.parametrize("form", ALL_FORMS)
-def test_the_header_tells_the_size_that_is_decoded(form: str) -> None:
+def test_the_header_has_the_decoded_size(form: str) -> None:
     data = encode(pictures(1, (3, 21, 34))[0], form)
     header = read_header(data)
     assert (header.height, header.width) == (21, 34) == decode_freely(bytes_of(data)).shape[:2]
@@ -56,13 +56,13 @@ def test_the_header_tells_the_size_that_is_decoded(form: str) -> None:
 
 @pytest.mark.parametrize("form", ALL_FORMS)
 @pytest.mark.parametrize("end", [0, 1, 20, 0.5, -9])
-def test_cut_images_are_refused(form: str, end: float) -> None:
+def test_truncated_images_fail(form: str, end: float) -> None:
     data = encode(pictures(1, (3, 32, 32))[0], form)
     cut = data[: int(len(data) * end) if 0 < end < 1 else int(end)]
     assert reason_of(cut, ImageContract(3, 32, 32))
 
 
-def test_a_jpeg_with_a_thumbnail_tells_its_own_size() -> None:
+def test_a_jpeg_thumbnail_is_not_mistaken_for_the_image() -> None:
     thumbnail = encode(pictures(1, (3, 8, 8))[0], "JPEG")
     data = encode(pictures(1, (3, 20, 30))[0], "JPEG")
     segment = b"\xff\xe1" + struct.pack(">H", len(thumbnail) + 2) + thumbnail
@@ -75,7 +75,7 @@ def test_grey_jpegs_have_one_channel() -> None:
     assert np.abs(decoded.images.astype(int) - 77).max() <= 1
 
 
-def test_palettes_are_looked_up() -> None:
+def test_palettes_are_expanded() -> None:
     image = Image.new("P", (4, 3), 1)
     image.putpalette([1, 2, 3, 200, 100, 50])
     decoded = decode_batch(pa.array([encode(image)]), ImageContract(3, 3, 4))
@@ -91,7 +91,7 @@ def test_fewer_than_8_bits_are_widened() -> None:
 def test_16_bit_images_are_refused_or_rounded() -> None:
     levels = np.array([[0, 128, 129, 32768], [65535, 257, 65407, 65406]], np.uint16)
     data = encode(levels)
-    assert "16 bits" in reason_of(data, ImageContract(1, 2, 4))
+    assert "8 bits per channel, got 16" in reason_of(data, ImageContract(1, 2, 4))
     decoded = decode_batch(pa.array([data]), ImageContract(1, 2, 4, resize=True))
     assert decoded.images.tolist() == [[np.rint(levels / 257).astype(int).tolist()]]
 
@@ -103,18 +103,18 @@ def test_16_bit_images_are_refused_or_rounded() -> None:
         (b"", "not an image"),
         (b"this is only text, whatever its name says", "not an image"),
         (b"\x89PNG\r\n\x1a\n", "not an image"),
-        (b"\xff\xd8\xff\xe0 and nothing more that makes sense", "JPEG without a frame header"),
+        (b"\xff\xd8\xff\xe0 and nothing more that makes sense", "damaged JPEG: no frame header"),
         (png_of(4, 4, 0, b"\x00" * 3), "damaged"),
-        (png_of(0, 4, 0, b""), "promises 0×4 pixels"),
+        (png_of(0, 4, 0, b""), "must be at least 1, got 0×4"),
     ],
 )
-def test_what_is_no_image_is_named(data: bytes | None, reason: str) -> None:
+def test_invalid_images_get_a_reason(data: bytes | None, reason: str) -> None:
     assert reason in reason_of(data, ImageContract(1, 4, 4))
     assert reason in reason_of(data, ImageContract(1, 4, 4, resize=True))
 
 
 @pytest.mark.parametrize("place", [18, 30, 45, -20, -6])
-def test_one_changed_byte_of_a_png_is_noticed(place: int) -> None:
+def test_one_changed_byte_of_a_png_is_detected(place: int) -> None:
     data = bytearray(encode(pictures(1, (1, 4, 4))[0]))
     data[place] ^= 1
     assert reason_of(bytes(data), ImageContract(1, 4, 4))
@@ -132,15 +132,15 @@ def test_a_decompression_bomb_is_not_decoded(resize: bool) -> None:
         assert "decompression bomb" in reason_of(bomb, contract)
 
 
-def test_the_largest_image_allowed_is_64_megapixels() -> None:
+def test_images_are_limited_to_64_megapixels() -> None:
     assert read_header(png_of(1 << 13, 1 << 13, 0, b"")).width == 1 << 13
     assert MAX_PIXELS == 1 << 26
     with pytest.raises(BadImage, match="67,108,864"):
         read_header(png_of((1 << 13) + 1, 1 << 13, 0, b""))
 
 
-def test_a_bomb_whose_model_has_its_size_is_still_read_by_its_pixels() -> None:
-    # The quick way for plain PNGs of the model's shape must notice data that end early.
+def test_the_fast_path_detects_truncated_pixels() -> None:
+    # The fast path for plain PNGs of the model's shape must detect truncated data.
     data = png_of(64, 64, 0, b"\x00" * 65 * 63)
     assert reason_of(data, ImageContract(1, 64, 64)) == "damaged PNG"
 
@@ -153,13 +153,11 @@ def test_other_sizes_and_channels_are_refused_or_converted(resize: bool) -> None
         decoded = decode_batch(pa.array([wide, colour]), contract)
         assert decoded.images.shape == (2, 1, 4, 4)
     else:
-        assert reason_of(wide, contract) == "the image is 8×4 and the model takes 4×4; --resize converts it"
-        assert reason_of(colour, contract) == (
-            "the image is 4×4 RGB and the model takes 4×4 grey; --resize converts it"
-        )
+        assert reason_of(wide, contract) == "the image must be 4×4, got 8×4; use --resize to convert it"
+        assert reason_of(colour, contract) == ("the image must be 4×4 grey, got 4×4 RGB; use --resize to convert it")
 
 
-def test_pixels_of_unknown_range_are_refused() -> None:
+def test_float_pixels_are_refused() -> None:
     data = encode(Image.fromarray(np.full((4, 4), 0.5, np.float32)), "TIFF")
     assert "float32" in reason_of(data, ImageContract(1, 4, 4, resize=True))
 

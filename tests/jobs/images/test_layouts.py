@@ -1,4 +1,4 @@
-"""Whatever the layout, the same images come out, whichever rows are asked for."""
+"""Every layout gives the same images, for any range of rows."""
 
 from pathlib import Path
 
@@ -51,13 +51,13 @@ def test_a_piece_may_begin_and_end_inside_a_row_group(tmp_path: Path, layout: st
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if "untold" not in name or "HWC" in name])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_first_image_tells_the_shape(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
+def test_the_shape_is_read_from_the_first_image(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
     column, metadata = LAYOUTS[layout](pictures(3, shape))
     path = write_parquet(tmp_path / "a.parquet", column, metadata)
     assert first_image_shape(find_images([path])) == shape
 
 
-def test_a_shape_that_nothing_tells_is_asked_for(tmp_path: Path) -> None:
+def test_an_undeclared_shape_is_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", packed(pictures(3)))
     with pytest.raises(UserError, match=r"vae\.shape"):
         first_image_shape(find_images([path]))
@@ -108,7 +108,7 @@ def test_another_stored_shape_is_refused_or_resized(tmp_path: Path, layout: str)
     refused = join(list(read_images(pieces, ImageContract(1, 4, 4))))
     assert len(refused.images) == 0
     assert refused.errors["reason"][0].as_py() == (
-        "the image is 8×8 RGB and the model takes 4×4 grey; --resize converts it"
+        "the image must be 4×4 grey, got 8×8 RGB; use --resize to convert it"
     )
     resized = join(list(read_images(pieces, ImageContract(1, 4, 4, resize=True))))
     assert resized.images.shape == (3, 1, 4, 4)
@@ -123,12 +123,12 @@ def test_packed_images_are_views_of_the_arrow_buffer() -> None:
     assert decoded.images.ctypes.data == array.buffers()[1].address + 3 * 30
 
 
-def test_the_column_called_image_comes_first() -> None:
+def test_the_column_named_image_takes_precedence() -> None:
     two = pa.schema({"thumbnail": pa.binary(), "image": pa.binary()})
     assert find_layout(two).column == "image"
 
 
-def test_the_only_image_like_column_is_taken() -> None:
+def test_the_only_image_like_column_is_used() -> None:
     schema = pa.schema({"id": pa.string(), "sha": pa.binary(16), "img": pa.struct({"bytes": pa.binary()})})
     assert find_layout(schema).leaf == "img.bytes"
 
@@ -138,21 +138,24 @@ def test_the_only_image_like_column_is_taken() -> None:
     [
         (pa.schema({"a": pa.binary(), "b": pa.binary()}), r"several columns may hold images \(a, b\)"),
         (pa.schema({"a": pa.int64(), "b": pa.string()}), "no column holds images .*a int64, b string"),
-        (pa.schema({"image": pa.string()}), "the column image holds string"),
-        (pa.schema({"image": pa.list_(pa.float32())}), "the column image holds list<.*float>"),
-        (pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2"}), r"vae\.shape is .*not \["),
+        (pa.schema({"image": pa.string()}), "the column image must hold images, got string"),
+        (pa.schema({"image": pa.list_(pa.float32())}), "must hold images, got list<.*float>"),
+        (
+            pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2"}),
+            r"vae\.shape must be \[channels, height, width\], got",
+        ),
         (
             pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2, 3]"}),
-            r"\[1, 2, 3\], but image has 9 bytes",
+            r"rows of image must have 6 bytes, .*\[1, 2, 3\] declares, got 9",
         ),
     ],
 )
-def test_schemas_without_one_image_column_are_explained(schema: pa.Schema, reason: str) -> None:
+def test_schemas_without_exactly_one_image_column_are_errors(schema: pa.Schema, reason: str) -> None:
     with pytest.raises(LayoutError, match=reason):
         find_layout(schema)
 
 
-def test_rays_own_tensors_are_read_with_and_without_ray(tmp_path: Path) -> None:
+def test_ray_tensors_are_read_with_and_without_ray(tmp_path: Path) -> None:
     images = pictures(4, (3, 6, 5))
     field = pa.field(
         "image",

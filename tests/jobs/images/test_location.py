@@ -1,4 +1,4 @@
-"""Arguments name files: themselves, folders, patterns and URLs."""
+"""Arguments resolve to files: paths, folders, patterns and URLs."""
 
 import uuid
 from collections.abc import Iterator
@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def memory() -> Iterator[str]:
-    """The same files in fsspec's memory, which stands for every storage that pyarrow does not know."""
+    """The same files in fsspec's memory file system, standing for every storage that pyarrow does not support."""
     import fsspec
 
     filesystem = fsspec.filesystem("memory")
@@ -43,7 +43,7 @@ def memory() -> Iterator[str]:
 
 
 def named(base: str, argument: str) -> list[str]:
-    """What is found, relative to the base, having read each file at its address."""
+    """The files found, relative to the base, having read each at its address."""
     found = [item.url for item in search(argument)]
     assert found == sorted(found)
     for url in found:
@@ -90,13 +90,13 @@ def test_relative_paths_are_made_absolute(folder: Path, monkeypatch: pytest.Monk
     assert [item.url for item in search("*/c.png")] == [str(folder / "deep/er/c.png")]
 
 
-def test_a_file_whose_name_looks_like_a_pattern_is_itself(folder: Path) -> None:
+def test_an_existing_file_is_not_a_pattern(folder: Path) -> None:
     path = str(folder / "with space/[x] 50%.png")
     assert [item.url for item in search(path)] == [path]
 
 
 @pytest.mark.parametrize("argument", ["nothing", "*.gif", "deep/nothing/*.png"])
-def test_what_matches_nothing_is_an_error(folder: Path, argument: str) -> None:
+def test_an_argument_without_a_match_is_an_error(folder: Path, argument: str) -> None:
     with pytest.raises(UserError, match=f"no images at .*{argument.split('/')[-1].replace('*', '.')}"):
         search(f"{folder}/{argument}")
 
@@ -123,16 +123,16 @@ def test_an_unknown_scheme_is_an_error() -> None:
         "gs://user@bucket/x?retry_limit_seconds=3",
     ],
 )
-def test_addresses_are_put_together_as_they_were(text: str) -> None:
+def test_addresses_round_trip(text: str) -> None:
     assert str(Address.parse(text)) == text
 
 
-def test_the_options_of_a_storage_are_no_pattern() -> None:
+def test_storage_options_are_not_a_pattern() -> None:
     address = Address.parse("s3://bucket/a?b*.png?region=x")
     assert (address.root, address.path, address.query) == ("s3://bucket", "/a?b*.png", "?region=x")
 
 
-def test_keys_of_a_bucket_are_taken_literally() -> None:
+def test_bucket_keys_are_literal() -> None:
     filesystem, path = locate("s3://bucket/a b/50%25.png?region=eu-west-1")
     assert path == "bucket/a b/50%25.png"
     again, _ = locate("s3://bucket/other.png?region=eu-west-1")

@@ -1,4 +1,4 @@
-"""Every row comes out once, as an image or as an error, whatever its file or its neighbours are like."""
+"""Every row appears exactly once, as an image or as an error, whatever its file or its neighbours."""
 
 import os
 import uuid
@@ -94,7 +94,7 @@ def test_bad_files_come_first_with_a_null_row(tmp_path: Path) -> None:
     assert first.keys.schema == rest[0].keys.schema
 
 
-def test_a_damaged_page_costs_only_the_rows_behind_it(tmp_path: Path) -> None:
+def test_a_damaged_page_loses_only_the_rows_after_it(tmp_path: Path) -> None:
     images = pictures(40, seed=1)
     path = write_parquet(tmp_path / "a.parquet", packed(images), SHAPE, row_group_size=10)
     chunk = pq.read_metadata(path).row_group(1).column(0)
@@ -140,7 +140,7 @@ def test_urls_are_read_as_files_are(tmp_path: Path) -> None:
 
 
 class Unsteady(MemoryFileSystem):
-    """A storage that can be out of reach."""
+    """A storage that can become unreachable."""
 
     protocol = "unsteady"
     store: ClassVar[dict[str, object]] = {}
@@ -157,9 +157,7 @@ class Unsteady(MemoryFileSystem):
         return super()._open(path, *arguments, **options)
 
 
-def test_a_storage_out_of_reach_stops_the_job_and_makes_no_errors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_storage_stops_the_job_without_error_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fsspec.register_implementation("unsteady", Unsteady, clobber=True)
     mixed_input(tmp_path)
     for path in tmp_path.iterdir():
@@ -179,9 +177,9 @@ def test_a_storage_out_of_reach_stops_the_job_and_makes_no_errors(
 def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode(pictures(1)[0]))
     pieces = find_images([str(tmp_path)]).pieces
-    os.truncate(tmp_path / "a.png", MAX_ENCODED_BYTES + 1)  # sparse: it takes no room
+    os.truncate(tmp_path / "a.png", MAX_ENCODED_BYTES + 1)  # sparse: uses no disk space
     batch = join(list(read_images(pieces, GREY)))
-    assert "more than any image may" in batch.errors["reason"][0].as_py()
+    assert "an image file must have at most" in batch.errors["reason"][0].as_py()
     (tmp_path / "b.png").write_bytes(encode(pictures(1)[0]))
     assert len(find_images([str(tmp_path)]).bad_files) == 1
 
@@ -193,7 +191,7 @@ def test_batches_of_large_images_are_small(tmp_path: Path) -> None:
     assert [len(batch.images) for batch in batches] == [1, 1]
 
 
-def test_the_first_readable_image_tells_the_shape(tmp_path: Path) -> None:
+def test_the_shape_is_read_from_the_first_readable_image(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     write_parquet(tmp_path / "b.parquet", pa.array([None, b"broken", encode(pictures(1, (3, 7, 9))[0])]))
     (tmp_path / "c.png").write_bytes(encode(pictures(1)[0]))

@@ -1,4 +1,4 @@
-"""Inputs as lists: what counts, what is bad, what can be kept, and how it is planned."""
+"""Listing the input: which files count, which are bad, which columns can be kept, and how units are planned."""
 
 import os
 from pathlib import Path
@@ -46,7 +46,7 @@ def test_only_images_and_parquet_files_count_below_a_folder(tmp_path: Path) -> N
     assert not found.bad_files
 
 
-def test_a_file_that_was_named_may_have_any_name(tmp_path: Path) -> None:
+def test_an_explicitly_named_file_needs_no_suffix(tmp_path: Path) -> None:
     parquet, png = a_parquet(tmp_path / "data.bin"), a_png(tmp_path / "picture")
     found = find_images([parquet, png])
     assert [(file.url, file.rows) for file in found.files] == [(parquet, 3), (png, 1)]
@@ -63,7 +63,7 @@ def test_one_bad_file_among_good_ones_is_set_aside(tmp_path: Path) -> None:
     reasons = {Path(url).name: reason for url, reason in found.bad_files}
     assert list(reasons) == ["cut.parquet", "empty.parquet", "labels.parquet", "text.parquet"]
     assert reasons["labels.parquet"] == "no column holds images (columns: label int64)"
-    assert all("not a whole Parquet file" in reasons[f"{name}.parquet"] for name in ("cut", "empty", "text"))
+    assert all("not a complete Parquet file" in reasons[f"{name}.parquet"] for name in ("cut", "empty", "text"))
     assert plan_units(found)[0].bad_files == found.bad_files
 
 
@@ -72,7 +72,7 @@ def test_nothing_but_bad_files_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"cannot read .*labels\.parquet: no column holds images \(columns: label"):
         find_images([str(tmp_path)])
     (tmp_path / "more.parquet").touch()
-    with pytest.raises(UserError, match="and 1 files more"):
+    with pytest.raises(UserError, match="and 1 more"):
         find_images([str(tmp_path)])
 
 
@@ -85,7 +85,7 @@ def test_several_image_like_columns_are_an_error(tmp_path: Path) -> None:
 
 def test_an_input_without_rows_is_an_error(tmp_path: Path) -> None:
     path = a_parquet(tmp_path / "a.parquet", rows=0)
-    with pytest.raises(UserError, match="hold no rows"):
+    with pytest.raises(UserError, match="the files have no rows"):
         find_images([path])
     a_parquet(tmp_path / "b.parquet", rows=2)
     assert find_images([str(tmp_path)]).rows == 2
@@ -93,17 +93,17 @@ def test_an_input_without_rows_is_an_error(tmp_path: Path) -> None:
 
 def test_a_folder_without_images_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "readme.md").write_text("nothing to see")
-    with pytest.raises(UserError, match="no file there ends as"):
+    with pytest.raises(UserError, match="no file has the suffix of a Parquet or image file"):
         find_images([str(tmp_path)])
-    with pytest.raises(UserError, match="no images were named"):
+    with pytest.raises(UserError, match="--images must name at least one file"):
         find_images([])
 
 
-def test_an_output_of_ours_is_read_without_its_errors_and_only_when_complete(tmp_path: Path) -> None:
+def test_a_job_output_is_read_without_its_errors_and_only_when_complete(tmp_path: Path) -> None:
     part = a_parquet(tmp_path / "job/images/part-000000.parquet")
     pq.write_table(pa.table({"file": ["x"], "reason": ["y"]}), _made(tmp_path / "job/errors/part-000000.parquet"))
     (tmp_path / "job/plan.json").write_text("{}")
-    with pytest.raises(UserError, match="has not ended"):
+    with pytest.raises(UserError, match="must hold a finished job"):
         find_images([str(tmp_path)])
     (tmp_path / "job/summary.json").write_text("{}")
     for argument in (tmp_path, tmp_path / "job"):
@@ -128,9 +128,9 @@ def test_columns_that_every_file_has_can_be_kept(tmp_path: Path) -> None:
     assert found.keep(["kind"]) == pa.schema({"kind": pa.string()})
     with pytest.raises(UserError, match="no column only_here in every file; columns that can be kept: label, kind"):
         found.keep(["only_here"])
-    with pytest.raises(UserError, match="named twice"):
+    with pytest.raises(UserError, match="columns must be distinct, got kind twice"):
         found.keep(["kind", "kind"])
-    with pytest.raises(UserError, match="the output has its own"):
+    with pytest.raises(UserError, match="the name is reserved"):
         found.keep(["row"])
 
 
@@ -141,7 +141,7 @@ def test_image_files_have_no_columns(tmp_path: Path) -> None:
 
 
 def of_row_groups(*files: tuple[int, ...], image_bytes: int = 784) -> ImageSet:
-    """A set that only a plan looks at."""
+    """An image set for planning only."""
     found = [
         ImageFile(f"f{number}", 1, groups, image_bytes, layout=object(), columns=pa.schema([]))  # type: ignore[arg-type]
         for number, groups in enumerate(files)
@@ -150,7 +150,7 @@ def of_row_groups(*files: tuple[int, ...], image_bytes: int = 784) -> ImageSet:
 
 
 def check_plan(images: ImageSet, units: list[Unit]) -> list[int]:
-    """The rows of the units, having checked that they hold each row once and in order."""
+    """The row counts of the units, having checked that they contain each row once and in order."""
     pieces = iter([piece for unit in units for piece in unit.pieces])
     for file in images.files:
         row = 0
@@ -196,12 +196,12 @@ def test_the_size_of_units_can_be_chosen(unit_rows: int) -> None:
     assert max(rows) <= max(1, 1.5 * unit_rows)
 
 
-def test_units_need_a_row() -> None:
-    with pytest.raises(UserError, match="at least 1, not 0"):
+def test_units_have_at_least_one_row() -> None:
+    with pytest.raises(UserError, match="at least 1, got 0"):
         plan_units(of_row_groups((3,)), 0)
 
 
-def test_a_file_that_was_written_anew_is_read_anew(tmp_path: Path) -> None:
+def test_a_rewritten_file_is_read_again(tmp_path: Path) -> None:
     path = a_parquet(tmp_path / "a.parquet", rows=3)
     assert find_images([path]).rows == 3
     a_parquet(tmp_path / "a.parquet", rows=4)

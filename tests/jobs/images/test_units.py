@@ -1,4 +1,4 @@
-"""Plans hold every row once, in order, and are the same for the same input."""
+"""Plans contain every row once, in order, and are deterministic."""
 
 import itertools
 import json
@@ -48,8 +48,8 @@ def test_a_unit_is_as_near_its_size_as_whole_pieces_allow(files: list[list[int]]
     units = gather(pieces_of(files), unit_rows)
     for unit, following in itertools.pairwise(units):
         without, longer = unit.rows - unit.pieces[-1].rows, unit.rows + following.pieces[0].rows
-        assert longer - unit_rows > unit_rows - unit.rows  # one more would be further off
-        assert without == 0 or unit.rows - unit_rows <= unit_rows - without  # and so would one less
+        assert longer - unit_rows > unit_rows - unit.rows  # one more piece would be farther from the target
+        assert without == 0 or unit.rows - unit_rows <= unit_rows - without  # and so would one fewer
 
 
 @given(st.integers(1, 200), st.integers(1, 50))
@@ -63,9 +63,7 @@ def test_a_cut_is_even_and_complete(rows: int, limit: int) -> None:
 
 
 @given(row_groups, st.integers(1, 50), st.integers(1, 50))
-def test_slices_of_a_row_group_that_meet_in_a_unit_are_read_as_one(
-    files: list[list[int]], limit: int, unit_rows: int
-) -> None:
+def test_consecutive_slices_of_a_row_group_are_merged(files: list[list[int]], limit: int, unit_rows: int) -> None:
     pieces = pieces_of(files)
     units = gather([part for piece in pieces for part in piece.cut(limit)], unit_rows)
     assert rows_of([piece for unit in units for piece in unit.pieces]) == rows_of(pieces)
@@ -91,13 +89,13 @@ def test_halves_go_down_to_single_rows(files: list[list[int]]) -> None:
     assert rows_of([piece for single in singles for piece in single.pieces]) == rows_of(unit.pieces)
 
 
-def test_a_single_row_has_no_halves() -> None:
-    with pytest.raises(ValueError, match="one row"):
+def test_a_single_row_cannot_be_halved() -> None:
+    with pytest.raises(ValueError, match="at least 2 rows"):
         Unit(0, (Piece("f", 0, 0, 1, 0),), 1).halves()
 
 
 @given(row_groups, st.integers(1, 50))
-def test_units_are_told_apart_by_their_json_and_travel_as_pickles(files: list[list[int]], unit_rows: int) -> None:
+def test_units_differ_in_their_json_and_survive_pickling(files: list[list[int]], unit_rows: int) -> None:
     units = gather(pieces_of(files), unit_rows, [("bad", "why")])
     told = [json.dumps(unit.to_json()) for unit in units]
     for unit, text in zip(units, told, strict=True):

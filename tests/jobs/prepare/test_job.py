@@ -235,4 +235,4 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytes
     with pytest.raises(SystemExit) as stopped:
         main(["--source", str(tmp_path / "nothing"), "--output", str(tmp_path / "out")])
     assert stopped.value.code == 2
-    assert capsys.readouterr().err.startswith(f"vae prepare: no images at {tmp_path}/nothing: there is no such path")
+    assert capsys.readouterr().err.startswith(f"vae prepare: no images at {tmp_path}/nothing: the path does not exist")
