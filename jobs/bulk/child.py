@@ -1,4 +1,4 @@
-"""The process in which suspicious units are done: `python -m jobs.bulk.child`, started by `jobs.bulk.isolate`.
+"""The process in which suspicious units are done, started by `jobs.bulk.isolate`.
 
 It reads a pickled (task, threads) from standard input, then unit after unit, and answers each with its part,
 or with a line of text if the work raised. It ends when its input does, so never outlives its parent for long.
@@ -32,7 +32,3 @@ def main() -> None:
             answer = describe(error)
         pickle.dump(answer, answers)
         answers.flush()
-
-
-if __name__ == "__main__":
-    main()

@@ -17,6 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any, Generic
 
 from jobs.bulk.contract import Part, Task, U
+from jobs.bulk.shipping import python_arguments
 
 _GLANCE_SECONDS = 0.1  # between looks at whether to go on waiting
 
@@ -65,7 +66,7 @@ class Child(Generic[U]):
         # This process's module path, also where a cluster or a test runner has extended it.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
         process = subprocess.Popen(
-            [sys.executable, "-m", "jobs.bulk.child"],
+            [sys.executable, *python_arguments("from jobs.bulk.child import main; main()")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             env=environment,

@@ -17,6 +17,7 @@ from export.storage import Folder
 from jobs.bulk.cluster import Cluster
 from jobs.bulk.contract import Task, U
 from jobs.bulk.salvage import describe
+from jobs.bulk.shipping import shipped_actor
 from jobs.bulk.worker import Receipt, Worker
 from vae_core.errors import JobFailed
 
@@ -92,8 +93,7 @@ def run_on_ray(
     with _quiet_context():
         items = [{"units": pickle.dumps(list(run))} for run in calls(units, workers, fed)]
         receipts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            UnitActor,
-            fn_constructor_args=(task, output),
+            shipped_actor(UnitActor, task, output, failed=Receipt(-1, 0, 0, 0, 0.0)._asdict()),
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=CPU_SHARE,

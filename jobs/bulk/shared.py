@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from export.storage import Folder, open_filesystem
+from jobs.bulk.salvage import describe
+from jobs.bulk.shipping import shipped
 from vae_core.errors import UserError
 
 _PATIENCE = 120  # seconds for a node to start a process and answer
@@ -47,7 +49,7 @@ def _ask(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) ->
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    look = ray.remote(missing)
+    look = ray.remote(shipped(missing))
     pending = {}
     for node in nodes:
         strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
@@ -56,7 +58,14 @@ def _ask(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) ->
     for reference in silent:
         raise UserError(f"the node {nodes[pending[reference]]} does not answer; check the cluster with `ray status`")
     for reference in answers:
-        for path in ray.get(reference):
+        try:
+            lost = ray.get(reference)
+        except ray.exceptions.RayTaskError as error:
+            raise UserError(
+                f"the node {nodes[pending[reference]]} cannot run the job ({describe(error.cause)}); "
+                "every node needs the same version of vae-core and what it depends on"
+            ) from error
+        for path in lost:
             is_token = path == files[0][0] and Path(path).name.startswith(".shared-")
             what = output.url if is_token else path
             raise UserError(

@@ -11,6 +11,7 @@ import torch
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.shared import require_shared
+from jobs.bulk.shipping import shipped
 from jobs.images.batches import bad_file_errors
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape
@@ -24,6 +25,9 @@ from vae_core.config import ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
+# Times that the workers do not start, until the run is given up: at a minute each if the cluster lacks the resources,
+# for which an autoscaler may be at work; a few seconds each if their processes die.
+_START_FAILURES = 20
 
 
 def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
@@ -70,8 +74,7 @@ def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
         raise UserError(f"{workers} workers of {cpus} CPUs are not possible: the cluster has {cluster.cpus} CPUs")
     ray_files = run.folder.child("ray")
     trainer = TorchTrainer(
-        train_worker,
-        train_loop_config={"work": work},
+        shipped(train_worker, work),
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,
@@ -82,7 +85,10 @@ def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
             # checkpoints do that.
             name=f"launch-{time.time_ns()}",
             storage_path=ray_files.address,
-            failure_config=FailureConfig(max_failures=_WORKER_FAILURES),
+            failure_config=FailureConfig(
+                max_failures=_WORKER_FAILURES,
+                controller_failure_limit=_START_FAILURES,  # type: ignore[call-arg]
+            ),
         ),
     )
     run.folder.delete(FAILURE)

@@ -1,7 +1,5 @@
 """What Ray runs in each training worker. It lives apart from any `__main__`, so that it ships by name."""
 
-from typing import Any
-
 import ray.train
 import ray.train.torch
 import torch
@@ -14,9 +12,11 @@ from vae_core.errors import UserError
 FAILURE = "failure.txt"  # in the run: what the user has to mend
 
 
-def train_worker(config: dict[str, Any]) -> None:
-    """The training function of the TorchTrainer: this worker's rank and device, then the loop."""
-    work: Work = config["work"]
+def train_worker(work: Work, *_: object) -> None:
+    """The training function of the TorchTrainer: this worker's rank and device, then the loop.
+
+    Ray passes a configuration of its own, which is empty.
+    """
     context = ray.train.get_context()
     set_tf32(work.options.train.precision)
     try:

@@ -1,0 +1,67 @@
+"""Functions that find our packages in a process whose working directory has files of the same names; without Ray."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.bulk.shared import missing
+from jobs.bulk.shipping import ROOT, python_arguments, shipped
+
+
+@pytest.fixture
+def hostile(tmp_path: Path) -> Path:
+    """A directory with files of our names, which fail when they are executed."""
+    for name in ("jobs", "export", "vae_core"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__name__} of the working directory was executed')")
+    return tmp_path
+
+
+def python(*arguments: str, cwd: Path, stdin: bytes = b"", path: str = "") -> str:
+    """What a Python process prints, which finds our packages by PYTHONPATH alone."""
+    environment = os.environ | {"PYTHONPATH": path or os.pathsep.join([ROOT, *sys.path])}
+    command = [sys.executable, *arguments]
+    done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode().strip()
+
+
+def test_a_shipped_function_finds_ours_though_the_working_directory_is_first(hostile: Path) -> None:
+    from ray import cloudpickle
+
+    payload = cloudpickle.dumps(shipped(missing, [(__file__, Path(__file__).stat().st_size), ("/nowhere", 1)]))
+    # As in one of Ray's workers.
+    code = f"import pickle, sys; sys.path.insert(0, {str(hostile)!r}); print(pickle.load(sys.stdin.buffer)())"
+    assert python("-c", code, cwd=hostile, stdin=payload) == "['/nowhere']"
+
+
+def test_the_working_directory_leaves_the_path_of_a_worker_unless_the_driver_looks_there(
+    hostile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from ray import cloudpickle
+
+    monkeypatch.chdir(hostile)
+    code = f"import pickle, sys; sys.path.insert(0, {str(hostile)!r}); print(pickle.load(sys.stdin.buffer)())"
+    question = f"{str(hostile)!r} in __import__('sys').path"
+    assert python("-c", code, cwd=Path(ROOT), stdin=cloudpickle.dumps(shipped(eval, question))) == "False"
+    monkeypatch.syspath_prepend("")  # as a notebook has it
+    assert python("-c", code, cwd=Path(ROOT), stdin=cloudpickle.dumps(shipped(eval, question))) == "True"
+
+
+def test_a_child_process_finds_ours(hostile: Path) -> None:
+    arguments = python_arguments("import jobs.bulk.child, export.storage; print(jobs.__file__)")
+    assert (
+        python(*arguments, cwd=hostile, path=os.pathsep.join([str(hostile), *sys.path])) == f"{ROOT}/jobs/__init__.py"
+    )
+
+
+def test_a_module_that_is_run_finds_its_siblings_though_the_working_directory_is_first(hostile: Path) -> None:
+    (hostile / "jobs.py").unlink()  # Python itself would run this one, before anything of ours
+    assert "usage: vae score" in python("-m", "jobs.score", "--help", cwd=hostile)
+
+
+def test_the_program_finds_ours(hostile: Path) -> None:
+    # As a console script, whose path begins with its own directory.
+    assert "usage: vae score" in python("-P", "-m", "jobs.cli", "score", "--help", cwd=hostile)
