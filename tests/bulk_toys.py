@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from export.runtime.device import Device
 from export.storage import Folder
 from jobs.bulk import BulkOptions, Part
 
@@ -62,12 +63,12 @@ class Squares:
     def identity(self) -> dict[str, Any]:
         return {"title": self.title}
 
-    def open(self, threads: int) -> Callable[[RangeUnit], Iterator[Part]]:
+    def open(self, device: Device) -> Callable[[RangeUnit], Iterator[Part]]:
         def work(unit: RangeUnit) -> Iterator[Part]:
             if self.log:
                 imported = "torch" if "torch" in sys.modules else "-"
                 name = f"{time.monotonic_ns()}-{unit.number}-{unit.start}-{unit.stop}-{os.getpid()}"
-                Path(self.log, name).write_text(f"{threads} {imported}")
+                Path(self.log, name).write_text(f"{device.threads} {imported}")
             time.sleep(self.seconds)
             if self.offline and len(list(Path(self.log).iterdir())) <= self.offline:
                 raise OSError("no route to storage")

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export.runtime.device import Device
 from jobs.bulk import Part
 from jobs.discoveries.drift import Drift
 from jobs.score.summary import ScoreSummary
@@ -77,8 +78,8 @@ class TorchFree:
             raise AttributeError(name)
         return getattr(self.task, name)
 
-    def open(self, threads: int) -> Callable[[Any], Iterator[Part]]:
-        work = self.task.open(threads)
+    def open(self, device: Device) -> Callable[[Any], Iterator[Part]]:
+        work = self.task.open(device)
 
         def watched(unit: Any) -> Iterator[Part]:
             for piece in work(unit):

@@ -22,6 +22,7 @@ from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
 from export.bundle.format import Bundle
 from export.guarantees.p_values import SCORE
+from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 from jobs.bulk import Part
@@ -75,7 +76,7 @@ def measure(work: Path, quick: bool) -> Measured:
         images["64×64 colour"] = per_image("emoji64", "colour", quick)
     bundle = Bundle.open(str(material.bundle("demo")))
     units = plan(10_000_000 if quick else 100_000_000)
-    part = next(iter(SimulatedTask(str(material.bundle("demo")), 0.0).open(1)(units[0])))
+    part = next(iter(SimulatedTask(str(material.bundle("demo")), 0.0).open(Device("cpu"))(units[0])))
     with tempfile.TemporaryDirectory(dir=work) as folder:
         output = Folder.at(folder)
         entry, entry_bytes = plan_entries(output, units)
@@ -134,7 +135,7 @@ def per_image(recipe: str, colour: material.Colour, quick: bool) -> PerImage:
     images = np.tile(material.arrays(colour)[:512], (2, 1, 1, 1))
     inference = cpu(lambda: scorer.score(images)) / len(images)
     unit = plan(10_000_000)[0]
-    part = next(iter(SimulatedTask(str(material.bundle(recipe)), 0.0).open(1)(unit)))
+    part = next(iter(SimulatedTask(str(material.bundle(recipe)), 0.0).open(Device("cpu"))(unit)))
     options = SimulatedTask("", 0.0).parquet_options
     with tempfile.TemporaryDirectory() as folder:
         encode = cpu(lambda: Folder.at(folder).write_table("a.parquet", part.results, **options)) / unit.rows

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from export.bundle.format import Bundle
 from export.guarantees.p_values import P_VALUE, SCORE, p_values, threshold
+from export.runtime.device import Device
 from jobs.bulk import Part
 from jobs.images.batches import error_schema, run_keys
 from jobs.images.layout import Layout
@@ -67,7 +68,7 @@ class SimulatedTask:
     def identity(self) -> dict[str, Any]:
         return {"bundle": self.bundle, "inputs": "simulated"}
 
-    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:  # noqa: ARG002
+    def open(self, device: Device) -> Callable[[Unit], Iterator[Part]]:  # noqa: ARG002
         none = error_schema(pa.schema([])).empty_table()
         pool = _pool(self.bundle) if self.writes else pa.table({SCORE: pa.array([], pa.float32())})
 

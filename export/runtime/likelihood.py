@@ -12,15 +12,17 @@ over images is an honest error. With z_k drawn from q(z|x) and K draws more from
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from export.bundle.format import DECODER, ENCODER, Bundle
+from export.runtime.device import Device, Provider
 from export.runtime.estimates import Array, Estimate, estimate
 from export.runtime.log_prob import log_px_z
-from export.runtime.session import Provider, Session
+from export.runtime.session import Session
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.noise import Purpose, standard_normal
 
@@ -50,7 +52,7 @@ class LikelihoodEstimator:
     """Estimates log p(x). One object per thread."""
 
     def __init__(
-        self, bundle: Bundle | str, *, samples: int = 1000, seed: int = 0, provider: Provider = "auto"
+        self, bundle: Bundle | str, *, samples: int = 1000, seed: int = 0, provider: Provider | Device = "auto"
     ) -> None:
         """Open a bundle.
 
@@ -58,13 +60,15 @@ class LikelihoodEstimator:
             bundle: an opened bundle, or its path or URL.
             samples: K ≥ 2, decoded once from the posterior and once from the prior.
             seed: of all noise, 0 ≤ seed < 2⁶³.
-            provider: where to run; `provider` of the object says where it really runs.
+            provider: where to run, or the very device, on one CPU thread always; `provider` of the object says where
+                it really runs.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self._samples, self._seed = samples, seed
         # One thread, and always the same batch: how a sum is split decides its last bit.
-        self._encoder = Session(self.bundle.read(ENCODER), provider=provider, fuse_layout=True)
-        self._decoder = Session(self.bundle.read(DECODER), provider=provider)
+        device = replace(Device.of(provider).shared_by(2), threads=1)
+        self._encoder = Session(self.bundle.read(ENCODER), provider=device, fuse_layout=True)
+        self._decoder = Session(self.bundle.read(DECODER), provider=device)
         self._family = self.bundle.manifest["model"]["likelihood"]
         self._at_once = max(1, min(_DECODES, samples, _PIXELS // math.prod(self.bundle.shape)))
         # In float64, as log densities are summed here.

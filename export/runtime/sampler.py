@@ -1,13 +1,15 @@
 """`Sampler`: images drawn from a bundle's model, each a function of (bundle, seed, index) alone."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from export.bundle.format import DECODER, Bundle
+from export.runtime.device import Device, Provider
 from export.runtime.draw import draw_levels
-from export.runtime.session import Provider, Session
+from export.runtime.session import Session
 from vae_core.errors import UserError
 from vae_core.noise import Purpose, standard_normal
 
@@ -18,13 +20,12 @@ _RUNS_OF_LATENTS = 16
 class Sampler:
     """Draws images from p(z) and p(x|z). One object per thread."""
 
-    def __init__(
-        self, bundle: Bundle | str, *, threads: int = 1, provider: Provider = "auto", batch_size: int = 64
-    ) -> None:
-        """Open a bundle for sampling; the arguments are those of `Scorer`."""
+    def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 64) -> None:
+        """Open a bundle for sampling; the arguments are those of `Scorer`, but one CPU thread does the work always."""
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self.batch_size = batch_size
-        self._decoder = Session(self.bundle.read(DECODER), threads=threads, provider=provider)
+        # One thread, and always the same batch: how a sum is split over threads decides its last bit.
+        self._decoder = Session(self.bundle.read(DECODER), provider=replace(Device.of(provider), threads=1))
         self.provider = self._decoder.provider
 
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:

@@ -7,8 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from export.bundle.format import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
+from export.runtime.device import Device, Provider
 from export.runtime.neighbours import nearest
-from export.runtime.session import Arrays, Provider, Session, concatenate
+from export.runtime.session import Arrays, Session, concatenate
 from vae_core.errors import UserError
 
 # Latent vectors that likelihood.onnx decodes at once: beyond this memory grows and speed does not.
@@ -23,8 +24,7 @@ class Scorer:
         bundle: Bundle | str,
         *,
         likelihood: bool = False,
-        threads: int = 1,
-        provider: Provider = "auto",
+        provider: Provider | Device = "auto",
         batch_size: int = 128,
     ) -> None:
         """Open a bundle for scoring.
@@ -32,29 +32,25 @@ class Scorer:
         Args:
             bundle: an opened bundle, or its path or URL.
             likelihood: also estimate log p(x), which costs K decodes per image.
-            threads: CPU threads inside one run.
-            provider: where to run; `provider` of the object says where it really runs.
+            provider: where to run, or the very device; `provider` of the object says where it really runs.
             batch_size: images per run. It changes memory and speed, not scores.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
-        self._threads, self._wanted, self._batch_size = threads, provider, batch_size
+        self._device = Device.of(provider).shared_by(2 if likelihood else 1)
+        self._batch_size = batch_size
         self._has_likelihood = likelihood
         self._sessions: dict[str, Session] = {}
         samples = int(self.bundle.manifest["likelihood"]["samples"])
         self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
-        if provider == "cuda":
+        if self._device.provider == "cuda":
             self._session(SCORER)  # which is refused at once where there is none
 
     def _session(self, name: str) -> Session:
         """The session of a graph, made when it is first needed: a few hundredths of a second each."""
         if name not in self._sessions:
-            self._sessions[name] = Session(
-                self.bundle.read(name),
-                threads=self._threads,
-                provider=self._wanted,
-                fuse_layout=name in (ENCODER, SCORER),
-            )
+            content, fuse_layout = self.bundle.read(name), name in (ENCODER, SCORER)
+            self._sessions[name] = Session(content, provider=self._device, fuse_layout=fuse_layout)
         return self._sessions[name]
 
     @property

@@ -4,67 +4,42 @@ One thread per session by default: parallelism comes from several workers, which
 threads in one session, and a session of one thread does not spin.
 """
 
-import ctypes
-import sys
+import socket
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import cache
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from export.runtime.device import Device, Provider, cuda_devices, cuda_memory, cuda_options
 from vae_core.errors import UserError
 
-Provider = Literal["auto", "cpu", "cuda"]
 Arrays = dict[str, npt.NDArray[Any]]
-
-_CUDA_OPTIONS = {
-    "use_tf32": "0",  # scores on a GPU equal those on a CPU
-    "cudnn_conv_algo_search": "HEURISTIC",
-}
-
-
-@cache
-def cuda_devices() -> int:
-    """How many CUDA devices this process may use, as the driver tells.
-
-    ONNX Runtime's list of available providers names CUDA also where there is no device, and its list of devices
-    depends on libraries that it has yet to load.
-    """
-    try:
-        driver = ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
-    except OSError:
-        return 0
-    count = ctypes.c_int(0)
-    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return 0
-    return count.value
 
 
 class Session:
     """One ONNX graph, ready to run."""
 
-    def __init__(
-        self, model: bytes, *, threads: int = 1, provider: Provider = "auto", fuse_layout: bool = False
-    ) -> None:
+    def __init__(self, model: bytes, *, provider: Provider | Device = "auto", fuse_layout: bool = False) -> None:
         """Load a graph.
 
         Args:
             model: the ONNX file's content.
-            threads: CPU threads inside one run.
-            provider: where it runs; `auto` takes CUDA where there is a device.
+            provider: where it runs, or the very device.
             fuse_layout: use ONNX Runtime's blocked convolution layout, which makes encoders a third faster and
                 costs decoders 4–16%; a scorer, which is both, gains a tenth.
 
         Raises:
-            UserError: CUDA was asked for and is not there.
+            UserError: CUDA was asked for, and there is no device here or ONNX Runtime cannot use it.
         """
-        if provider == "cuda" and not cuda_devices():
-            raise UserError("provider cuda is not possible: there is no CUDA device here; use auto or cpu")
+        device = Device.of(provider)
+        uses_cuda = device.provider != "cpu" and cuda_devices() > 0
+        if device.provider == "cuda" and not uses_cuda:
+            raise UserError(f"provider cuda needs a CUDA device, and {_here()} has none; use provider cpu")
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = device.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
         # Spinning threads steal the cores of the other workers.
@@ -77,16 +52,16 @@ class Session:
         level = onnxruntime.GraphOptimizationLevel
         options.graph_optimization_level = level.ORT_ENABLE_ALL if fuse_layout else level.ORT_ENABLE_EXTENDED
         providers: list[Any] = ["CPUExecutionProvider"]
-        wants_cuda = provider != "cpu" and cuda_devices() > 0
-        if wants_cuda:
+        if uses_cuda:
             onnxruntime.preload_dlls()
-            providers.insert(0, ("CUDAExecutionProvider", _CUDA_OPTIONS))
+            cuda = cuda_options(device, cuda_memory(device.index))
+            providers.insert(0, ("CUDAExecutionProvider", cuda))
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         self.provider: str = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
-        if wants_cuda and self.provider != "cuda":
-            problem = "ONNX Runtime cannot load its CUDA libraries; vae-core[gpu] brings them"
-            if provider == "cuda":
-                raise UserError(f"provider cuda is not possible: {problem}")
+        if uses_cuda and self.provider != "cuda":
+            problem = f"ONNX Runtime cannot load its CUDA libraries on {_here()}; install vae-core[gpu] there"
+            if device.provider == "cuda":
+                raise UserError(f"{problem}, or use provider cpu")
             warnings.warn(f"running on the CPU although there is a GPU: {problem}", RuntimeWarning, stacklevel=2)
         self.input_names: tuple[str, ...] = tuple(value.name for value in self._session.get_inputs())
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
@@ -122,3 +97,8 @@ def scoring_session(model: bytes) -> Session:
 def concatenate(runs: Sequence[Arrays]) -> Arrays:
     """The outputs of one run and more, as if they were of one."""
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+def _here() -> str:
+    """The name of this machine, for a message that is read on another."""
+    return f"the machine {socket.gethostname()}"

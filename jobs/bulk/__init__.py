@@ -6,7 +6,7 @@ unit whose file exists is done, so a job that was killed goes on with the same c
 """
 
 from jobs.bulk.contract import Part, Task, Unit
-from jobs.bulk.options import BulkOptions
+from jobs.bulk.options import BulkOptions, InferenceOptions
 from jobs.bulk.run import Totals, finish, run
 
-__all__ = ["BulkOptions", "Part", "Task", "Totals", "Unit", "finish", "run"]
+__all__ = ["BulkOptions", "InferenceOptions", "Part", "Task", "Totals", "Unit", "finish", "run"]

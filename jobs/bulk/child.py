@@ -1,6 +1,6 @@
 """The process in which suspicious units are done, started by `jobs.bulk.isolate`.
 
-It reads a pickled (task, threads) from standard input, then unit after unit, and answers each with its part,
+It reads a pickled (task, device) from standard input, then unit after unit, and answers each with its part,
 or with a line of text if the work raised. It ends when its input does, so never outlives its parent for long.
 """
 
@@ -18,7 +18,7 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = sys.stdin.buffer
-    task, threads = pickle.load(requests)
+    task, device = pickle.load(requests)
     work = None
     while True:
         try:
@@ -26,7 +26,7 @@ def main() -> None:
         except EOFError:
             return
         try:
-            work = work or task.open(threads)
+            work = work or task.open(device)
             answer: Part | str = Part.join(work(unit))
         except Exception as error:
             answer = describe(error)

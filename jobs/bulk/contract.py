@@ -5,6 +5,8 @@ from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
 
 import pyarrow as pa
 
+from export.runtime.device import Device
+
 
 class Unit(Protocol):
     """A run of rows that one worker does in one go, some seconds of work. Picklable; equal for equal input."""
@@ -71,7 +73,7 @@ class Task(Protocol[U_contra]):
         """What makes this job another job, as JSON: the bundle's hash, the options that change results."""
         ...
 
-    def open(self, threads: int) -> Callable[[U_contra], Iterator[Part]]:
+    def open(self, device: Device) -> Callable[[U_contra], Iterator[Part]]:
         """In the worker, once: load what the work needs, and return the function that does a unit.
 
         It yields the unit's part in pieces, in the order of the rows and at least one, which may be empty. Between

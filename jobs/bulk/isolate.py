@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import wait
 from typing import Any, Generic
 
+from export.runtime.device import Device
 from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.shipping import python_arguments
 
@@ -33,10 +34,10 @@ class Refused(Exception):
 class Child(Generic[U]):
     """Does units in a child process, started when needed and again after it died. Close it when done."""
 
-    def __init__(self, task: Task[U], threads: int, check: Callable[[], None]) -> None:
+    def __init__(self, task: Task[U], device: Device, check: Callable[[], None]) -> None:
         """Start nothing yet; `check` is called again and again while the child works, and may raise to end the wait."""
         self._task = task
-        self._threads = threads
+        self._device = device
         self._check = check
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -74,7 +75,7 @@ class Child(Generic[U]):
         )
         self._process = process
         assert process.stdin is not None
-        _send(process.stdin, (self._task, self._threads))
+        _send(process.stdin, (self._task, self._device))
         return process
 
     def close(self) -> None:

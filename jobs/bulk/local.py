@@ -9,16 +9,18 @@ import threading
 import time
 from collections.abc import Generator, Sequence
 
+from export.runtime.device import Device
 from export.storage import Folder
 from jobs.bulk.contract import Task, U
-from jobs.bulk.machine import cores
 from jobs.bulk.worker import Receipt, Stopped, Worker
 
 _STOP_SECONDS = 20.0
 
 
-def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -> Generator[Receipt, None, None]:
-    """Do `units` on `workers` threads, which share the cores; yields receipts as units end.
+def run_local(
+    task: Task[U], units: Sequence[U], output: Folder, devices: Sequence[Device]
+) -> Generator[Receipt, None, None]:
+    """Do `units` on a thread for each of `devices`; yields receipts as units end.
 
     Closing the iterator, or an exception in its consumer such as Ctrl-C, stops the threads, each after the piece of
     work that it is at: a unit is then finished or leaves no part.
@@ -27,12 +29,11 @@ def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -
     for unit in units:
         todo.put(unit)
     receipts: queue.SimpleQueue[Receipt | BaseException] = queue.SimpleQueue()
-    threads_each = max(1, cores() // workers)
     stop = threading.Event()
 
-    def serve() -> None:
+    def serve(device: Device) -> None:
         try:
-            worker = Worker(task, output, threads_each, stop)
+            worker = Worker(task, output, device, stop)
             while not stop.is_set():
                 receipts.put(worker(todo.get_nowait()))
         except (queue.Empty, Stopped):
@@ -40,7 +41,10 @@ def run_local(task: Task[U], units: Sequence[U], output: Folder, workers: int) -
         except BaseException as error:  # a SystemExit in a thread would otherwise leave the driver waiting
             receipts.put(error)
 
-    threads = [threading.Thread(target=serve, name=f"{task.kind}-{n}", daemon=True) for n in range(workers)]
+    threads = [
+        threading.Thread(target=serve, args=(device,), name=f"{task.kind}-{number}", daemon=True)
+        for number, device in enumerate(devices)
+    ]
     for thread in threads:
         thread.start()
     try:

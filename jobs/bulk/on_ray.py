@@ -6,26 +6,21 @@ for an autoscaler, and spreads the work.
 """
 
 import logging
-import math
 import pickle
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from export.runtime.device import Device
 from export.storage import Folder
-from jobs.bulk.cluster import Cluster
 from jobs.bulk.contract import Task, U
+from jobs.bulk.placement import CPU_SHARE, Placement
 from jobs.bulk.salvage import describe
 from jobs.bulk.shipping import shipped_actor
 from jobs.bulk.worker import Receipt, Worker
 from vae_core.errors import JobFailed
 
-# A little less than a CPU for an actor: as many actors as CPUs leave room for what Ray runs beside them, so a
-# cluster of two CPUs does not wait for itself.
-CPU_SHARE = 0.9
-# While one decodes its images on a CPU, another has the GPU. Each keeps a CUDA context of its own there.
-WORKERS_PER_GPU = 4
 # So many workers are kept busy by calls of one unit, which takes a core some three seconds, and a worker on a GPU a
 # fraction of one; see `calls`.
 WORKERS_FED, WORKERS_FED_ON_GPUS = 400, 25
@@ -36,8 +31,8 @@ _START_DEATHS = 20
 class UnitActor:
     """A worker as Ray Data calls it: one row with some pickled units in, a row with the receipt of each out."""
 
-    def __init__(self, task: Task[Any], output: Folder) -> None:
-        self._worker = Worker(task, output)
+    def __init__(self, task: Task[Any], output: Folder, device: Device) -> None:
+        self._worker = Worker(task, output, device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Do the units of the one row of a batch, up to the first that fails."""
@@ -66,22 +61,10 @@ def calls(units: Sequence[U], workers: int, fed: int = WORKERS_FED) -> list[Sequ
     return runs
 
 
-def default_workers(cluster: Cluster) -> int:
-    """One per CPU, or some per GPU where there are any; one if an autoscaler has yet to bring a node."""
-    if cluster.gpus:
-        return cluster.gpus * max(1, min(WORKERS_PER_GPU, cluster.cpus // cluster.gpus))
-    return max(1, cluster.cpus)
-
-
-def gpu_share(workers: int, cluster: Cluster) -> float:
-    """The part of a GPU that each worker reserves, so that all find a place on the cluster's GPUs."""
-    return 1 / math.ceil(workers / cluster.gpus) if cluster.gpus else 0.0
-
-
 def run_on_ray(
-    task: Task[U], units: Sequence[U], output: Folder, workers: int, cluster: Cluster
+    task: Task[U], units: Sequence[U], output: Folder, placement: Placement
 ) -> Generator[Receipt, None, None]:
-    """Do `units` on `workers` actors of the connected cluster; yields receipts as units end.
+    """Do `units` on actors of the connected cluster; yields receipts as units end.
 
     Raises:
         JobFailed: the cluster lost what it cannot bring back.
@@ -89,15 +72,16 @@ def run_on_ray(
     import ray
     from ray.data import ActorPoolStrategy
 
-    fed = WORKERS_FED_ON_GPUS if cluster.gpus else WORKERS_FED
+    workers, gpu_share, device = placement
+    fed = WORKERS_FED_ON_GPUS if gpu_share else WORKERS_FED
     with _quiet_context():
         items = [{"units": pickle.dumps(list(run))} for run in calls(units, workers, fed)]
         receipts = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            shipped_actor(UnitActor, task, output, failed=Receipt(-1, 0, 0, 0, 0.0)._asdict()),
+            shipped_actor(UnitActor, task, output, device, failed=Receipt(-1, 0, 0, 0, 0.0)._asdict()),
             batch_size=1,
             compute=ActorPoolStrategy(size=workers),
             num_cpus=CPU_SHARE,
-            num_gpus=gpu_share(workers, cluster),
+            num_gpus=gpu_share,
         )
         try:
             for row in receipts.iter_rows():

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any, NamedTuple
 
+from export.runtime.device import cuda_devices
 from export.storage import Folder
 from jobs.bulk.attempts import ATTEMPTS
 from jobs.bulk.cluster import connect
@@ -15,8 +16,9 @@ from jobs.bulk.commit import finished_units
 from jobs.bulk.contract import Task, U
 from jobs.bulk.local import run_local
 from jobs.bulk.machine import cores
-from jobs.bulk.on_ray import default_workers, run_on_ray
+from jobs.bulk.on_ray import run_on_ray
 from jobs.bulk.options import BulkOptions
+from jobs.bulk.placement import place_here, place_on_cluster
 from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
@@ -126,13 +128,13 @@ def _engine(
         print(f"{task.kind}: starting on Ray", file=sys.stderr, flush=True)
         with connect(options.address, options.workers) as cluster:
             require_shared(output, reads)
-            workers = min(options.workers or default_workers(cluster), len(todo))
-            with closing(run_on_ray(task, todo, output, workers, cluster)) as receipts:
-                yield workers, receipts
+            placement = place_on_cluster(options, cluster, len(todo))
+            with closing(run_on_ray(task, todo, output, placement)) as receipts:
+                yield placement.workers, receipts
     else:
-        workers = min(options.workers or cores(), len(todo))
-        with closing(run_local(task, todo, output, workers)) as receipts:
-            yield workers, receipts
+        devices = place_here(options, cores(), cuda_devices(), len(todo))
+        with closing(run_local(task, todo, output, devices)) as receipts:
+            yield len(devices), receipts
 
 
 def _collect(receipts: Iterator[Receipt], progress: Progress, began: float) -> Totals:

@@ -6,6 +6,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, NamedTuple
 
+from export.runtime.device import Device
 from export.storage import Folder
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
 from jobs.bulk.commit import commit
@@ -46,10 +47,10 @@ class Worker(Generic[U]):
     `stop` ends it where it is safe: before a unit, between two pieces of one, or while it waits for the storage.
     """
 
-    def __init__(self, task: Task[U], output: Folder, threads: int = 1, stop: threading.Event | None = None) -> None:
+    def __init__(self, task: Task[U], output: Folder, device: Device, stop: threading.Event | None = None) -> None:
         self._task = task
         self._output = output
-        self._threads = threads
+        self._device = device
         self._stop = stop or threading.Event()
         self._attempts = Attempts(output)
         self._work: Callable[[U], Iterator[Part]] | None = None
@@ -98,13 +99,13 @@ class Worker(Generic[U]):
             # A node that joined after the probe: what it writes here, nobody would ever see.
             raise UserError(f"a worker cannot see {self._output.url}; use storage that every node shares")
         if in_child:
-            child = Child(self._task, self._threads, self._check)
+            child = Child(self._task, self._device, self._check)
             try:
                 return salvage(unit, self._stoppable(child), self._task.failed)
             finally:
                 child.close()
         if self._work is None:
-            self._work = self._task.open(self._threads)
+            self._work = self._task.open(self._device)
             self._began = time.monotonic()
         return salvage(unit, self._stoppable(self._work), self._task.failed)
 

@@ -4,12 +4,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jobs.bulk import BulkOptions
+from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(BulkOptions):
+class EvaluateOptions(InferenceOptions):
     """Evaluate a bundle on images that it should know and on outliers."""
 
     bundle: str

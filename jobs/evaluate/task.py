@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle.reference import BundleRef
+from export.runtime.device import Device
 from export.runtime.likelihood import ImageLikelihood, LikelihoodEstimator
 from jobs.bulk import Part
 from jobs.evaluate.options import EvaluateOptions
@@ -64,15 +65,14 @@ class LikelihoodTask:
             "seed": self.options.seed,
         }
 
-    def open(self, threads: int) -> Callable[[DrawnUnit], Iterator[Part]]:
+    def open(self, device: Device) -> Callable[[DrawnUnit], Iterator[Part]]:
         """Open the bundle, verify it, and return what does a unit.
 
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
         bundle = self.bundle.open()
-        estimator = LikelihoodEstimator(bundle, samples=self.options.samples, seed=self.options.seed)
-        del threads  # the estimator's sums must not depend on them
+        estimator = LikelihoodEstimator(bundle, samples=self.options.samples, seed=self.options.seed, provider=device)
 
         def estimate(row: int, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
             with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row

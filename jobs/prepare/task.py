@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import pyarrow as pa
 
+from export.runtime.device import Device
 from jobs.bulk import Part
 from jobs.images.batches import ImageBatch, error_row, error_schema
 from jobs.images.contract import ImageContract
@@ -47,8 +48,8 @@ class PackTask:
             "inputs": self.inputs,
         }
 
-    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:  # noqa: ARG002
-        """The function that packs a unit, on one thread; `threads` is not needed."""
+    def open(self, device: Device) -> Callable[[Unit], Iterator[Part]]:  # noqa: ARG002
+        """The function that packs a unit, on one thread of the CPU."""
         return self._pack
 
     def failed(self, unit: Unit, reason: str) -> Part:

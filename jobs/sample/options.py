@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.bulk import BulkOptions
+from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
 
 Format = Literal["parquet", "png"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(BulkOptions):
+class SampleOptions(InferenceOptions):
     """Generate a corpus of images with a bundle."""
 
     bundle: str

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from export.bundle.reference import BundleRef
 from export.pictures import encode_png
+from export.runtime.device import Device
 from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
@@ -97,16 +98,14 @@ class SampleTask:
             "format": self.options.format,
         }
 
-    def open(self, threads: int) -> Callable[[SampleUnit], Iterator[Part]]:
+    def open(self, device: Device) -> Callable[[SampleUnit], Iterator[Part]]:
         """Open the bundle, verify it, and return what draws a unit.
 
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
         bundle = self.bundle.open()
-        # One thread, and always the same batch: how a sum is split over threads decides its last bit.
-        sampler = Sampler(bundle, threads=1)
-        del threads
+        sampler = Sampler(bundle, provider=device)
 
         def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
             encoded = pa.array([encode_png(image) for image in images], pa.binary())

@@ -2,14 +2,14 @@
 
 from dataclasses import dataclass
 
-from jobs.bulk import BulkOptions
+from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
 
 SHOWN = 48  # explained images in the report's gallery
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BulkOptions):
+class ScoreOptions(InferenceOptions):
     """Score images for outliers with a bundle."""
 
     bundle: str

@@ -14,6 +14,7 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import P_VALUE, SCORE, threshold
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
+from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.runtime.session import Arrays, concatenate
 from jobs.bulk import Part
@@ -77,14 +78,15 @@ class ScoreTask:
             "tail": self.tail is not None,  # the bundle says the rest
         }
 
-    def open(self, threads: int) -> Callable[[Unit], Iterator[Part]]:
+    def open(self, device: Device) -> Callable[[Unit], Iterator[Part]]:
         """Open the bundle, verify it, and return what scores a unit.
 
         Raises:
             UserError: the bundle is another one than the job was planned with.
         """
         bundle = self.bundle.open()
-        scorer = Scorer(bundle, likelihood=self.options.likelihood, threads=threads, batch_size=self.options.batch_size)
+        options = self.options
+        scorer = Scorer(bundle, likelihood=options.likelihood, provider=device, batch_size=options.batch_size)
         limit = np.float32(threshold(bundle.calibration_scores, self.options.fpr))
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())

@@ -19,9 +19,10 @@ from export.graphs.modules import EncoderGraph, ExplainerGraph, LikelihoodGraph,
 from export.graphs.options import BuildOptions
 from export.guarantees.p_values import p_values
 from export.runtime.agreement import compare
+from export.runtime.device import cuda_devices
 from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
-from export.runtime.session import Session, cuda_devices
+from export.runtime.session import Session
 from export.storage import Folder
 from vae_core.config import LikelihoodName
 from vae_core.errors import UserError
@@ -254,7 +255,7 @@ class TestScorer:
 
     @pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")
     def test_cuda_is_refused_where_there_is_none(self, bundle: Bundle) -> None:
-        with pytest.raises(UserError, match="no CUDA device"):
+        with pytest.raises(UserError, match=r"needs a CUDA device, and the machine \S+ has none"):
             Scorer(bundle, provider="cuda")
         assert Scorer(bundle).provider == "cpu"
 

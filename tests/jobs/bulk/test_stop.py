@@ -12,6 +12,7 @@ from typing import IO, Any
 import pytest
 
 from bulk_toys import LOCAL, PIECE_ROWS, RangeUnit, Squares, outcome, ranges
+from export.runtime.device import Device
 from export.storage import Folder
 from jobs.bulk import Part, run
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
@@ -55,8 +56,8 @@ class Reading(Squares):
     streams: list[IO[str]] = field(default_factory=list)
     pieces: list[int] = field(default_factory=list)  # numbers of the units that pieces were made of
 
-    def open(self, threads: int) -> Callable[[RangeUnit], Iterator[Part]]:
-        work = super().open(threads)
+    def open(self, device: Device) -> Callable[[RangeUnit], Iterator[Part]]:
+        work = super().open(device)
 
         def read(unit: RangeUnit) -> Iterator[Part]:
             with Path(self.source).open() as stream:
@@ -99,7 +100,7 @@ def test_a_file_that_is_being_written_is_written_to_its_end(tmp_path: Path, monk
     monkeypatch.setattr(Path, "open", held_open)
     units = ranges(100, 10)
     output = planned(tmp_path, units)
-    with closing(run_local(Squares(), units, output, workers=2)) as receipts:
+    with closing(run_local(Squares(), units, output, [Device("cpu")] * 2)) as receipts:
         assert next(receipts).check().number == 0
         gate.await_threads(2)
     assert threads_of(Squares()) == []
@@ -113,7 +114,7 @@ def test_between_pieces_a_unit_ends_without_a_part(tmp_path: Path, monkeypatch: 
     task = Reading(source=str(source), gate=Gate(monkeypatch))
     units = ranges(20 * PIECE_ROWS, 2 * PIECE_ROWS)
     output = planned(tmp_path / "out", units)
-    with closing(run_local(task, units, output, workers=2)) as receipts:
+    with closing(run_local(task, units, output, [Device("cpu")] * 2)) as receipts:
         assert next(receipts).check().number == 0
         assert task.gate is not None
         task.gate.await_threads(2)
@@ -132,8 +133,8 @@ class Stopping(Squares):
     stop: threading.Event = field(default_factory=threading.Event)
     error: Exception = field(default_factory=ArithmeticError)
 
-    def open(self, threads: int) -> Callable[[RangeUnit], Iterator[Part]]:
-        work = super().open(threads)
+    def open(self, device: Device) -> Callable[[RangeUnit], Iterator[Part]]:
+        work = super().open(device)
 
         def stop(unit: RangeUnit) -> Iterator[Part]:
             yield from work(unit)
@@ -160,7 +161,7 @@ def test_a_unit_that_fails_is_not_tried_again(
     output = planned(tmp_path / "out", units)
     task = Stopping(log=str(log), error=error)
     with pytest.raises(Stopped):
-        Worker(task, output, stop=task.stop)(unit)
+        Worker(task, output, Device("cpu"), task.stop)(unit)
     assert len(list(log.iterdir())) == 1
     assert files(tmp_path / "out") == [PLAN]
 
@@ -187,7 +188,7 @@ def test_a_child_process_is_ended(tmp_path: Path) -> None:
     thread = threading.Thread(target=stop_when_it_works)
     thread.start()
     with pytest.raises(Stopped):
-        Worker(Squares(log=str(log), seconds=FOREVER), output, stop=stop)(unit)
+        Worker(Squares(log=str(log), seconds=FOREVER), output, Device("cpu"), stop)(unit)
     thread.join()
     ((child, group),) = groups.items()
     assert group != os.getpgrp()  # the terminal's Ctrl-C is not for the child, which would seem killed by a row

@@ -7,6 +7,7 @@ import fsspec
 import pyarrow.fs as pafs
 
 from bulk_toys import Squares, ranges
+from export.runtime.device import Device
 from export.storage import Folder
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
 from jobs.bulk.worker import Worker
@@ -36,7 +37,7 @@ def test_a_unit_looks_twice_writes_twice_and_deletes_once() -> None:
     counting = Counting()
     output = Folder("memory://calls", pafs.PyFileSystem(counting), "/calls")
     output.write_text("plan.json", "{}")
-    worker = Worker(Squares(), output)
+    worker = Worker(Squares(), output, Device("cpu"))
     worker(ranges(80, 40)[0])
     counting.calls.clear()
     assert worker(ranges(80, 40)[1]).results == 40
