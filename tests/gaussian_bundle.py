@@ -166,6 +166,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.LIKELIHOOD: encoder,  # in its place: no test asks for it
     }
     manifest = {
+        "calibration": {"provider": "cpu"},
         "statistics": ["brightest"],
         "model": {"likelihood": "gaussian"},
         "prior": {"name": "normal", "latent_dim": LATENTS},

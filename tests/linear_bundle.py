@@ -173,6 +173,7 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     pq.write_table(pa.table({**columns, "image": pictures}), calibration)
     np.savez(probe, image=images[:20])
     manifest = {
+        "calibration": {"provider": "cpu"},
         "statistics": ["brightness"],
         "model": {"likelihood": "discretised-logistic"},
         "prior": {"name": "normal", "latent_dim": LATENTS},

@@ -131,7 +131,8 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
     files[names.PARITY] = json.dumps(against, indent=2).encode()
     files[names.PROBE] = npz_bytes({**batches, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
-    manifest["calibration"] = {"images": len(scores), "source": "the training run's calibration split"}
+    source = "the training run's calibration split"
+    manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
     manifest["probe"] = {"images": len(probe), "real_images": len(real)}
     manifest["graphs"] = {name: _interface(files[name], graph) for name, graph in graphs.items()}
     if agreement is not None:

@@ -17,6 +17,7 @@ from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundl
 from export.guarantees import p_values
 from export.guarantees.attach import attach
 from export.pictures import encode_png, reduce
+from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.errors import UserError
@@ -71,16 +72,18 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Ta
     return pa.table(columns)
 
 
-def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
+def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -> Contents:
     """The contents of `bundle` with another calibration set; nothing is written.
 
     The graphs stay as they are but for the constants that scorer.onnx counts p-values from. The probe batch keeps its
-    images, for which PyTorch's outputs are known; only their p-values are new.
+    images, for which PyTorch's outputs are known; only their p-values are new. If another provider than before scored
+    the new set, all outputs of scorer.onnx are those of this provider, with which others are compared.
 
     Args:
         bundle: the bundle to start from, which is not changed.
         table: the new set, made by `calibration_table` from the bundle's own scorer.
         source: what the images are, for the manifest and the model card.
+        provider: cpu or cuda: what scored the new set.
 
     Raises:
         UserError: there are too few or too many images.
@@ -88,10 +91,12 @@ def exchange(bundle: Bundle, table: pa.Table, source: str) -> Contents:
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
     files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
-    p_value = scoring_session(files[SCORER]).run(bundle.probe)[p_values.P_VALUE]
-    files[PROBE] = npz_bytes({**bundle.probe, "scorer.p_value": p_value})
+    outputs = scoring_session(files[SCORER], provider).run(bundle.probe)
+    if provider == bundle.manifest["calibration"]["provider"]:
+        outputs = {p_values.P_VALUE: outputs[p_values.P_VALUE]}
+    files[PROBE] = npz_bytes({**bundle.probe, **{f"scorer.{name}": value for name, value in outputs.items()}})
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()
-    calibrated = {"images": len(table), "source": source, "exchanged_in": bundle.hash}
+    calibrated = {"images": len(table), "source": source, "provider": provider, "exchanged_in": bundle.hash}
     manifest = {**bundle.manifest, "calibration": calibrated}
     files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)

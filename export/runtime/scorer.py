@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from export.bundle.format import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
+from export.runtime.agreement import compare
 from export.runtime.device import Device, Provider
 from export.runtime.neighbours import nearest
 from export.runtime.session import Arrays, Session, concatenate
@@ -34,9 +36,13 @@ class Scorer:
             likelihood: also estimate log p(x), which costs K decodes per image.
             provider: where to run, or the very device; `provider` of the object says where it really runs.
             batch_size: images per run. It changes memory and speed, not scores.
+
+        Raises:
+            UserError: there is no such bundle or provider, or the bundle's scores are those of another provider.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
-        self._device = Device.of(provider).shared_by(2 if likelihood else 1)
+        device = Device.of(provider).shared_by(2 if likelihood else 1)
+        self._device = replace(device, provider=scoring_provider(self.bundle, device.provider))
         self._batch_size = batch_size
         self._has_likelihood = likelihood
         self._sessions: dict[str, Session] = {}
@@ -50,7 +56,10 @@ class Scorer:
         """The session of a graph, made when it is first needed: a few hundredths of a second each."""
         if name not in self._sessions:
             content, fuse_layout = self.bundle.read(name), name in (ENCODER, SCORER)
-            self._sessions[name] = Session(content, provider=self._device, fuse_layout=fuse_layout)
+            session = Session(content, provider=self._device, fuse_layout=fuse_layout)
+            if name == SCORER:
+                _require_agreement(self.bundle, session)
+            self._sessions[name] = session
         return self._sessions[name]
 
     @property
@@ -146,3 +155,42 @@ class Scorer:
             expected = ", ".join(map(str, self.bundle.shape))
             found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
             raise UserError(f"images are {found}, this bundle takes uint8 [N, {expected}] with N ≥ 1")
+
+
+def scoring_provider(bundle: Bundle, provider: Provider) -> Provider:
+    """The provider that scores with a bundle, if `provider` is wanted: one in 8-bit integers is for the CPU alone.
+
+    Raises:
+        UserError: it is not possible.
+    """
+    if "int8" not in bundle.manifest:
+        return provider
+    if provider == "cuda":
+        raise UserError(
+            "this bundle scores in 8-bit integers, which CUDA computes otherwise than the CPU that calibrated its "
+            "p-values; use provider cpu"
+        )
+    return "cpu"
+
+
+def _require_agreement(bundle: Bundle, session: Session) -> None:
+    """Compare a session for scorer.onnx with the provider that scored the calibration images, on the probe batch.
+
+    P-values compare an image's score with theirs. Where the two providers compute otherwise, a false positive rate of
+    1% is some other rate, which no score tells: so no image is scored.
+
+    Raises:
+        UserError: an output differs by more than it may.
+    """
+    calibrated = bundle.manifest["calibration"]["provider"]
+    if session.provider == calibrated:
+        return
+    outputs = bundle.outputs(SCORER)
+    expected = {output.name: bundle.probe[f"scorer.{output.name}"] for output in outputs}
+    for difference in compare(session.run(bundle.probe), expected, outputs):
+        if not difference.ok:
+            raise UserError(
+                f"{session.provider} computes {difference.output} otherwise than {calibrated}, which calibrated this "
+                f"bundle's p-values: by {difference.relative:.1e}, where {difference.allowed:.1e} is allowed; use "
+                f"provider {calibrated}, or make another bundle with `vae calibrate --provider {session.provider}`"
+            )

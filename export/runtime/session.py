@@ -57,7 +57,7 @@ class Session:
             cuda = cuda_options(device, cuda_memory(device.index))
             providers.insert(0, ("CUDAExecutionProvider", cuda))
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
-        self.provider: str = self._session.get_providers()[0].removesuffix("ExecutionProvider").lower()
+        self.provider: Provider = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if uses_cuda and self.provider != "cuda":
             problem = f"ONNX Runtime cannot load its CUDA libraries on {_here()}; install vae-core[gpu] there"
             if device.provider == "cuda":
@@ -86,12 +86,12 @@ class Session:
         return concatenate([self.run({name: batch[name][piece] for name in self.input_names}) for piece in pieces])
 
 
-def scoring_session(model: bytes) -> Session:
-    """A session on the CPU with the options of `Scorer`: calibration images are scored as others will be.
+def scoring_session(model: bytes, provider: Provider | Device = "cpu") -> Session:
+    """A session with the options of `Scorer`: calibration images are scored as others will be.
 
     In 8-bit integers this matters: a layout that rounds the first convolution otherwise may flip a level.
     """
-    return Session(model, provider="cpu", fuse_layout=True)
+    return Session(model, provider=provider, fuse_layout=True)
 
 
 def concatenate(runs: Sequence[Arrays]) -> Arrays:

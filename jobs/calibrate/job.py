@@ -19,6 +19,8 @@ from export.guarantees.calibration_set import (
     exemplars,
 )
 from export.guarantees.p_values import P_VALUE, SCORE
+from export.runtime.device import Device
+from export.runtime.scorer import scoring_provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import Folder
 from jobs.bulk.machine import cores
@@ -61,7 +63,10 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     bundle = Bundle.open(options.bundle)
     images = find_images(options.images)
     check_size(images.rows)
-    scored = _score(bundle, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
+    device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
+    scorer = scoring_session(bundle.read(SCORER), device)
+    encoder = Session(bundle.read(ENCODER), provider=device)
+    scored = _score(scorer, encoder, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
     reasons = sum((batch.reasons for batch in scored), Counter[str]())
     kept = [exemplar for batch in scored for exemplar in batch.exemplars]
     if reasons.total() > len(kept):
@@ -73,7 +78,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     names = [name for name in scored[0].outputs if name != P_VALUE]
     table = calibration_table({name: np.concatenate([b.outputs[name] for b in scored]) for name in names}, kept)
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
-    calibrated = write_bundle(target, *exchange(bundle, table, source))
+    calibrated = write_bundle(target, *exchange(bundle, table, source, scorer.provider))
     left_out = f"; {reasons.total():,} left out ({_told(reasons)})" if reasons else ""
     print(
         f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out}; "
@@ -82,18 +87,19 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     return calibrated
 
 
-def _score(bundle: Bundle, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
-    """Read and score the units' images on all cores; the batches in their order, of which some are empty."""
-    # Which threads may share.
-    session, encoder = scoring_session(bundle.read(SCORER)), Session(bundle.read(ENCODER), provider="cpu")
+def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
+    """Read and score the units' images on all cores; the batches in their order, of which some are empty.
+
+    The threads share the sessions.
+    """
     rows = sum(unit.rows for unit in units)
     stride = exemplar_stride(rows)
 
     def score(batch: ImageBatch) -> _Scored:
         reasons = Counter(batch.errors["reason"].to_pylist())
         if not len(batch.images):
-            return _Scored({name: np.empty(0, np.float32) for name in session.output_names}, [], reasons)
-        outputs = session.run_batched({"image": batch.images}, BATCH)
+            return _Scored({name: np.empty(0, np.float32) for name in scorer.output_names}, [], reasons)
+        outputs = scorer.run_batched({"image": batch.images}, BATCH)
         kept = exemplars(encoder, batch.images, stride)
         finite = np.isfinite(outputs[SCORE])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from export.runtime.device import Provider
+
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
@@ -19,3 +21,7 @@ class CalibrateOptions:
 
     resize: bool = False
     """Convert images of another size or channel count, instead of leaving them out."""
+
+    provider: Provider = "auto"
+    """What computes the images' scores, as in `vae score`: where it is another one that scores later, the two are
+    compared first."""

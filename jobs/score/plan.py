@@ -1,14 +1,14 @@
 """A scoring job as it is planned: everything that follows from its options, a bundle and the images found."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import threshold
 from export.guarantees.tail import Tail, fit_tail
-from export.runtime.scorer import Scorer
+from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images, plan_units
@@ -32,9 +32,12 @@ class ScoreJob:
         """Find the images that the options name.
 
         Raises:
-            UserError: there are none, or the bundle has too few calibration images for the false positive rate.
+            UserError: there are none, the bundle has too few calibration images for the false positive rate, or it
+                cannot be scored with on the provider that is wanted.
         """
         threshold(bundle.calibration_scores, options.fpr)
+        if scoring_provider(bundle, options.provider) == "cpu":
+            options = replace(options, provider="cpu", workers_per_gpu=None)  # no worker reserves a GPU in vain
         return cls(options, bundle, find_images(options.images))
 
     @cached_property

@@ -95,9 +95,9 @@ def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
     try:
         trainer.fit()
     except TrainingFailedError as error:
-        raise JobFailed(
-            f"the training workers failed, and the same command goes on from their last checkpoint: {error}"
-        ) from error
+        details = str(error).strip()
+        reason = details.rpartition("\n")[2]
+        raise JobFailed(f"the training workers failed: {reason}\n{details}") from error
     ray_files.delete_all()
     if run.folder.has(FAILURE):
         raise UserError(run.folder.read_text(FAILURE))

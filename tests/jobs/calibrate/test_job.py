@@ -73,7 +73,7 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
 
 def test_the_new_bundle_describes_itself(tmp_path: Path, bundle: Path, clean: str) -> None:
     before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
-    expected = {"images": 240, "source": "clean.parquet", "exchanged_in": before.hash}
+    expected = {"images": 240, "source": "clean.parquet", "provider": "cpu", "exchanged_in": before.hash}
     assert after.manifest["calibration"] == expected
     for name, value in before.manifest.items():
         if name not in ("calibration", "files"):

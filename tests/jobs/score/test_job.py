@@ -262,7 +262,7 @@ def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsy
         (["--unit-rows", "0"], "--unit-rows 0 is not possible"),
         (["--batch-size", "-1"], "--batch-size -1 is not possible"),
         (["--explain", "-1"], "--explain -1 is not possible: it must be at least 0"),
-        (["--workers", "0"], "--workers is 0"),
+        (["--workers", "0"], "--workers must be at least 1, got 0"),
         (["--engine", "local", "--address", "auto"], "--address"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
