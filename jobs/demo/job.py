@@ -52,6 +52,7 @@ def demo(options: DemoOptions) -> Found:
                 model=recipe.model,
                 train=recipe.train,
                 workers=options.workers,
+                device="cpu",
                 data="Fashion-MNIST, 8,000 images",
             )
         )
@@ -62,9 +63,9 @@ def demo(options: DemoOptions) -> Found:
             export(ExportOptions(run=run, bundle=bundle))
         _step(3, "score 1,000 unseen images of clothes among 500 strangers, handwritten digits")
         images = (str(data / TEST), str(data / STRANGERS))
-        score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray"))
+        score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray", provider="cpu"))
         _step(4, f"sample {options.samples:,} images")
-        sample(SampleOptions(bundle=bundle, count=options.samples, output=corpus, engine="ray"))
+        sample(SampleOptions(bundle=bundle, count=options.samples, output=corpus, engine="ray", provider="cpu"))
     discovered = Folder.at(scores).read_table("discoveries.parquet", columns=["file"])["file"]
     found = pc.sum(pc.ends_with(discovered, STRANGERS)).as_py() or 0
     return Found(strangers=500, found=found, false=len(discovered) - found)

@@ -18,7 +18,7 @@ from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
-from jobs.train.options import TrainOptions
+from jobs.train.options import M, TrainOptions
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
 from vae_core.config import ModelConfig, to_json
@@ -48,7 +48,7 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     contract = ImageContract(*options.model.image_shape, resize=options.resize)
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
-        workers = _workers(options, cluster)
+        options = place(options, cluster)
         if not run.exists():
             errors = make_splits(run, images, contract, options.train)
             for table in (errors, bad_file_errors(images.bad_files, ())):
@@ -56,29 +56,26 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
                     run.write_errors(table)
             run.write_head(head)
         with watching(run, options.train.epochs):
-            _fit(Work(options, images.pieces), workers, cluster, run)
+            _fit(Work(options, images.pieces), run)
     run.folder.delete("progress.json")
     return run.history()[-1]
 
 
-def _fit(work: Work, workers: int, cluster: Cluster, run: Run) -> None:
+def _fit(work: Work, run: Run) -> None:
     from ray.train import FailureConfig, RunConfig, ScalingConfig, TrainingFailedError
     from ray.train.torch import TorchTrainer
 
     from jobs.train.worker import FAILURE, train_worker
 
-    use_gpu = cluster.gpus >= workers
-    # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
-    cpus = work.options.cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
-    if cpus * workers > cluster.cpus:
-        raise UserError(f"{workers} workers of {cpus} CPUs are not possible: the cluster has {cluster.cpus} CPUs")
+    options, use_gpu = work.options, work.options.device == "cuda"
+    assert options.workers, "decided by `place`"
     ray_files = run.folder.child("ray")
     trainer = TorchTrainer(
         shipped(train_worker, work),
         scaling_config=ScalingConfig(
-            num_workers=workers,
+            num_workers=options.workers,
             use_gpu=use_gpu,
-            resources_per_worker={"CPU": cpus} | ({"GPU": 1} if use_gpu else {}),
+            resources_per_worker={"CPU": options.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
         ),
         run_config=RunConfig(
             # A name of its own each time: Ray would take a known name for a run to resume, and the run's own
@@ -108,16 +105,31 @@ def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
     return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
-def _workers(options: TrainOptions[ModelConfig], cluster: Cluster) -> int:
-    workers = options.workers or max(1, cluster.gpus)
-    if workers > cluster.cpus:
-        raise UserError(f"--workers {workers} is not possible: the cluster has {cluster.cpus} CPUs")
-    if options.train.batch_size % workers:
+def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
+    """The options with the device, the number of workers and the CPUs of each decided: none is `auto` or None.
+
+    Raises:
+        UserError: the cluster has not enough CPUs or GPUs, or the batch does not divide among the workers.
+    """
+    use_gpu = options.device != "cpu" and cluster.gpus > 0
+    if options.device == "cuda" and not use_gpu:
+        raise UserError("--device cuda needs a GPU, and the cluster has none; use --device cpu")
+    workers = options.workers or (cluster.gpus if use_gpu else 1)
+    if use_gpu and workers > cluster.gpus:
         raise UserError(
-            f"batch_size = {options.train.batch_size} does not divide among {workers} workers; "
-            "choose a --batch-size that is a multiple of --workers"
+            f"--workers must be at most the cluster's {cluster.gpus} GPUs, got {workers}; "
+            f"use --workers {cluster.gpus} or --device cpu"
         )
-    return workers
+    # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
+    cpus = options.cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
+    if cpus * workers > cluster.cpus:
+        raise UserError(
+            f"--workers must be at most {cluster.cpus // cpus}, with {cpus} of the cluster's {cluster.cpus} CPUs each, "
+            f"got {workers}"
+        )
+    if options.train.batch_size % workers:
+        raise UserError(f"--batch-size must be a multiple of the {workers} workers, got {options.train.batch_size}")
+    return replace(options, device="cuda" if use_gpu else "cpu", workers=workers, cpus_per_worker=cpus)
 
 
 def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any]:

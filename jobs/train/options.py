@@ -6,6 +6,7 @@ from typing import Annotated, Generic, TypeVar
 
 import tyro
 
+from export.runtime.device import Provider
 from vae_core.config import ModelConfig, TrainConfig
 from vae_core.errors import UserError
 
@@ -25,7 +26,10 @@ class TrainOptions(Generic[M]):
     data: str | None = None
     """What the model card calls the training images; by default the names of their files and folders."""
     workers: int | None = None
-    """Training workers; by default one per GPU, or one."""
+    """Training workers; by default one per GPU, or one on the CPU."""
+    device: Provider = "auto"
+    """What the workers compute with: `cpu`, `cuda` with a GPU for each worker, or `auto`: GPUs if the cluster has
+    any."""
     cpus_per_worker: int | None = None
     """CPUs, and so torch threads, of each worker; by default one on a shared cluster, and an equal part of a cluster
     started here."""

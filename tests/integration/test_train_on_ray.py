@@ -116,8 +116,8 @@ def test_a_run_that_diverges_is_the_users_to_mend(tmp_path: Path, images: Path) 
 @pytest.mark.usefixtures("ray_cluster")
 def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
     options = options_of(images, tmp_path / "run")
-    with pytest.raises(UserError, match="batch_size = 32 does not divide among 3 workers"):
+    with pytest.raises(UserError, match="--batch-size must be a multiple of the 3 workers, got 32"):
         train(replace(options, workers=3))
-    with pytest.raises(UserError, match="--workers 64 is not possible"):
+    with pytest.raises(UserError, match="--workers must be at most 4, with 1 of the cluster's 4 CPUs each, got 64"):
         train(replace(options, workers=64))
     assert not (tmp_path / "run").exists()
