@@ -6,7 +6,7 @@ import shlex
 import tomllib
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -14,7 +14,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import commands
+from jobs.bulk.cluster import Cluster
+from jobs.bulk.options import BulkOptions
+from jobs.bulk.placement import CPU_SHARE, place_on_cluster
 from jobs.train import recipes
+from jobs.train.job import place
+from jobs.train.options import TrainOptions
 
 ROOT = Path(__file__).parents[2]
 FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
@@ -52,14 +57,14 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 def parse(entrypoint: str) -> tuple[str, Any]:
     """The job's name and options, read from an entrypoint by the job's own parser."""
-    python, flag, module, *arguments = shlex.split(entrypoint)
-    assert (python, flag) == ("python", "-m")
-    package, name = module.split(".")
-    assert package == "jobs"
+    # From a checkout that travels with the job, or installed in the image.
+    match = re.fullmatch(r"(?:python -m jobs\.|vae )(\w+) (.*)", entrypoint)
+    assert match, entrypoint
+    name, arguments = match[1], shlex.split(match[2])
     try:
         return name, commands.parse(name, arguments)
     except SystemExit as error:
-        raise AssertionError(f"{module} does not take {arguments}") from error
+        raise AssertionError(f"vae {name} does not take {arguments}") from error
 
 
 def test_every_step_has_its_files() -> None:
@@ -87,23 +92,51 @@ def test_a_misspelt_option_is_noticed() -> None:
 
 
 @every_file
-def test_workers_are_what_the_pods_offer(file: Path) -> None:
+def test_the_pods_are_those_that_the_workers_need(file: Path) -> None:
     spec = read(file)
-    _, options = parse(spec["entrypoint"])
+    name, options = parse(spec["entrypoint"])
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
     limits = container(pods(spec)["workers"])["resources"]["limits"]
-    if file.stem == "export":
-        assert spec["entrypointNumCpus"] == int(limits["cpu"])
+    cpus, gpus = int(limits["cpu"]), int(limits.get(GPU, 0))
+    assert (gpus > 0) == file.stem.endswith("-gpu")
+    if name == "export":
+        assert spec["entrypointNumCpus"] == cpus
         return
     assert "entrypointNumCpus" not in spec, "the driver waits: it reserves nothing"
-    assert (GPU in limits) == file.stem.endswith("-gpu")
-    each = int(limits.get(GPU, limits["cpu"]))
-    assert options.workers == group["maxReplicas"] * each
-    if file.stem.startswith("train"):
-        recipe = recipes.load(options.recipe)
-        assert recipe.train.batch_size % options.workers == 0
+    at_start = Cluster(cpus * group["replicas"], gpus * group["replicas"], is_shared=True)
+    needs = train_needs(options, at_start) if name == "train" else bulk_needs(options, at_start)
+    assert (needs.gpu > 0) == (gpus > 0), "a pod's GPU is used"
+    # Ray keeps shares of a GPU to four digits.
+    on_a_pod = min(int(cpus / needs.cpu), int(gpus / round(needs.gpu, 4) + 1e-3) if gpus else cpus)
+    assert needs.workers == on_a_pod * group["maxReplicas"], "all pods are asked for, and are full"
+    if name == "train":
+        assert group["replicas"] == group["maxReplicas"], "all workers start together"
         # Each worker's images, and about a gibibyte for torch, fit in the pod.
-        assert each * (options.cache_gigabytes + 1) < int(limits["memory"].removesuffix("Gi"))
+        assert on_a_pod * (options.cache_gigabytes + 1) < int(limits["memory"].removesuffix("Gi"))
+    else:
+        assert needs.workers > on_a_pod * group["replicas"], "those at the start do not hold all workers: it grows"
+
+
+class Needs(NamedTuple):
+    """What a job asks Ray for: so many workers, each with so much of a CPU and of a GPU."""
+
+    workers: int
+    cpu: float
+    gpu: float
+
+
+def bulk_needs(options: BulkOptions, cluster: Cluster) -> Needs:
+    placed = place_on_cluster(options, cluster, units=10**6)
+    grown = place_on_cluster(options, Cluster(8 * cluster.cpus, 8 * cluster.gpus, cluster.is_shared), units=10**6)
+    assert placed == grown, "what a job asks for does not depend on the pods that are there when it starts"
+    return Needs(placed.workers, CPU_SHARE, placed.gpu_share)
+
+
+def train_needs(options: TrainOptions[Any], cluster: Cluster) -> Needs:
+    decided = place(dataclasses.replace(options, train=recipes.load(options.recipe).train), cluster)
+    assert decided.workers
+    assert decided.cpus_per_worker
+    return Needs(decided.workers, decided.cpus_per_worker, float(decided.device == "cuda"))
 
 
 @every_file
