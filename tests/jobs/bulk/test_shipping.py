@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,11 @@ def test_a_module_that_is_run_finds_its_siblings_though_the_working_directory_is
     assert "usage: vae score" in python("-m", "jobs.score", "--help", cwd=hostile)
 
 
-def test_the_program_finds_ours(hostile: Path) -> None:
-    # As a console script, whose path begins with its own directory.
-    assert "usage: vae score" in python("-P", "-m", "jobs.cli", "score", "--help", cwd=hostile)
+def test_the_program_finds_ours_though_the_working_directory_is_on_pythonpath(hostile: Path) -> None:
+    # As Ray puts it there with `ray job submit --working-dir`.
+    (hostile / "vae_core.py").unlink()
+    module, function = tomllib.loads((Path(ROOT) / "pyproject.toml").read_text())["project"]["scripts"]["vae"].split(
+        ":"
+    )
+    code = f"import sys; sys.argv = ['vae', 'score', '--help']; from {module} import {function}; {function}()"
+    assert "usage: vae score" in python("-P", "-c", code, cwd=hostile, path=os.pathsep.join([str(hostile), *sys.path]))
