@@ -117,6 +117,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "likelihood.kind": ("a name", _is_text),
     "likelihood.samples": ("a positive integer", _is_positive),
     "statistics": ("a list of names", _are_names),
+    "calibration.provider": ("cpu or cuda", lambda value: _is_text(value) and value in ("cpu", "cuda")),
     "probe.real_images": ("a positive integer", _is_positive),
     "training.history": ("a list of objects", _are_objects),
     "graphs": (

@@ -60,9 +60,10 @@ def _ask(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) ->
     for reference in answers:
         try:
             lost = ray.get(reference)
-        except ray.exceptions.RayTaskError as error:
+        except ray.exceptions.RayError as error:
+            reason = describe(getattr(error, "cause", error))
             raise UserError(
-                f"the node {nodes[pending[reference]]} cannot run the job ({describe(error.cause)}); "
+                f"the node {nodes[pending[reference]]} cannot run the job ({reason}); "
                 "every node needs the same version of vae-core and what it depends on"
             ) from error
         for path in lost:

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -21,17 +22,26 @@ from typing import Any
 ROOT = str(Path(__file__).parents[2])
 """The directory that holds our packages: a checkout, or where they are installed."""
 
+_PACKAGES = ("jobs", "export", "vae_core")
+
 
 def shipped(function: Callable[..., Any], *arguments: object) -> Callable[..., Any]:
     """A function that calls `function` with `arguments` and those that it is given, for Ray to run in any process.
 
     All that is ours must be in `function` and `arguments`: what the function is given travels as Ray ships it.
     """
-    load = _loader(_pickled((function, arguments)))
+    load, ours = _loader(_pickled((function, arguments))), _PACKAGES
 
     def call(*more: Any) -> Any:
         loaded, first = load()
-        return loaded(*first, *more)
+        try:
+            return loaded(*first, *more)
+        except Exception as error:
+            if type(error).__module__.partition(".")[0] not in ours:
+                raise
+            # Its class would be looked for by name, by whoever of Ray's processes hears of it.
+            text = traceback.format_exc()
+        raise RuntimeError(text.strip())
 
     return call
 

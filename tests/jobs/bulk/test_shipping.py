@@ -1,6 +1,7 @@
 """Functions that find our packages in a process whose working directory has files of the same names; without Ray."""
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from export.storage import open_filesystem
 from jobs.bulk.shared import missing
 from jobs.bulk.shipping import ROOT, python_arguments, shipped
 
@@ -36,6 +38,24 @@ def test_a_shipped_function_finds_ours_though_the_working_directory_is_first(hos
     # As in one of Ray's workers.
     code = f"import pickle, sys; sys.path.insert(0, {str(hostile)!r}); print(pickle.load(sys.stdin.buffer)())"
     assert python("-c", code, cwd=hostile, stdin=payload) == "['/nowhere']"
+
+
+def test_an_error_of_ours_arrives_as_one_that_every_process_knows(tmp_path: Path) -> None:
+    from ray import cloudpickle
+
+    for name, error in [
+        ("nosuch://x", "RuntimeError Traceback.*vae_core.errors.UserError: cannot open nosuch://x.*"),
+        (3, "TypeError .*"),
+    ]:
+        code = """
+import pickle, sys
+try:
+    pickle.load(sys.stdin.buffer)()
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+        told = python("-c", code, cwd=tmp_path, stdin=cloudpickle.dumps(shipped(open_filesystem, name)))
+        assert re.fullmatch(error, told, re.DOTALL), told
 
 
 def test_the_working_directory_leaves_the_path_of_a_worker_unless_the_driver_looks_there(
