@@ -72,7 +72,7 @@ def cuda_memory(index: int) -> int:
     """Bytes of memory that a CUDA device has, free or taken.
 
     Raises:
-        OSError: the driver does not tell.
+        RuntimeError: the driver does not tell.
     """
     driver, handle, size = _driver(), ctypes.c_int(0), ctypes.c_size_t(0)
     if (
@@ -80,7 +80,7 @@ def cuda_memory(index: int) -> int:
         or driver.cuDeviceGet(ctypes.byref(handle), index) != 0
         or driver.cuDeviceTotalMem_v2(ctypes.byref(size), handle) != 0
     ):
-        raise OSError(f"the CUDA driver does not tell the memory of device {index}")
+        raise RuntimeError(f"the CUDA driver does not tell the memory of device {index}")
     return size.value
 
 
