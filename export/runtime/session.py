@@ -59,7 +59,7 @@ class Session:
         self._session = onnxruntime.InferenceSession(model, options, providers=providers)
         self.provider: Provider = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if uses_cuda and self.provider != "cuda":
-            problem = f"ONNX Runtime cannot load its CUDA libraries on {_here()}; install vae-core[gpu] there"
+            problem = f"ONNX Runtime cannot use CUDA on {_here()}; install vae-core[gpu] there"
             if device.provider == "cuda":
                 raise UserError(f"{problem}, or use provider cpu")
             warnings.warn(f"running on the CPU although there is a GPU: {problem}", RuntimeWarning, stacklevel=2)
