@@ -14,7 +14,6 @@ from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
 from vae_core.models.conv.model import ConvVAE
 from vae_core.optimisation import Optimisation, to_device
-from vae_core.outliers.statistics import statistics
 
 SHAPE = (1, 20, 16)
 BUNDLE = BuildOptions(samples=8)
@@ -49,11 +48,11 @@ def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[in
     return model
 
 
-def described(model: ConvVAE, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """The statistics [n, T] and codes [n, D] of images, which an outlier score is fitted to."""
+def described(model: ConvVAE, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
+    """What an outlier score is fitted to: the inputs of the model's groups of statistics."""
     with torch.inference_mode():
-        values, posterior = statistics(model, {"image": torch.from_numpy(images)})
-    return torch.stack(list(values), dim=1).numpy(), posterior.mean.numpy()
+        values = model.statistics({"image": torch.from_numpy(images)})
+    return {name: value.numpy() for name, value in values.items()}
 
 
 @cache

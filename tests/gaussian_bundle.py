@@ -18,7 +18,7 @@ from export.bundle.format import Bundle, npz_bytes, write_bundle
 from export.guarantees.attach import attach
 from export.runtime.session import Session
 from export.storage import Folder
-from linear_bundle import encode_png, graph, interfaces
+from linear_bundle import a_statistic, encode_png, graph, interfaces
 
 SHAPE = (1, 4, 4)
 LATENTS, SCALE = 3, 0.1
@@ -167,7 +167,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     }
     manifest = {
         "calibration": {"provider": "cpu"},
-        "statistics": ["brightest"],
+        "statistics": [a_statistic("brightest")],
         "model": {"likelihood": "gaussian"},
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},

@@ -14,6 +14,8 @@ from export.bundle import format as names
 from export.bundle.format import Bundle, npz_bytes, write_bundle
 from export.runtime.session import Session
 from export.storage import Folder
+from vae_core.config import to_json
+from vae_core.outliers.groups import Statistic
 from vae_core.outputs import Output
 
 SHAPE = (1, 8, 8)
@@ -139,6 +141,12 @@ def linear_graphs() -> dict[str, bytes]:
     }
 
 
+def a_statistic(name: str) -> dict[str, object]:
+    """What a manifest says of a statistic."""
+    high, low = f"its {name} is {{}} too high", f"its {name} is {{}} too low"
+    return {"group": "tone", **to_json(Statistic(name, f"{name} of the image", "grey levels", "tone", high, low))}
+
+
 def dark_images(count: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(0, 100, (count, *SHAPE), dtype=np.uint8)
 
@@ -174,7 +182,7 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     np.savez(probe, image=images[:20])
     manifest = {
         "calibration": {"provider": "cpu"},
-        "statistics": ["brightness"],
+        "statistics": [a_statistic("brightness")],
         "model": {"likelihood": "discretised-logistic"},
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},

@@ -16,10 +16,11 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.bundle.manifest import parse_manifest
+from export.bundle.manifest import parse_manifest, parse_statistic
 from export.storage import Folder
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS, Prior
+from vae_core.outliers.groups import Statistic
 from vae_core.outputs import Output
 
 FORMAT = 3
@@ -90,10 +91,10 @@ class Bundle:
         """D, the number of latent variables."""
         return int(self.manifest["prior"]["latent_dim"])
 
-    @property
-    def statistics(self) -> tuple[str, ...]:
-        """The names of the statistics that the outlier score is made of."""
-        return tuple(self.manifest["statistics"])
+    @cached_property
+    def statistics(self) -> tuple[Statistic, ...]:
+        """The statistics that the outlier score is made of, in the order of contributions and deviations."""
+        return tuple(map(parse_statistic, self.manifest["statistics"]))
 
     def outputs(self, graph: str) -> tuple[Output, ...]:
         """What a graph computes, in its order."""

@@ -5,14 +5,17 @@ that it says can make a job read or write elsewhere. Files in the folder that it
 and never copied.
 """
 
+import dataclasses
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
 from export.json_object import parse_object
+from vae_core.config import from_json
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS
+from vae_core.outliers.groups import Statistic
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -53,6 +56,18 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
     return manifest
 
 
+def parse_statistic(entry: Mapping[str, Any]) -> Statistic:
+    """One of a manifest's statistics.
+
+    Raises:
+        UserError: it has other fields than `Statistic` and the name of its group, or one of the wrong type.
+    """
+    fields = {field.name for field in dataclasses.fields(Statistic)}
+    if entry.keys() != fields | {"group"} or not _is_text(entry["group"]):
+        raise UserError(f"a statistic must have the fields group, {', '.join(sorted(fields))}")
+    return from_json(Statistic, {name: value for name, value in entry.items() if name != "group"}, "statistics")
+
+
 def _wrong(where: str, field: str, must_be: str, value: object) -> UserError:
     # The representation escapes what would move a terminal's cursor.
     return UserError(f"{where}: {field} must be {must_be}, got {value!r:.100}; get the bundle again from its source")
@@ -79,16 +94,22 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _are_names(value: object) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
 def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_object, value))
+
+
+def _are_statistics(value: object) -> bool:
+    if not (isinstance(value, list) and all(map(_is_object, value))):
+        return False
+    try:
+        names = [parse_statistic(each).name for each in value]
+    except UserError:
+        return False
+    return len(set(names)) == len(names)
 
 
 def _are_graphs(value: object) -> bool:
@@ -116,7 +137,10 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "model.likelihood": ("a name", _is_text),
     "likelihood.kind": ("a name", _is_text),
     "likelihood.samples": ("a positive integer", _is_positive),
-    "statistics": ("a list of names", _are_names),
+    "statistics": (
+        "statistics with group, name, meaning, unit, aspect, high and low, each one line of text, tolerance and scale",
+        _are_statistics,
+    ),
     "calibration.provider": ("cpu or cuda", lambda value: _is_text(value) and value in ("cpu", "cuda")),
     "probe.real_images": ("a positive integer", _is_positive),
     "training.history": ("a list of objects", _are_objects),

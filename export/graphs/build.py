@@ -39,8 +39,7 @@ from vae_core.errors import UserError
 from vae_core.latents import Prior, StandardNormal
 from vae_core.models.conv.model import ConvVAE
 from vae_core.noise import Purpose, antithetic, standard_normal
-from vae_core.outliers.score import NAMES, OutlierModel
-from vae_core.outliers.statistics import Statistics
+from vae_core.outliers.score import OutlierModel
 from vae_core.outputs import Output
 
 Images = npt.NDArray[np.uint8]
@@ -93,8 +92,9 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
     if int8:
         exact, quantised = seen, scoring_session(quantise(described, ranges))
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
-        agreement = check_agreement(seen, exact, Statistics._fields)
-    outlier = fit_outlier_model(np.stack([seen[name] for name in Statistics._fields], axis=1), seen["mean"])
+        scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
+        agreement = check_agreement(seen, exact, scalars)
+    outlier = fit_outlier_model(seen, model.statistic_groups)
     prior = _prior(options, model, splits)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
@@ -166,7 +166,7 @@ def _manifest(
     prior: Prior,
 ) -> dict[str, Any]:
     return {
-        "statistics": list(NAMES),
+        "statistics": [{"group": group.name, **to_json(each)} for group in outlier.groups for each in group.statistics],
         "model": to_json(model.config),
         "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
         "likelihood": {
@@ -175,7 +175,15 @@ def _manifest(
             "samples": options.samples,
         },
         "prior": {"name": prior.name, "latent_dim": prior.latent_dim},
-        "components": {"states": len(outlier.states.mean), "codes": len(outlier.codes.mean)},
+        "groups": [
+            {
+                "name": group.name,
+                "meaning": group.meaning,
+                "weight": group.weight,
+                "components": len(outlier.densities[group.name].mean),
+            }
+            for group in outlier.groups
+        ],
         "opset": OPSET,
         "versions": {
             "python": platform.python_version(),

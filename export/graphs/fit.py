@@ -5,6 +5,7 @@ the other half is likeliest is taken, for all images together.
 """
 
 import warnings
+from collections.abc import Mapping
 from functools import partial
 from statistics import NormalDist
 
@@ -18,39 +19,39 @@ from threadpoolctl import threadpool_limits
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture
 from vae_core.outliers.density import Density, log_density, tail_constants
+from vae_core.outliers.groups import Group
 from vae_core.outliers.score import OutlierModel
 
-# Added to the variances of standardised vectors: statistics that nearly repeat each other would otherwise be told
-# apart by rounding, and a few images by accident. Chosen on the development shifts of benchmarks/outliers.
-_STATES_RIDGE, _CODES_RIDGE = 1e-2, 3e-2
-# No entry is standardised by less: a statistic without variance, or a latent variable that the model does not use
-# (the prior's standard deviation is 1), is not to be magnified.
-_STATES_SCALE, _CODES_SCALE = 1e-2, 1e-1
 # One draw of q(z|x) per image has noise of its own: no more is needed than keeps a covariance invertible.
 _PRIOR_RIDGE = 1e-3
+# No latent variable is standardised by less: draws of one that the model does not use have a standard deviation of 1.
+_PRIOR_SCALE = 1e-1
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
 
 Vectors = npt.NDArray[np.floating]
 
 
-def fit_outlier_model(states: Vectors, codes: Vectors) -> OutlierModel:
+def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...]) -> OutlierModel:
     """What in-distribution images are like, from such that took no part in training.
 
     Args:
-        states: their statistics [n, T], in the order of `Statistics`, as the scorer will compute them.
-        codes: the means of their posteriors [n, D], likewise.
+        values: the inputs of the groups by name, as the scorer will compute them: [n], or [n, D] for a vector.
+        groups: what the score is made of.
 
     Raises:
         UserError: not all of them are finite.
     """
-    if not (np.isfinite(states).all() and np.isfinite(codes).all()):
-        raise UserError(
-            "the model's statistics of the validation images are not all finite: its weights diverged; train again"
-        )
-    return OutlierModel(
-        states=fit_density(states, _STATES_RIDGE, _STATES_SCALE), codes=fit_density(codes, _CODES_RIDGE, _CODES_SCALE)
-    )
+    densities = {}
+    for group in groups:
+        columns = [values[value.name] for value in group.inputs]
+        vectors = np.stack(columns, axis=1) if group.vector is None else columns[0]
+        if not np.isfinite(vectors).all():
+            raise UserError(
+                "the model's statistics of the validation images are not all finite: its weights diverged; train again"
+            )
+        densities[group.name] = fit_density(vectors, group.ridge, group.least_scale)
+    return OutlierModel(groups, densities)
 
 
 def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
@@ -94,7 +95,7 @@ def fit_prior(draws: Vectors) -> GaussianMixture:
     no variance at all.
     """
     draws = draws.astype(np.float64)
-    centre, scale = draws.mean(0), np.maximum(draws.std(0), _CODES_SCALE)
+    centre, scale = draws.mean(0), np.maximum(draws.std(0), _PRIOR_SCALE)
     standard = (draws - centre) / scale
     with threadpool_limits(1), warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)

@@ -14,8 +14,9 @@ from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
 from vae_core.models.conv.model import ConvVAE, as_levels
 from vae_core.outliers.density import Density
-from vae_core.outliers.score import NAMES, OutlierModel, explain, judge
-from vae_core.outliers.statistics import Statistics, pixel_surprise, statistics
+from vae_core.outliers.groups import score_output, statistics_of
+from vae_core.outliers.pixel_statistics import pixel_surprise
+from vae_core.outliers.score import OutlierModel, explain, score
 from vae_core.outputs import Output
 from vae_core.sums import sum_pixels
 
@@ -23,7 +24,6 @@ IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 25
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
-_LOG_PROBABILITIES = ("reconstruction", "best_reconstruction")
 
 
 class Graph(nn.Module, ABC):
@@ -77,14 +77,15 @@ class DecoderGraph(Graph):
 
 
 class StatisticsGraph(Graph):
-    """Image → the statistics, each [N], and mean [N,D]: what the outlier score is fitted to. No part of a bundle."""
+    """Image → the inputs of the model's groups: what an outlier score is fitted to. No part of a bundle."""
 
-    outputs = (*map(described, Statistics._fields), MEAN)
+    def __init__(self, model: ConvVAE) -> None:
+        super().__init__(model)
+        self.outputs = tuple(value for group in model.statistic_groups for value in group.inputs)
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, batch)
-        return {**values._asdict(), "mean": posterior.mean}
+        return self.model.statistics(batch)
 
 
 class _OutlierGraph(Graph):
@@ -92,17 +93,19 @@ class _OutlierGraph(Graph):
 
     def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
         super().__init__(model)
-        for part, density in outlier._asdict().items():
+        self.groups = outlier.groups
+        for group, density in outlier.densities.items():
             for name, value in density._asdict().items():
-                self.register_buffer(f"{part}_{name}", value)
+                self.register_buffer(f"{group}_{name}", value)
 
     @property
     def outlier(self) -> OutlierModel:
         """As it was given."""
-        states, codes = (
-            Density(*(self.get_buffer(f"{part}_{name}") for name in Density._fields)) for part in OutlierModel._fields
-        )
-        return OutlierModel(states, codes)
+        densities = {
+            group.name: Density(*(self.get_buffer(f"{group.name}_{field}") for field in Density._fields))
+            for group in self.groups
+        }
+        return OutlierModel(self.groups, densities)
 
 
 class ScorerGraph(_OutlierGraph):
@@ -113,28 +116,16 @@ class ScorerGraph(_OutlierGraph):
 
     def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
         super().__init__(model, outlier)
-        self.outputs = (
-            *(
-                statistic._replace(scale=nats_scale(model)) if statistic.name in _LOG_PROBABILITIES else statistic
-                for statistic in map(described, NAMES)
-            ),
-            Output(
-                "outlier_score",
-                "surprise at the statistics, twice, and at the code, under their densities over in-distribution images",
-                "nats, higher is more outlying",
-                # Differences are divided by spreads, which magnifies rounding.
-                tolerance=1e-4,
-            ),
-        )
+        statistics = statistics_of(outlier.groups)
+        self.outputs = (*(each.output for each in statistics), score_output(outlier.groups))
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, batch)
-        return values._asdict() | judge(values, posterior.mean, self.outlier)._asdict()
+        return score(self.model.statistics(batch), self.outlier)
 
 
 class ExplainerGraph(_OutlierGraph):
-    """Image → what tells a person why it is outlying. T statistics, in the order of `NAMES`."""
+    """Image → what tells a person why it is outlying. T statistics, in the order of `statistics_of`."""
 
     outputs = (
         Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
@@ -163,12 +154,12 @@ class ExplainerGraph(_OutlierGraph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        values, posterior = statistics(self.model, batch)
+        posterior = self.model.posterior(batch)
         parameters = self.model.decode(posterior.mean)
         return {
             "reconstructed": _as_image(self.model.likelihood.mean(parameters)),
             "surprise": pixel_surprise(self.model.likelihood, as_levels(batch[IMAGE]), parameters).sum(1),
-            **explain(values, posterior.mean, self.outlier)._asdict(),
+            **explain(self.model.statistics(batch), self.outlier)._asdict(),
             "mean": posterior.mean,
         }
 
@@ -188,7 +179,7 @@ class LikelihoodGraph(Graph):
         for name, values in (arrays := prior.to_arrays()).items():
             self.register_buffer(f"prior_{name}", torch.from_numpy(values))
         self._prior_names = tuple(arrays)
-        nats, scale = "nats per image, higher is likelier", nats_scale(model)
+        nats, scale = "nats per image, higher is likelier", model.nats_scale
         self.outputs = (
             Output("elbo", "evidence lower bound at K fixed draws of z", nats, scale=scale),
             Output("log_px", "importance-weighted estimate of log p(x) from K fixed draws of z", nats, scale=scale),
@@ -219,15 +210,6 @@ class LikelihoodGraph(Graph):
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
         }
-
-
-def nats_scale(model: ConvVAE) -> float:
-    """What differences of summed log-probabilities are judged against at least.
-
-    Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so a density is
-    judged against one nat per pixel.
-    """
-    return float(model.config.dimensions) if model.likelihood.kind == "density" else 1.0
 
 
 def _as_image(level: Tensor) -> Tensor:

@@ -35,7 +35,7 @@ def survey(name: str, job: ScoreJob, seed: int, are_outliers: bool) -> Evaluated
         are_outliers: whether the images are meant to have high scores.
     """
     calibration = job.bundle.calibration_scores
-    sample = SampleCounter([*job.bundle.statistics, SCORE], seed)
+    sample = SampleCounter([*(each.name for each in job.bundle.statistics), SCORE], seed)
     histogram = HistogramCounter(SCORE, score_edges(calibration, threshold(calibration, job.options.fpr)))
     most = MISSED if are_outliers else FALSE_ALARMS
     top = TopCounter(most, lowest=are_outliers)

@@ -9,6 +9,7 @@ from vae_core.config import ModelConfig
 from vae_core.elbo import ElboTerms, elbo_terms
 from vae_core.latents import Posterior, Prior
 from vae_core.likelihoods import Likelihood
+from vae_core.outliers.groups import Group
 
 
 class Model(nn.Module, ABC):
@@ -34,6 +35,24 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) in nats per image: (N, D) → (N,)."""
+
+    @property
+    @abstractmethod
+    def statistic_groups(self) -> tuple[Group, ...]:
+        """What the outlier score is made of."""
+
+    @abstractmethod
+    def statistics(self, batch: Batch) -> dict[str, Tensor]:
+        """The inputs of `statistic_groups` by name: each (N,), or (N, D) for a vector."""
+
+    @property
+    def nats_scale(self) -> float:
+        """What differences of summed log-probabilities are judged against at least; see `Output.scale`.
+
+        Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so a
+        density is judged against one nat per pixel.
+        """
+        return float(self.config.dimensions) if self.likelihood.kind == "density" else 1.0
 
     def forward(self, batch: Batch, noise: Tensor) -> ElboTerms:
         """The terms of the ELBO with one draw of z per image; see `elbo_terms`."""

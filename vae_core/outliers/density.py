@@ -15,6 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.latents.diagonal_gaussian import LOG_2PI
+from vae_core.sums import log_sum_exp, squared_norm
 
 
 class Density(NamedTuple):
@@ -48,12 +49,12 @@ def components(vectors: Tensor, density: Density) -> Components:
     # log N(u; m, S) = log |W| − ½ [T log 2π + ‖(u − m) W‖²]
     log_determinant = torch.log(density.whitening.diagonal(dim1=1, dim2=2)).sum(-1)
     constant = density.log_weight + log_determinant - 0.5 * size * LOG_2PI
-    return Components(whitened, constant - 0.5 * (whitened**2).sum(-1))
+    return Components(whitened, constant - 0.5 * squared_norm(whitened))
 
 
 def log_density(vectors: Tensor, density: Density) -> Tensor:
     """Log p(u) in nats, of the standardised vectors: (N, T) → (N,)."""
-    return torch.logsumexp(components(vectors, density).log_joint, dim=1)
+    return log_sum_exp(components(vectors, density).log_joint)
 
 
 def surprise(log_density: Tensor, density: Density) -> Tensor:

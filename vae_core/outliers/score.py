@@ -1,65 +1,72 @@
-"""The outlier score: how surprising an image's statistics and its code are, from one encode and one decode.
+"""The outlier score: how surprising an image is, group by group of its statistics.
 
-    s(x) = 2 E_t(x) + E_z(x)
+    s(x) = Σ_g w_g E_g(x)
 
-E_t is the surprise of the statistics t(x) under their density over in-distribution images (see
-`vae_core.outliers.density`), E_z that of the code μ(x) under the aggregate posterior of such images. The first sees how
-an image is drawn, the second what it shows; both are fitted on in-distribution images alone; the weights were chosen by
-the development shifts of `benchmarks/outliers`.
+E_g is the surprise of group g under its density over in-distribution images (see `vae_core.outliers.density`), w_g its
+weight. The densities are fitted on in-distribution images alone; the weights are the family's.
 """
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vae_core.outliers.density import Density, log_density, shares, surprise
-from vae_core.outliers.statistics import Statistics
+from vae_core.outliers.groups import Group, score_output
 
-NAMES = (*Statistics._fields, "log_aggregate_posterior")
-"""What an outlier score is made of: the statistics, and log q(μ(x)) of the aggregate posterior."""
-
-_STATES, _CODES = 2.0, 1.0  # the weights
+Values = Mapping[str, Tensor]
+"""What a model computes of N images: each of `Group.inputs` by name, (N,), or (N, D) for a vector."""
 
 
 class OutlierModel(NamedTuple):
     """What in-distribution images are like."""
 
-    states: Density  # of their statistics, in the order of `Statistics`
-    codes: Density  # of their codes μ(x): the aggregate posterior
+    groups: tuple[Group, ...]
+    densities: Mapping[str, Density]  # by the name of their group
 
 
-class Judgement(NamedTuple):
-    """What the model says of some images."""
-
-    log_aggregate_posterior: Tensor  # log q(μ(x)), nats, (N,)
-    outlier_score: Tensor  # higher is more outlying, (N,)
-
-
-def judge(statistics: Statistics, code: Tensor, model: OutlierModel) -> Judgement:
-    """The outlier score of images with these statistics, each (N,), and codes μ(x), (N, D)."""
-    states = surprise(log_density(torch.stack(list(statistics), dim=1), model.states), model.states)
-    log_aggregate = log_density(code, model.codes)
-    return Judgement(log_aggregate, _STATES * states + _CODES * surprise(log_aggregate, model.codes))
+def score(values: Values, model: OutlierModel) -> dict[str, Tensor]:
+    """Every statistic, then the outlier score (higher is more outlying), by name, each (N,)."""
+    found: dict[str, Tensor] = {}
+    terms: list[Tensor] = []
+    for group in model.groups:
+        density = model.densities[group.name]
+        log_p = log_density(_vectors(values, group), density)
+        found |= {s.name: values[s.name] if group.vector is None else log_p for s in group.statistics}
+        terms.append(group.weight * surprise(log_p, density))
+    found[score_output(model.groups).name] = reduce(torch.add, terms)
+    return found
 
 
 class Explanation(NamedTuple):
-    """Why images have the outlier scores they have; the statistics are in the order of `NAMES`."""
+    """Why images have the outlier scores they have; the statistics are in the order of `statistics_of`."""
 
-    contributions: Tensor  # what each statistic adds to the score, which is their sum, (N, T + 1)
-    deviations: Tensor  # standard deviations by which each is too high, beside the images most like it, (N, T + 1)
+    contributions: Tensor  # what each statistic adds to the score, which is their sum, (N, T)
+    deviations: Tensor  # standard deviations by which each is too high, beside the images most like it, (N, T)
 
 
-def explain(statistics: Statistics, code: Tensor, model: OutlierModel) -> Explanation:
-    """What each statistic has to do with the outlier score; arguments as for `judge`."""
-    values = torch.stack(list(statistics), dim=1)
-    states = _STATES * surprise(log_density(values, model.states), model.states)
-    of_distance, deviations = shares(values, model.states)
-    log_aggregate = log_density(code, model.codes)
-    codes = _CODES * surprise(log_aggregate, model.codes)
-    # −log q exceeds what is usual by so many spreads of its tail: log q is as many too low.
-    too_high = (log_aggregate + model.codes.usual) / model.codes.spread
-    return Explanation(
-        torch.cat([of_distance * states.unsqueeze(1), codes.unsqueeze(1)], dim=1),
-        torch.cat([deviations, too_high.unsqueeze(1)], dim=1),
-    )
+def explain(values: Values, model: OutlierModel) -> Explanation:
+    """What each statistic has to do with the outlier score."""
+    contributions: list[Tensor] = []
+    deviations: list[Tensor] = []
+    for group in model.groups:
+        density, vectors = model.densities[group.name], _vectors(values, group)
+        log_p = log_density(vectors, density)
+        term = (group.weight * surprise(log_p, density)).unsqueeze(1)
+        if group.vector is None:
+            of_distance, too_high = shares(vectors, density)
+            contributions.append(of_distance * term)
+            deviations.append(too_high)
+        else:
+            # −log p exceeds what is usual by so many spreads of its tail: log p is as many too low.
+            contributions.append(term)
+            deviations.append(((log_p + density.usual) / density.spread).unsqueeze(1))
+    return Explanation(torch.cat(contributions, dim=1), torch.cat(deviations, dim=1))
+
+
+def _vectors(values: Values, group: Group) -> Tensor:
+    """What the group's density is of: (N, T)."""
+    columns = [values[value.name] for value in group.inputs]
+    return torch.stack(columns, dim=1) if group.vector is None else columns[0]

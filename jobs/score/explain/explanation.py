@@ -33,12 +33,8 @@ class Explanation(NamedTuple):
     surprise: npt.NDArray[np.float32]  # nats per pixel, [H,W]
     contributions: Mapping[str, float]  # of each statistic to the outlier score
     deviations: Mapping[str, float]  # in standard deviations
+    pushes: Sequence[Push]  # what the statistics do to the score, by what they look at
     nearest: Sequence[Neighbour]
-
-    @property
-    def pushes(self) -> list[Push]:
-        """What the statistics do to the score, by what they look at."""
-        return pushes(self.contributions, self.deviations)
 
     @property
     def reason(self) -> str:
@@ -53,21 +49,28 @@ def explain_images(
     bundle = scorer.bundle
     outputs = scorer.explain(images, NEIGHBOURS)
     pictures = bundle.calibration["image"]
-    return [
-        Explanation(
-            rank=rank,
-            row=row,
-            image=images[i],
-            reconstructed=outputs["reconstructed"][i],
-            surprise=outputs["surprise"][i],
-            contributions=dict(zip(bundle.statistics, outputs["contributions"][i].tolist(), strict=True)),
-            deviations=dict(zip(bundle.statistics, outputs["deviations"][i].tolist(), strict=True)),
-            nearest=[
-                Neighbour(pictures[known].as_py()["bytes"], distance, float(bundle.calibration_scores[known]))
-                for known, distance in zip(
-                    outputs["nearest"][i].tolist(), outputs["nearest_distance"][i].tolist(), strict=True
-                )
-            ],
+    statistics = bundle.statistics
+    explanations = []
+    for i, (rank, row) in enumerate(zip(ranks, rows, strict=True)):
+        contributions, deviations = (
+            {each.name: value for each, value in zip(statistics, outputs[name][i].tolist(), strict=True)}
+            for name in ("contributions", "deviations")
         )
-        for i, (rank, row) in enumerate(zip(ranks, rows, strict=True))
-    ]
+        nearest = zip(outputs["nearest"][i].tolist(), outputs["nearest_distance"][i].tolist(), strict=True)
+        explanations.append(
+            Explanation(
+                rank=rank,
+                row=row,
+                image=images[i],
+                reconstructed=outputs["reconstructed"][i],
+                surprise=outputs["surprise"][i],
+                contributions=contributions,
+                deviations=deviations,
+                pushes=pushes(statistics, contributions, deviations),
+                nearest=[
+                    Neighbour(pictures[known].as_py()["bytes"], distance, float(bundle.calibration_scores[known]))
+                    for known, distance in nearest
+                ],
+            )
+        )
+    return explanations

@@ -38,8 +38,9 @@ def write_explanations(job: ScoreJob, places: Sequence[Place], keep: int) -> Exp
         keep: so many of the explanations are returned too.
     """
     rows = read_rows(job.parts, places)
-    rows = rows.select([name for name in rows.schema.names if name not in job.bundle.statistics])
-    schema = explanation_schema(rows.schema, job.bundle.statistics)
+    statistics = [each.name for each in job.bundle.statistics]
+    rows = rows.select([name for name in rows.schema.names if name not in statistics])
+    schema = explanation_schema(rows.schema, statistics)
     written, first = 0, list[Explanation]()
     with job.output.writing(EXPLANATIONS) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for explanations, kept in explain_rows(job, places, rows):

@@ -29,7 +29,7 @@ from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.latents import StandardNormal
 from vae_core.noise import antithetic
-from vae_core.outliers.score import NAMES
+from vae_core.outliers.groups import statistics_of
 from vae_core.outputs import Output
 
 LIKELIHOODS: list[LikelihoodName] = ["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
@@ -111,7 +111,7 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
     noise = torch.from_numpy(antithetic(0, 8, 6))
     with torch.inference_mode():
         log_weights = importance_log_weights(model, {"image": batch}, noise)
-    outlier = fit_outlier_model(*described(model, images))
+    outlier = fit_outlier_model(described(model, images), model.statistic_groups)
     graph = LikelihoodGraph(model, noise, StandardNormal(6))
     for each in (ScorerGraph(model, outlier), ExplainerGraph(model, outlier), graph):
         parity.check(type(each).__name__, to_onnx(each, "graph", {"image": images}), each, {"image": images})
@@ -222,7 +222,7 @@ class TestScorer:
         scorer = Scorer(bundle, batch_size=7, provider="cpu")
         images = np.concatenate([pictures(10, seed=5), 255 - pictures(5, seed=6)])
         found = scorer.explain(images)
-        assert bundle.statistics == NAMES
+        assert bundle.statistics == statistics_of(trained().statistic_groups)
         scores = scorer.score(images)
         np.testing.assert_allclose(found["contributions"].sum(axis=1), scores["outlier_score"], rtol=1e-3)
         # Strange images owe their scores to what lies far from where images like them lie.

@@ -122,6 +122,37 @@ def test_entries_of_another_type_are_named(folder: Path, monkeypatch: pytest.Mon
     assert "files['scorer.onnx'] must be a sha256 of 64 hexadecimal digits and a size" in said
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"name": 3},
+        {"name": None},
+        {"meaning": ""},
+        {"high": "two\nlines"},
+        {"low": "\x1b[2J"},
+        {"group": 1},
+        {"tolerance": "large"},
+        {"more": "of it"},
+    ],
+)
+def test_what_a_statistic_says_is_text(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    said = refusal(folder, changed(folder, lambda m: m["statistics"][0].update(change)), monkeypatch)
+    assert "manifest.json: statistics must be statistics with group, name, meaning" in said
+
+
+@pytest.mark.parametrize("field", ["group", "name", "high", "tolerance"])
+def test_a_statistic_has_every_field(folder: Path, monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    said = refusal(folder, changed(folder, lambda m: m["statistics"][0].pop(field)), monkeypatch)
+    assert "manifest.json: statistics must be statistics with group, name, meaning" in said
+
+
+def test_two_statistics_of_one_name_are_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(folder, changed(folder, lambda m: m["statistics"].append(m["statistics"][0])), monkeypatch)
+    assert "manifest.json: statistics must be" in said
+
+
 @pytest.mark.parametrize("shape", [[1, 8], [1, 8, 0], [1, 8, 8.0], [1, 8, "8"], [True, 8, 8], "188"])
 def test_an_impossible_shape_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: object) -> None:
     said = refusal(folder, changed(folder, lambda m: m["image"].update({"shape": shape})), monkeypatch)

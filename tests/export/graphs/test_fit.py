@@ -8,8 +8,7 @@ from bundles import described, pictures, trained
 from export.graphs.fit import fit_density, fit_outlier_model
 from vae_core.errors import UserError
 from vae_core.outliers.density import log_density, surprise
-from vae_core.outliers.score import judge
-from vae_core.outliers.statistics import statistics
+from vae_core.outliers.score import score
 
 
 def kinds(count: int, seed: int = 0) -> np.ndarray:
@@ -66,14 +65,14 @@ def test_few_images_are_enough_for_one_gaussian() -> None:
 
 def test_strange_images_have_higher_scores() -> None:
     model = trained()
-    outlier = fit_outlier_model(*described(model, pictures(400, seed=1)))
+    outlier = fit_outlier_model(described(model, pictures(400, seed=1)), model.statistic_groups)
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 20, 16), dtype=np.uint8)
     upright = pictures(50, seed=5)
 
     def scores(images: np.ndarray) -> torch.Tensor:
         with torch.inference_mode():
-            values, posterior = statistics(model, torch.from_numpy(np.ascontiguousarray(images)))
-            return judge(values, posterior.mean, outlier).outlier_score
+            values = model.statistics({"image": torch.from_numpy(np.ascontiguousarray(images))})
+            return score(values, outlier)["outlier_score"]
 
     usual = scores(upright)
     for strange in (noise, 255 - upright, np.zeros_like(upright), np.full_like(upright, 200)):
@@ -81,7 +80,10 @@ def test_strange_images_have_higher_scores() -> None:
 
 
 def test_statistics_that_are_not_finite_are_the_runs_fault() -> None:
-    states, codes = described(trained(), pictures(20))
-    states[3, 2] = np.nan
-    with pytest.raises(UserError, match="diverged"):
-        fit_outlier_model(states, codes)
+    model = trained()
+    for group in model.statistic_groups:
+        for value in group.inputs:
+            found = described(model, pictures(20))
+            found[value.name][3] = np.nan
+            with pytest.raises(UserError, match="diverged"):
+                fit_outlier_model(found, model.statistic_groups)

@@ -1,10 +1,33 @@
 import torch
+from torch.distributions import MultivariateNormal
+from torch.nn import functional as F
 
 from vae_core.outliers.density import Density
-from vae_core.outliers.score import NAMES, OutlierModel, explain, judge
-from vae_core.outliers.statistics import Statistics
+from vae_core.outliers.groups import Group, Statistic, statistics_of
+from vae_core.outliers.score import OutlierModel, explain, score
+from vae_core.outputs import Output
 
-SIZE, LATENTS = len(Statistics._fields), 5
+LATENTS = 5
+USUAL, SPREAD = 7.0, 3.0
+
+
+def a_statistic(name: str) -> Statistic:
+    return Statistic(name, name, "1", "looks", "{} too high", "{} too low")
+
+
+# Two groups of scalars and two of vectors, so that none is special.
+GROUPS = tuple(
+    Group(name, name, weight, tuple(map(a_statistic, names)), 1e-2, 1e-2, vector and Output(vector, vector, "1"))
+    for name, weight, names, vector in [
+        ("tone", 2.0, ("brightness", "contrast", "black"), None),
+        ("code", 1.0, ("log_code",), "code"),
+        ("texture", 0.5, ("roughness", "grain"), None),
+        ("colour", 0.25, ("log_colour",), "chroma"),
+    ]
+)
+SCALARS = [value.name for group in GROUPS if group.vector is None for value in group.inputs]
+VECTORS = {"code": LATENTS, "chroma": 2}
+NAMES = [statistic.name for statistic in statistics_of(GROUPS)]
 
 
 def standard_normal_density(size: int) -> Density:
@@ -15,43 +38,74 @@ def standard_normal_density(size: int) -> Density:
         mean=torch.zeros(1, size),
         whitening=torch.eye(size)[None],
         deviation=torch.ones(1, size),
-        usual=torch.tensor(0.5 * size * 2.8),
-        spread=torch.tensor(3.0),
+        usual=torch.tensor(USUAL),
+        spread=torch.tensor(SPREAD),
     )
 
 
-MODEL = OutlierModel(standard_normal_density(SIZE), standard_normal_density(LATENTS))
+MODEL = OutlierModel(
+    GROUPS,
+    {g.name: standard_normal_density(VECTORS[g.vector.name] if g.vector else len(g.statistics)) for g in GROUPS},
+)
 
 
-def statistics(rows: torch.Tensor) -> Statistics:
-    return Statistics(*rows.unbind(1))
+def values(count: int, **given: torch.Tensor) -> dict[str, torch.Tensor]:
+    """What a model computes of images in the centre of every density, except for what is given."""
+    zeros = {name: torch.zeros(count) for name in SCALARS}
+    return zeros | {name: torch.zeros(count, size) for name, size in VECTORS.items()} | given
 
 
-def test_the_score_is_two_sided_in_every_statistic_and_in_the_code() -> None:
-    usual = judge(statistics(torch.zeros(1, SIZE)), torch.zeros(1, LATENTS), MODEL).outlier_score
-    for sign in (-1.0, 1.0):
-        odd = judge(statistics(8 * sign * torch.eye(SIZE)), torch.zeros(SIZE, LATENTS), MODEL).outlier_score
-        assert (odd > usual + 1).all()
-        code = judge(statistics(torch.zeros(LATENTS, SIZE)), 8 * sign * torch.eye(LATENTS), MODEL).outlier_score
-        assert (code > usual + 1).all()
+def random_values(count: int) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: 2 * torch.randn(each.shape, generator=generator) for name, each in values(count).items()}
+
+
+def test_the_score_is_the_weighted_sum_of_surprises_in_float64() -> None:
+    drawn = random_values(50)
+    expected = torch.zeros(50, dtype=torch.float64)
+    for group in GROUPS:
+        columns = torch.stack([drawn[s.name] for s in group.statistics], 1) if group.vector is None else None
+        vectors = (drawn[group.vector.name] if group.vector else columns).double()  # type: ignore[union-attr]
+        size = vectors.shape[1]
+        normal = MultivariateNormal(torch.zeros(size).double(), torch.eye(size).double())
+        expected += group.weight * F.softplus((-normal.log_prob(vectors) - USUAL) / SPREAD)
+    torch.testing.assert_close(score(drawn, MODEL)["outlier_score"].double(), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_every_statistic_comes_before_the_score_and_scalars_are_passed_on() -> None:
+    drawn = random_values(4)
+    found = score(drawn, MODEL)
+    assert list(found) == [*NAMES, "outlier_score"]
+    for name in SCALARS:
+        assert found[name] is drawn[name]
+    # The statistic of a vector is its log density: of N(0, I), at its mode, −½ D log 2π.
+    torch.testing.assert_close(score(values(1), MODEL)["log_code"], torch.full((1,), -0.5 * LATENTS * 1.8378771))
+
+
+def test_the_score_is_two_sided_in_every_number() -> None:
+    usual = score(values(1), MODEL)["outlier_score"]
+    for sign in (-12.0, 12.0):
+        for name in SCALARS:
+            assert score(values(1, **{name: torch.tensor([sign])}), MODEL)["outlier_score"] > usual + 1, name
+        for name, size in VECTORS.items():
+            assert (score(values(size, **{name: sign * torch.eye(size)}), MODEL)["outlier_score"] > usual + 1).all()
 
 
 def test_contributions_sum_to_the_score_and_name_the_culprit() -> None:
-    generator = torch.Generator().manual_seed(0)
-    rows = torch.randn(40, SIZE, generator=generator)
-    rows[torch.arange(SIZE), torch.arange(SIZE)] = 9.0
-    code = torch.randn(40, LATENTS, generator=generator)
-    found = explain(statistics(rows), code, MODEL)
+    drawn = random_values(40)
+    for row, name in enumerate(SCALARS):
+        drawn[name][row] = 30.0
+    found = explain(drawn, MODEL)
     assert found.contributions.shape == found.deviations.shape == (40, len(NAMES))
-    score = judge(statistics(rows), code, MODEL).outlier_score
-    torch.testing.assert_close(found.contributions.sum(1), score)
-    assert (found.contributions[:SIZE].argmax(1) == torch.arange(SIZE)).all()
-    torch.testing.assert_close(found.deviations[:, :SIZE], rows)
+    torch.testing.assert_close(found.contributions.sum(1), score(drawn, MODEL)["outlier_score"])
+    culprits = [NAMES[i] for i in found.contributions[: len(SCALARS)].argmax(1)]
+    assert culprits == SCALARS
+    for name in SCALARS:
+        torch.testing.assert_close(found.deviations[:, NAMES.index(name)], drawn[name])
 
 
-def test_an_unlikely_code_is_told_by_the_aggregate_posterior() -> None:
-    code = torch.cat([torch.zeros(1, LATENTS), torch.full((1, LATENTS), 6.0)])
-    found = explain(statistics(torch.zeros(2, SIZE)), code, MODEL)
-    assert NAMES[-1] == "log_aggregate_posterior"
-    assert found.contributions[1, -1] > 10 > found.contributions[0, -1]
-    assert found.deviations[1, -1] < -10  # the density is too low
+def test_an_unlikely_vector_is_told_by_its_log_density() -> None:
+    found = explain(values(2, code=torch.tensor([[0.0], [6.0]]).expand(2, LATENTS)), MODEL)
+    place = NAMES.index("log_code")
+    assert found.contributions[1, place] > 10 > found.contributions[0, place]
+    assert found.deviations[1, place] < -10  # the density is too low

@@ -9,6 +9,8 @@ from vae_core.likelihoods import likelihood
 from vae_core.models.base import Model
 from vae_core.models.conv.config import ConvConfig
 from vae_core.networks.convolutional import Decoder, Encoder
+from vae_core.outliers.groups import Group
+from vae_core.outliers.pixel_statistics import pixel_groups, pixel_statistics
 from vae_core.sums import sum_pixels
 
 
@@ -47,6 +49,17 @@ class ConvVAE(Model):
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (N, D) → (N, C, H, W)."""
         return self.likelihood.mean(self.decode(z))
+
+    @property
+    def statistic_groups(self) -> tuple[Group, ...]:
+        """Statistics along the likelihood's path, and the code."""
+        return pixel_groups(self.nats_scale)
+
+    def statistics(self, batch: Batch) -> dict[str, Tensor]:
+        """See the base class."""
+        prior, posterior = self.prior(batch), self.posterior(batch)
+        parameters = self.decode(posterior.mean)
+        return pixel_statistics(as_levels(batch[IMAGE]), prior, posterior, parameters, self.likelihood)
 
 
 def as_levels(image: Tensor) -> Tensor:

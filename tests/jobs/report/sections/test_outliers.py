@@ -11,6 +11,7 @@ from jobs.report.page import render_page
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import score_head
 from jobs.score.explain.explanation import Explanation, Neighbour
+from jobs.score.explain.reasons import Push
 from jobs.score.explain.write import Explained
 from scored import SUMMARY
 
@@ -27,8 +28,9 @@ def explanations(count: int, shape: tuple[int, int, int] = (1, 28, 28), **more: 
             image=images[i, 0],
             reconstructed=images[i, 1],
             surprise=RANDOM.exponential(3, shape[1:]).astype(np.float32),
-            contributions={"kl": 6.0, "log_error": 4.0 - i, "log_mean_norm": -1.0},
-            deviations={"kl": 5.0, "log_error": 3.0, "log_mean_norm": 1.0},
+            contributions={"depth": 5.0, "glow": 4.0 - i},
+            deviations={"depth": 5.0, "glow": 3.0},
+            pushes=[Push("depth", 5.0, 5.0, "it is 5.0 σ deeper than usual"), Push("light", 4.0 - i, 3.0, "it glows")],
             nearest=[Neighbour(encode_png(reduce(image, 64)), 1.0, 2.0) for image in images[i, 2:]],
         )
         for i in range(count)
@@ -49,14 +51,14 @@ def test_each_image_has_its_card() -> None:
     assert cards.caption.endswith("data/")
     assert [bool(card.badge) for card in cards.items] == [True] * 6 + [False] * 2  # scores above 3.5
     assert [len(card.pictures) for card in cards.items] == [len(card.others) for card in cards.items] == [3] * 8
-    assert cards.items[0].reason.startswith("Its latent code carries 5.0\N{NO-BREAK SPACE}σ more information")
+    assert cards.items[0].reason == "It is 5.0\N{NO-BREAK SPACE}σ deeper than usual; it glows."
 
 
 def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
     for card in gallery(outlier_section(Explained(8, 0, explanations(8)), SUMMARY)).items:
         values = [float(bar.value.replace("−", "-")) for bar in card.bars]
         assert values == sorted(values, reverse=True)
-        assert len(values) == 2  # kl and log_mean_norm both look at the code
+        assert len(values) == 2
         lengths = [bar.right - bar.left for bar in card.bars]
         for bar, value, length in zip(card.bars, values, lengths, strict=True):
             assert 0 <= bar.left <= bar.right <= 100
@@ -75,6 +77,15 @@ def test_a_modelled_p_value_is_told_if_there_is_one() -> None:
     modelled = {"p_value_tail": 3e-7, "p_value_tail_low": 2e-9, "p_value_tail_high": 1.4e-6}
     section = outlier_section(Explained(1, 0, explanations(1, **modelled)), SUMMARY)
     assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07 (2e-09 to 1e-06)"
+
+
+def test_a_bundles_words_are_text_and_no_markup() -> None:
+    (each,) = explanations(1)
+    hostile = each._replace(pushes=[Push("<img src=x>", 9.0, 4.0, "<script>alert(1)</script>")])
+    page = render_page(score_head("photos", SUMMARY), [outlier_section(Explained(1, 0, [hostile]), SUMMARY)])
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>alert" not in page
+    assert "<img src=x>" not in page
 
 
 def test_what_is_missing_is_said() -> None:

@@ -1,0 +1,93 @@
+"""What an outlier score is made of: statistics of an image, in groups that are each judged by one density.
+
+A family of models describes its groups once, beside the code that computes them. The fit, the graphs, the parity check,
+the manifest, the model card and the reasons read these descriptions; none of them knows a statistic by name.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from vae_core.errors import UserError
+from vae_core.outputs import Output
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One number that describes an image."""
+
+    name: str
+    meaning: str
+    unit: str
+    aspect: str
+    """What it looks at, as a reader calls it: statistics of one aspect speak as one when a score is explained."""
+    high: str
+    """How an image is described for which it is too high, after "the image is flagged because"; `{}` stands for how
+    far, such as `3.1 σ`."""
+    low: str
+    """The same where it is too low."""
+    tolerance: float = 1e-5
+    """As `Output.tolerance`."""
+    scale: float = 1.0
+    """As `Output.scale`."""
+
+    def __post_init__(self) -> None:
+        for field in ("name", "meaning", "unit", "aspect", "high", "low"):
+            text = getattr(self, field)
+            if not (text and text.isprintable()):
+                raise UserError(f"{field} of the statistic {self.name!r} must be one line of text, got {text!r:.100}")
+
+    @property
+    def output(self) -> Output:
+        """As the output of a graph."""
+        return Output(self.name, self.meaning, self.unit, self.tolerance, self.scale)
+
+
+@dataclass(frozen=True)
+class Group:
+    """Numbers whose density over in-distribution images makes one term of the outlier score.
+
+    They are either scalars, which are statistics themselves, or the entries of one vector, such as a latent code: these
+    have no meaning one by one, and the only statistic is the log density of the vector.
+    """
+
+    name: str
+    meaning: str
+    """What the density is of, as the description of the score calls it."""
+    weight: float
+    """Of the surprise at this group in the score."""
+    statistics: tuple[Statistic, ...]
+    ridge: float
+    """Added to every variance when the density is fitted, after standardising: numbers that nearly repeat each other
+    would otherwise be told apart by rounding, and a few images by accident."""
+    least_scale: float
+    """No number is standardised by less: what hardly varies is not to be magnified."""
+    vector: Output | None = None
+    """The vector whose log density the only statistic is; None if the statistics are the entries."""
+
+    def __post_init__(self) -> None:
+        assert self.statistics, f"the group {self.name} has no statistic"
+        assert self.vector is None or len(self.statistics) == 1, f"{self.name}: a vector has one log density"
+
+    @property
+    def inputs(self) -> tuple[Output, ...]:
+        """What a model computes for this group: the statistics, each (N,), or the vector, (N, D)."""
+        return tuple(s.output for s in self.statistics) if self.vector is None else (self.vector,)
+
+
+def statistics_of(groups: Sequence[Group]) -> tuple[Statistic, ...]:
+    """The statistics of all groups, in the order of everything that lists them."""
+    found = tuple(statistic for group in groups for statistic in group.statistics)
+    assert len({statistic.name for statistic in found}) == len(found), "two statistics share a name"
+    assert len({group.name for group in groups}) == len(groups), "two groups share a name"
+    return found
+
+
+def score_output(groups: Sequence[Group]) -> Output:
+    """What the outlier score of these groups is."""
+    terms = " + ".join(f"{group.weight:g} × that of {group.meaning}" for group in groups)
+    return Output(
+        "outlier_score",
+        f"surprise under densities of in-distribution images: {terms}",
+        "nats, higher is more outlying",
+        tolerance=1e-4,  # differences are divided by spreads, which magnifies rounding
+    )
