@@ -9,7 +9,8 @@ import torch
 
 from export.graphs.build import Contents, Splits, build
 from export.graphs.options import BuildOptions
-from vae_core.config import LikelihoodName, TrainConfig
+from vae_core.config import TrainConfig
+from vae_core.likelihoods import LikelihoodName
 from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
 from vae_core.models.conv.model import ConvVAE

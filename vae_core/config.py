@@ -14,7 +14,6 @@ from typing import Any, Literal, TypeVar
 
 from vae_core.errors import UserError
 
-LikelihoodName = Literal["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
 Precision = Literal["auto", "fp32", "bf16"]
 
 T = TypeVar("T")

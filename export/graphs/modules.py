@@ -8,7 +8,6 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from export.graphs.described import described
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
@@ -66,14 +65,13 @@ class DecoderGraph(Graph):
         super().__init__(model)
         self.outputs = (
             Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
-            *map(described, model.likelihood.parameter_names),
+            *model.likelihood.parameters(model.config.image_shape[0]),
         )
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
         parameters = self.model.decode(batch["z"])
-        image = _as_image(self.model.likelihood.mean(parameters))
-        return {"image": image} | dict(zip(self.model.likelihood.parameter_names, parameters.unbind(-4), strict=True))
+        return {"image": _as_image(self.model.likelihood.mean(parameters)), **parameters}
 
 
 class StatisticsGraph(Graph):
@@ -200,9 +198,10 @@ class LikelihoodGraph(Graph):
         posterior = self.model.posterior(batch).with_samples()
         # All K decodes of all N images at once: (N, K, D) → (N·K, D), one encode.
         z = posterior.draw(noise)
-        raw = self.model.decode(z.reshape(-1, z.shape[-1]))
+        decoded = self.model.decode(z.reshape(-1, z.shape[-1]))
+        given = {name: value.reshape(-1, len(noise), *value.shape[1:]) for name, value in decoded.items()}
         level = batch[IMAGE].float().unsqueeze(1)  # (N, 1, C, H, W)
-        per_pixel = self.model.likelihood.log_prob(level, raw.reshape(-1, len(noise), *raw.shape[1:]))
+        per_pixel = self.model.likelihood.log_prob(level, given)
         # log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), (N, K)
         log_weights = sum_pixels(per_pixel) + prior.log_prob(z) - posterior.log_prob_of_draw(noise)
         return {

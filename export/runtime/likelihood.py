@@ -21,9 +21,9 @@ import numpy.typing as npt
 from export.bundle.format import DECODER, ENCODER, Bundle
 from export.runtime.device import Device, Provider
 from export.runtime.estimates import Array, Estimate, estimate
-from export.runtime.log_prob import log_px_z
 from export.runtime.session import Session
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
+from vae_core.likelihoods import likelihood
 from vae_core.noise import Purpose, standard_normal
 
 # Latent vectors decoded at once, and their pixels. Set by the images' shape alone: matrix products of different heights
@@ -69,7 +69,7 @@ class LikelihoodEstimator:
         device = replace(Device.of(provider).shared_by(2), threads=1)
         self._encoder = Session(self.bundle.read(ENCODER), provider=device, fuse_layout=True)
         self._decoder = Session(self.bundle.read(DECODER), provider=device)
-        self._family = self.bundle.manifest["model"]["likelihood"]
+        self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
         self._at_once = max(1, min(_DECODES, samples, _PIXELS // math.prod(self.bundle.shape)))
         # In float64, as log densities are summed here.
         arrays = {name: values.astype(np.float64) for name, values in self.bundle.prior.to_arrays().items()}
@@ -110,4 +110,4 @@ class LikelihoodEstimator:
         padded = np.zeros((self._at_once, self.bundle.latent_dim), dtype=np.float32)
         padded[: len(z)] = z
         outputs = self._decoder.run({"z": padded})
-        return log_px_z(self._family, image, {key: v[: len(z)] for key, v in outputs.items() if key != "image"})
+        return self._likelihood.log_px_z(image, {key: v[: len(z)] for key, v in outputs.items() if key != "image"})

@@ -8,9 +8,9 @@ import numpy.typing as npt
 
 from export.bundle.format import DECODER, Bundle
 from export.runtime.device import Device, Provider
-from export.runtime.draw import draw_levels
 from export.runtime.session import Session
 from vae_core.errors import UserError
+from vae_core.likelihoods import likelihood
 from vae_core.noise import Purpose, standard_normal
 
 # Latent vectors are drawn for so many runs at once: for one alone it takes twice as long.
@@ -26,6 +26,7 @@ class Sampler:
         self.batch_size = batch_size
         # One thread, and always the same batch: how a sum is split over threads decides its last bit.
         self._decoder = Session(self.bundle.read(DECODER), provider=replace(Device.of(provider), threads=1))
+        self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
         self.provider = self._decoder.provider
 
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
@@ -85,7 +86,7 @@ class Sampler:
             return images[: len(rows)]
         outputs = self._decoder.run({"z": z})
         parameters = {key: value[: len(rows)] for key, value in outputs.items() if key != "image"}
-        return draw_levels(self.bundle.manifest["model"]["likelihood"], parameters, rows, seed)
+        return self._likelihood.draw(parameters, rows, seed)
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
         """The mean of p(x|z) as images uint8 [N,C,H,W], for latent vectors float32 [N,D]."""

@@ -80,14 +80,16 @@ def test_the_debiasing_table_is_the_mean_likelihood_of_a_level() -> None:
         def posterior(self, image: torch.Tensor) -> Any:
             return trained().posterior(image)
 
-        def decode(self, z: torch.Tensor) -> torch.Tensor:
-            return torch.tensor([100.0, 2.0])[None, :, None, None, None].expand(len(z), 2, *SHAPE)
+        def decode(self, z: torch.Tensor) -> dict[str, torch.Tensor]:
+            shape = (len(z), *SHAPE)
+            return {"location": torch.full(shape, 100.0), "log_scale": torch.full(shape, 2.0)}
 
     images = np.random.default_rng(0).integers(0, 256, (60, *SHAPE), dtype=np.uint8)
     table = likelihood.reached(Constant(), images)  # type: ignore[arg-type]
-    parameters = torch.tensor([100.0, 2.0], dtype=torch.float64)[:, None, None, None].expand(2, 1, 1, 256)
+    constant = torch.ones((), dtype=torch.float64)
+    parameters = {"location": 100.0 * constant, "log_scale": 2.0 * constant}
     exact = trained().likelihood.log_prob(torch.arange(256.0, dtype=torch.float64), parameters)
-    np.testing.assert_allclose(table, exact[0].numpy(), rtol=1e-4)
+    np.testing.assert_allclose(table, exact[None].numpy(), rtol=1e-4)
 
 
 def result(title: str, aurocs: dict[str, float], iterates: bool = False) -> dict[str, Any]:

@@ -1,22 +1,25 @@
-"""The likelihoods p(x|z): heads over the decoder's output. All log-probabilities are in nats."""
+"""The likelihoods p(x|z): heads over the decoder's output. All log-probabilities are in nats.
 
-from vae_core.config import LikelihoodName
-from vae_core.likelihoods.base import Likelihood
-from vae_core.likelihoods.bernoulli import Bernoulli
-from vae_core.likelihoods.continuous_bernoulli import ContinuousBernoulli
-from vae_core.likelihoods.discretised_logistic import DiscretisedLogistic
-from vae_core.likelihoods.gaussian import LearnedScaleGaussian
+One file holds all of one likelihood, for torch and for numpy; importing it imports no torch.
+"""
 
-_LIKELIHOODS: dict[str, Likelihood] = {
-    "bernoulli": Bernoulli(),
-    "continuous-bernoulli": ContinuousBernoulli(),
-    "gaussian": LearnedScaleGaussian(),
-    "discretised-logistic": DiscretisedLogistic(),
-}
+import importlib
+from typing import TYPE_CHECKING, Literal
 
-__all__ = ["Likelihood", "likelihood"]
+if TYPE_CHECKING:
+    from vae_core.likelihoods.base import Likelihood
+
+# The registry. `some-name` is the object LIKELIHOOD of the module some_name.
+LikelihoodName = Literal[
+    "bernoulli",
+    "continuous-bernoulli",
+    "discretised-logistic",
+    "gaussian",
+]
 
 
-def likelihood(name: LikelihoodName) -> Likelihood:
+def likelihood(name: LikelihoodName) -> "Likelihood":
     """The likelihood of that name."""
-    return _LIKELIHOODS[name]
+    module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
+    found: Likelihood = module.LIKELIHOOD
+    return found

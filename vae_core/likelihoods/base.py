@@ -1,51 +1,146 @@
-"""What every likelihood p(x|z) offers: per-pixel log-probability, mean, and the names of its parameters."""
+"""What every likelihood p(x|z) offers: per-pixel log-probability, mean, peak and draws, and what its parameters are.
 
+Parameters are a mapping, name → array, each of its own shape, which ends in height and width. Training and the graphs
+compute in torch; scoring and sampling workers evaluate and draw in numpy, from what decoder.onnx returns.
+"""
+
+import math
 from abc import ABC, abstractmethod
-from typing import ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
+import numpy.typing as npt
+
+from vae_core.lazy import F
+from vae_core.noise import Purpose, uniform
+from vae_core.outputs import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Array = npt.NDArray[np.float64]
+Kind = Literal["mass", "density", "score"]
+
+_SLAB = 1 << 13  # pixels at a time: intermediate results then stay in the processor's cache, which is 4 times as fast
 
 
 class Likelihood(ABC):
-    """A family of independent distributions, one per pixel, with the decoder's output as its parameters.
+    """A family of distributions of images. It has no state and no weights.
 
-    Parameters are (..., P, C, H, W); images are grey levels 0…255 as floats, (..., C, H, W). The family has no
-    state and no weights.
+    Images are grey levels 0…255, as floats (..., C, H, W). Log p is per pixel, (..., C', H, W): C' is C where the
+    channels are independent given z, and 1 where their probability is a joint one.
     """
 
-    parameter_names: ClassVar[tuple[str, ...]]
-    """The P parameters, in the order of the decoder's output."""
-    kind: ClassVar[str]
+    kind: ClassVar[Kind]
     """`mass` (a probability of 8-bit images: bits per dimension make sense), `density` (of pixels in [0, 1]), or
     `score` (no likelihood of grey pixels)."""
 
-    def constrain(self, raw: Tensor) -> Tensor:
-        """The decoder's raw output (..., P, C, H, W) as valid parameters of the same shape."""
-        return raw
+    @abstractmethod
+    def parameters(self, channels: int) -> tuple[Output, ...]:
+        """What the parameters of images with C channels are, in the order of `constrain`."""
 
     @abstractmethod
-    def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
-        """Log p(x|z) of each pixel in nats: (..., C, H, W)."""
+    def raw_channels(self, channels: int) -> int:
+        """Q, the channels that the decoder has to output for images with C channels."""
 
-    def log_prob_raw(self, level: Tensor, raw: Tensor) -> Tensor:
+    # torch: training, graphs
+
+    @abstractmethod
+    def constrain(self, raw: "Tensor") -> "dict[str, Tensor]":
+        """The decoder's raw output (..., Q, H, W) as valid parameters."""
+
+    @abstractmethod
+    def log_prob(self, level: "Tensor", parameters: "Mapping[str, Tensor]") -> "Tensor":
+        """Log p(x|z) of each pixel in nats: (..., C', H, W)."""
+
+    def log_prob_raw(self, level: "Tensor", raw: "Tensor") -> "Tensor":
         """`log_prob` from the decoder's raw output, for training: a family may have a cheaper gradient for it."""
         return self.log_prob(level, self.constrain(raw))
 
     @abstractmethod
-    def mean(self, parameters: Tensor) -> Tensor:
+    def mean(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
         """E[x|z] in grey levels 0…255: (..., C, H, W)."""
 
     @abstractmethod
-    def log_peak(self, parameters: Tensor) -> Tensor:
-        """The highest log p(x|z) that any pixel value could have, between whole levels too, in nats: (..., C, H, W)."""
+    def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
+        """The highest log p(x|z) of any value of a pixel, between whole levels too, in nats: (..., C', H, W)."""
+
+    # numpy: scoring and sampling workers
+
+    @abstractmethod
+    def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
+        """`log_prob` in numpy's float64: (..., C', H, W)."""
+
+    @abstractmethod
+    def draw(
+        self, parameters: Mapping[str, npt.NDArray[np.floating]], rows: npt.NDArray[np.int64], seed: int
+    ) -> npt.NDArray[np.uint8]:
+        """One draw x ~ p(x|z) per row, uint8 [N,C,H,W], that depends on (parameters, row, seed) alone.
+
+        Args:
+            parameters: as decoder.onnx returns them, each with N rows.
+            rows: the index of each sample, [N].
+            seed: of the corpus.
+        """
+
+    def log_px_z(self, image: npt.NDArray[np.uint8], parameters: Mapping[str, npt.NDArray[np.floating]]) -> Array:
+        """Log p(x|z_k) of one image under K decoded latent vectors, in nats, [K], by `log_prob_float64`.
+
+        Args:
+            image: x, uint8 [C,H,W].
+            parameters: as decoder.onnx returns them, each with K rows.
+        """
+        level = image.astype(np.float64)
+        count = len(next(iter(parameters.values())))
+        step = max(1, _SLAB // level.size)
+        sums = np.empty(count)
+        for start in range(0, count, step):
+            slab = {name: value[start : start + step].astype(np.float64) for name, value in parameters.items()}
+            sums[start : start + step] = self.log_prob_float64(level, slab).sum(axis=(-3, -2, -1))
+        return sums
 
 
-class LocationScale(Likelihood):
-    """A family with a location and a scale per pixel, in a unit of its own."""
+class Factorised(Likelihood):
+    """A family of independent distributions, one per pixel and channel; every parameter is (..., C, H, W)."""
 
-    parameter_names = ("location", "log_scale")
+    outputs: ClassVar[tuple[Output, ...]]
+    """The parameters, in the order of the decoder's output."""
+
+    def parameters(self, channels: int) -> tuple[Output, ...]:
+        """See the base class."""
+        del channels  # the same for any number
+        return self.outputs
+
+    def raw_channels(self, channels: int) -> int:
+        """C for each parameter."""
+        return len(self.outputs) * channels
+
+    def constrain(self, raw: "Tensor") -> "dict[str, Tensor]":
+        """See the base class."""
+        values = raw.chunk(len(self.outputs), dim=-3)
+        return {output.name: value for output, value in zip(self.outputs, values, strict=True)}
+
+    def draw(
+        self, parameters: Mapping[str, npt.NDArray[np.floating]], rows: npt.NDArray[np.int64], seed: int
+    ) -> npt.NDArray[np.uint8]:
+        """See the base class."""
+        wide = {name: value.astype(np.float64) for name, value in parameters.items()}
+        shape = wide[self.outputs[0].name].shape
+        return as_levels(self.draw_from(self.noise(rows, seed, math.prod(shape[1:])).reshape(shape), wide))
+
+    def noise(self, rows: npt.NDArray[np.int64], seed: int, size: int) -> Array:
+        """What `draw_from` makes draws of, [N, size]: uniform numbers in (0, 1), unless a family says otherwise."""
+        return uniform(seed, Purpose.SAMPLE_PIXEL, rows, size)
+
+    @abstractmethod
+    def draw_from(self, noise: Array, parameters: Mapping[str, Array]) -> Array:
+        """Draws in grey levels, not rounded: the inverse distribution function at `noise`, all [N,C,H,W]."""
+
+
+class LocationScale(Factorised):
+    """A family with a location and a log-scale per pixel, in a unit of its own."""
+
     centre: ClassVar[float]
     """Mid-grey, which an untrained network predicts."""
     reach: ClassVar[float]
@@ -57,8 +152,22 @@ class LocationScale(Likelihood):
     ceiling: ClassVar[float]
     """The largest log-scale."""
 
-    def constrain(self, raw: Tensor) -> Tensor:
+    def constrain(self, raw: "Tensor") -> "dict[str, Tensor]":
         """Location = centre + reach · raw; log-scale = floor + softplus(raw + start − floor), up to the ceiling."""
-        location, raw_scale = raw.unbind(-4)
+        location, raw_scale = raw.chunk(2, dim=-3)
         log_scale = self.floor + F.softplus(raw_scale + (self.start - self.floor))
-        return torch.stack([self.centre + self.reach * location, log_scale.clamp(max=self.ceiling)], dim=-4)
+        return {
+            "location": self.centre + self.reach * location,
+            "log_scale": log_scale.clamp(max=self.ceiling),
+        }
+
+
+def as_levels(drawn: Array) -> npt.NDArray[np.uint8]:
+    """Draws on a continuous scale of grey levels as the nearest whole ones; what lies beyond an end falls on it."""
+    return np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
+
+
+def logit(u: Array) -> Array:
+    """Log u/(1 − u), the inverse of the standard logistic distribution function."""
+    value: Array = np.log(u) - np.log1p(-u)
+    return value

@@ -4,28 +4,52 @@ On binary images (levels 0 and 255) this is a likelihood. On grey ones x/255 sta
 value is a score that no distribution normalises.
 """
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from vae_core.likelihoods.base import Likelihood
+import numpy as np
+
+from vae_core.lazy import F, torch
+from vae_core.likelihoods.base import Array, Factorised, logit
+from vae_core.outputs import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
-class Bernoulli(Likelihood):
+class Bernoulli(Factorised):
     """A coin per pixel."""
 
-    parameter_names = ("logits",)
     kind = "score"
+    outputs = (Output("logits", "logit of the probability that the pixel is on", "1", tolerance=1e-4),)
 
-    def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
+    def log_prob(self, level: "Tensor", parameters: "Mapping[str, Tensor]") -> "Tensor":
         """x·y − softplus(y); F.binary_cross_entropy_with_logits would export as log(σ(y)), −∞ at y = −18."""
-        logits = parameters.select(-4, 0)
-        return level * (1.0 / 255.0) * logits - F.softplus(logits)
+        y = parameters["logits"]
+        return level * (1.0 / 255.0) * y - F.softplus(y)
 
-    def mean(self, parameters: Tensor) -> Tensor:
+    def mean(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
         """255·σ(y)."""
-        return 255.0 * torch.sigmoid(parameters.select(-4, 0))
+        return 255.0 * torch.sigmoid(parameters["logits"])
 
-    def log_peak(self, parameters: Tensor) -> Tensor:
+    def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
         """At the end that y points to, since log p is linear in x: max(y, 0) − softplus(y) = −softplus(−|y|)."""
-        return -F.softplus(-parameters.select(-4, 0).abs())
+        return -F.softplus(-parameters["logits"].abs())
+
+    def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
+        """x·y − softplus(y)."""
+        y = parameters["logits"]
+        return level / 255.0 * y - softplus(y)
+
+    def draw_from(self, noise: Array, parameters: Mapping[str, Array]) -> Array:
+        """The pixel is on where u > 1 − σ(y), that is where logit(u) > −y."""
+        return np.where(logit(noise) > -parameters["logits"], 255.0, 0.0)
+
+
+def softplus(y: Array) -> Array:
+    """log(1 + e^y), to be summed: what log1p would save below 1e-16 counts for nothing."""
+    value: Array = np.maximum(y, 0.0) + np.log(1.0 + np.exp(-np.abs(y)))
+    return value
+
+
+LIKELIHOOD = Bernoulli()

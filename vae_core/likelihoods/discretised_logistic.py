@@ -5,26 +5,39 @@ probabilities sum to one. Location m and scale s are in grey levels.
 """
 
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-from torch.nn import functional as F
+import numpy as np
 
-from vae_core.likelihoods.base import LocationScale
-from vae_core.likelihoods.logistic_gradient import FAR, LogProb
+from vae_core.lazy import F, torch
+from vae_core.likelihoods.base import Array, LocationScale, logit
+from vae_core.outputs import Output
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# e^−x of this is nothing beside 1, and not yet a denormal number, with which processors are slow; e^x is far from the
+# limits of fp32.
+FAR = 60.0
 
 
 class DiscretisedLogistic(LocationScale):
     """A logistic distribution per pixel, integrated over the width of each grey level."""
 
     kind = "mass"
+    outputs = (
+        # Only differences of levels count: rounding is judged against the 255 of their range.
+        Output("location", "location m of the pixel's logistic distribution", "grey levels", scale=255.0),
+        Output("log_scale", "log of its scale s", "log grey levels"),
+    )
     centre, reach = 127.5, 64.0
     # With a scale of a tenth of a grey level, one level holds 99% of the mass.
     floor, start, ceiling = math.log(0.1), math.log(30.0), math.log(1024.0)
 
-    def log_prob(self, level: Tensor, parameters: Tensor) -> Tensor:
+    def log_prob(self, level: "Tensor", parameters: "Mapping[str, Tensor]") -> "Tensor":
         """Log P(x = level)."""
-        location, log_scale = parameters.unbind(-4)
+        location, log_scale = parameters["location"], parameters["log_scale"]
         delta = torch.exp(-log_scale)  # δ, the width of one level in units of s
         # Level 0 has no lower end and level 255 no upper one: they lie so far off that they count for nothing.
         is_lowest, is_highest = level < 0.5, level > 254.5
@@ -39,43 +52,57 @@ class DiscretisedLogistic(LocationScale):
         beyond = (torch.maximum(minus_upper, lower) - FAR).clamp(min=0.0)
         return torch.log(width / inverse) - beyond
 
-    def log_prob_raw(self, level: Tensor, raw: Tensor) -> Tensor:
+    def log_prob_raw(self, level: "Tensor", raw: "Tensor") -> "Tensor":
         """See the base class."""
-        location, log_scale = raw.unbind(-4)
-        value: Tensor = LogProb.apply(
-            level.expand_as(location),
-            location,
-            log_scale,
-            self.centre,
-            self.reach,
-            self.floor,
-            self.start,
-            self.ceiling,
-        )
+        from vae_core.likelihoods.logistic_gradient import LogProb  # which needs torch
+
+        location, log_scale = raw.chunk(2, dim=-3)
+        value: Tensor = LogProb.apply(level.expand_as(location), location, log_scale, self)
         return value
 
-    def mean(self, parameters: Tensor) -> Tensor:
+    def mean(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
         """E[x] = Σ_{k=1}^{255} P(x ≥ k) = Σ_k σ((m − k + ½)/s), in grey levels.
 
         The sum is the midpoint rule for s·[softplus(m/s) − softplus((m − 255)/s)], which is computed: they differ by
         less than 0.01 levels for s ≥ 0.4, and at the smallest s by less than half a level.
         """
-        location, log_scale = parameters.unbind(-4)
-        scale = torch.exp(log_scale)
+        location, scale = parameters["location"], torch.exp(parameters["log_scale"])
         above_0, above_255 = location / scale, (location - 255.0) / scale
         # softplus(a) = max(a, 0) + log(1 + e^−|a|): the difference of two with one logarithm
         ratio = (1.0 + torch.exp(-above_0.abs())) / (1.0 + torch.exp(-above_255.abs()))
         return scale * (F.relu(above_0) - F.relu(above_255) + torch.log(ratio))
 
-    def log_peak(self, parameters: Tensor) -> Tensor:
+    def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
         """Of a level in whose middle the location lies, or of the lowest or highest level, which hold a tail each.
 
         The first is log [σ(δ/2) − σ(−δ/2)] = log tanh(δ/4), δ = 1/s: more than the nearest whole level has, by log 2 at
         most.
         """
-        location, log_scale = parameters.unbind(-4)
-        delta = torch.exp(-log_scale)
+        location, delta = parameters["location"], torch.exp(-parameters["log_scale"])
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
         # Computed as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
         of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-FAR, FAR)))
         return torch.log(torch.maximum(torch.tanh(0.25 * delta), of_end))
+
+    def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
+        """Log P(x = level)."""
+        # σ(u) − σ(l) = σ(u) σ(−l) (1 − e^−δ), with u, l = (k ± ½ − m)/s and δ = u − l = 1/s. The lowest level has σ(u)
+        # alone and the highest σ(−l) alone. With σ(u) = e^min(u, 0) / (1 + e^−|u|), one logarithm does for all.
+        width = np.exp(-parameters["log_scale"])
+        upper = (level + 0.5 - parameters["location"]) * width
+        lower = upper - width
+        has_upper, has_lower = (level < 254.5).astype(np.float64), (level > 0.5).astype(np.float64)
+        inside = 1.0 - has_upper * has_lower * np.exp(-width)
+        tails = (1.0 + has_upper * np.exp(-np.abs(upper))) * (1.0 + has_lower * np.exp(-np.abs(lower)))
+        log_mass: Array = (
+            has_upper * np.minimum(upper, 0.0) - has_lower * np.maximum(lower, 0.0) + np.log(inside / tails)
+        )
+        return log_mass
+
+    def draw_from(self, noise: Array, parameters: Mapping[str, Array]) -> Array:
+        """Logistic draws m + s·logit(u): rounded to levels, the tails beyond 0 and 255 fall on these."""
+        levels: Array = parameters["location"] + np.exp(parameters["log_scale"]) * logit(noise)
+        return levels
+
+
+LIKELIHOOD = DiscretisedLogistic()

@@ -11,37 +11,26 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# e^−x of this is nothing beside 1, and not yet a denormal number, with which processors are slow; e^x is far from the
-# limits of fp32.
-FAR = 60.0
+from vae_core.likelihoods.base import LocationScale
+from vae_core.likelihoods.discretised_logistic import FAR
 
 
 class LogProb(torch.autograd.Function):
     """log P(x = level) of each pixel, from the decoder's raw output.
 
-    Arguments are the level (..., C, H, W), the raw location and log-scale of the same shape, and the constants of the
-    family: centre, reach, floor, start and ceiling.
+    Arguments are the level (..., C, H, W), the raw location and log-scale of the same shape, and the family, which has
+    the constants of `LocationScale.constrain`.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        level: Tensor,
-        raw_location: Tensor,
-        raw_scale: Tensor,
-        centre: float,
-        reach: float,
-        floor: float,
-        start: float,
-        ceiling: float,
-    ) -> Tensor:
+    def forward(ctx: Any, level: Tensor, raw_location: Tensor, raw_scale: Tensor, family: LocationScale) -> Tensor:
         """The value; the gradient is kept for `backward`."""
-        shifted = raw_scale + (start - floor)
+        shifted = raw_scale + (family.start - family.floor)
         # max(r, 0) + log (1 + e^−|r|): softplus, several times as fast
         log_scale = shifted.abs().clamp_(max=FAR).neg_().exp_().add_(1.0).log_().add_(shifted.clamp(min=0.0))
-        log_scale.add_(floor).clamp_(max=ceiling)
+        log_scale.add_(family.floor).clamp_(max=family.ceiling)
         delta = log_scale.neg().exp_()  # δ, the width of a level in units of the scale
-        distance = (level - centre).sub_(raw_location, alpha=reach).mul_(delta)  # (x − m)/s
+        distance = (level - family.centre).sub_(raw_location, alpha=family.reach).mul_(delta)  # (x − m)/s
         minus_upper = torch.add(distance, delta, alpha=0.5).neg_()
         lower = distance.sub_(delta, alpha=0.5)
         # Level 0 has no lower end, and level 255 no upper one: they lie far off, where they count for nothing.
@@ -62,9 +51,9 @@ class LogProb(torch.autograd.Function):
             by_upper, by_lower = torch.sigmoid(minus_upper), torch.sigmoid(lower)
             by_scale = (1.0 - t).div_(t).mul_(delta).mul_(-0.5).masked_fill_(is_end, 0.0)
             by_scale.addcmul_(by_lower, lower).addcmul_(by_upper, minus_upper)
-            by_scale.mul_(torch.sigmoid(shifted)).masked_fill_(log_scale >= ceiling, 0.0)
+            by_scale.mul_(torch.sigmoid(shifted)).masked_fill_(log_scale >= family.ceiling, 0.0)
             ctx.save_for_backward(by_lower.sub_(by_upper).mul_(delta), by_scale)
-            ctx.reach = reach
+            ctx.reach = family.reach
         return value
 
     @staticmethod
@@ -74,4 +63,4 @@ class LogProb(torch.autograd.Function):
         by_location, by_scale = ctx.saved_tensors
         along = gradient * by_location
         by_level = -along if ctx.needs_input_grad[0] else None
-        return by_level, along.mul_(ctx.reach), gradient * by_scale, None, None, None, None, None
+        return by_level, along.mul_(ctx.reach), gradient * by_scale, None

@@ -8,7 +8,7 @@ from vae_core.batch import Batch
 from vae_core.config import ModelConfig
 from vae_core.elbo import ElboTerms, elbo_terms
 from vae_core.latents import Posterior, Prior
-from vae_core.likelihoods import Likelihood
+from vae_core.likelihoods.base import Likelihood
 from vae_core.outliers.groups import Group
 
 
@@ -29,8 +29,8 @@ class Model(nn.Module, ABC):
         """q(z|x), one distribution per image."""
 
     @abstractmethod
-    def decode(self, z: Tensor) -> Tensor:
-        """The parameters of p(x|z): (N, D) → (N, P, C, H, W)."""
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
 
     @abstractmethod
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:

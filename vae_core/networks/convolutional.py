@@ -58,17 +58,16 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """The likelihood's raw parameters: z (N, D) → (N, P, C, H, W)."""
+    """The likelihood's raw parameters: z (N, D) → (N, Q, H, W)."""
 
-    def __init__(self, config: ConvConfig, parameters: int) -> None:
+    def __init__(self, config: ConvConfig, raw_channels: int) -> None:
         super().__init__()
-        channels, height, width = config.image_shape
+        _, height, width = config.image_shape
         self.sizes = level_sizes(height, width, len(config.widths))
         self.start = (config.widths[-1], *self.sizes[-1])
-        self.output = (parameters, channels, height, width)
         self.hidden = nn.Linear(config.latent_dim, config.hidden) if config.hidden else None
         self.expand = nn.Linear(config.hidden or config.latent_dim, math.prod(self.start))
-        channels_at = (*reversed(config.widths), parameters * channels)
+        channels_at = (*reversed(config.widths), raw_channels)
         self.upsamplings = nn.ModuleList(
             _upsampling(config.upsampling, channels_at[i], channels_at[i + 1]) for i in range(len(config.widths))
         )
@@ -87,8 +86,7 @@ class Decoder(nn.Module):
             x = upsampling(x)[:, :, :height, :width]
             if number < last:
                 x = F.relu(x)
-        parameters: Tensor = full_precision(x).reshape(-1, *self.output)
-        return parameters
+        return full_precision(x)
 
 
 def _upsampling(form: Upsampling, inputs: int, outputs: int) -> nn.Module:

@@ -12,12 +12,14 @@ Sources: likelihood-path statistics, arXiv 2401.04933; likelihood less the best 
 2022; density of states, arXiv 2006.09273; complexity of the image, Serrà et al. 2020.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
 from vae_core.latents import Prior
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
-from vae_core.likelihoods import Likelihood
+from vae_core.likelihoods.base import Likelihood
 from vae_core.outliers.groups import Group, Statistic
 from vae_core.outputs import Output
 from vae_core.sums import squared_norm, sum_pixels
@@ -281,11 +283,11 @@ def pixel_statistics(
     }
 
 
-def pixel_surprise(likelihood: Likelihood, level: Tensor, parameters: Tensor) -> Tensor:
+def pixel_surprise(likelihood: Likelihood, level: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """How much likelier than its own level the likeliest value of a pixel is, max log p(·|z) − log p(x|z) ≥ 0, in nats.
 
     Unlike −log p(x|z), which is large wherever the model is uncertain whatever stands there, it is on one scale for
-    certain and uncertain pixels, and for masses and densities. (..., C, H, W), as `level`.
+    certain and uncertain pixels, and for masses and densities. (..., C', H, W), as `Likelihood.log_prob`.
     """
     return (likelihood.log_peak(parameters) - likelihood.log_prob(level, parameters)).clamp(min=0.0)
 

@@ -24,10 +24,10 @@ from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
 from export.runtime.session import Session
 from export.storage import Folder
-from vae_core.config import LikelihoodName
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.latents import StandardNormal
+from vae_core.likelihoods import LikelihoodName
 from vae_core.noise import antithetic
 from vae_core.outliers.groups import statistics_of
 from vae_core.outputs import Output

@@ -2,48 +2,74 @@
 
 import itertools
 import math
+import typing
+from collections.abc import Mapping
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from vae_core.likelihoods import likelihood
+from vae_core.likelihoods import LikelihoodName, likelihood
 
 LEVELS = torch.arange(256, dtype=torch.float64)
+PER_PIXEL: list[LikelihoodName] = ["bernoulli", "continuous-bernoulli", "gaussian", "discretised-logistic"]
 
 
-def parameters(name: str, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Valid parameters (P, 1, 1, W) over a wide range, from raw outputs of a decoder."""
-    family = likelihood(name)  # type: ignore[arg-type]
-    if len(family.parameter_names) == 1:
+def parameters(name: LikelihoodName, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+    """Valid parameters, each (1, 1, W), over a wide range, from raw outputs of a decoder."""
+    if "bernoulli" in name:
         raw = torch.tensor([-60, -8, -0.3, -0.2, -1e-3, 0, 1e-4, 0.1, 0.24, 0.26, 3, 20, 80], dtype=dtype)[None]
     else:
         first = torch.tensor([-3, -1, -0.5, 0, 0.3, 1, 2.5], dtype=dtype)
         second = torch.tensor([-30, -5, -3, 0, 2], dtype=dtype)
         raw = torch.cartesian_prod(first, second).T
-    return family.constrain(raw[:, None, None, :])
+    return likelihood(name).constrain(raw[:, None, :])
+
+
+def shape_of(p: Mapping[str, Tensor]) -> torch.Size:
+    return next(iter(p.values())).shape
+
+
+def at(name: LikelihoodName, level: float | Tensor, p: Mapping[str, Tensor]) -> Tensor:
+    """Log p of one level at every pixel."""
+    like = next(iter(p.values()))
+    return likelihood(name).log_prob(torch.as_tensor(level, dtype=like.dtype).expand(like.shape), p)
+
+
+@pytest.mark.parametrize("name", typing.get_args(LikelihoodName))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_it_describes_the_parameters_it_makes(name: LikelihoodName, channels: int) -> None:
+    family = likelihood(name)
+    raw = torch.zeros(2, family.raw_channels(channels), 4, 5)
+    made = family.constrain(raw)
+    assert [output.name for output in family.parameters(channels)] == list(made)
+    assert all(value.shape[0] == 2 and value.shape[-2:] == (4, 5) for value in made.values())
+    assert all(output.meaning and output.unit for output in family.parameters(channels))
+    assert family.mean(made).shape == (2, channels, 4, 5)
+    level = torch.full((2, channels, 4, 5), 77.0)
+    assert family.log_prob(level, made).shape == family.log_peak(made).shape
+    torch.testing.assert_close(family.log_prob_raw(level, raw), family.log_prob(level, made))
 
 
 def test_discretised_logistic_sums_to_one() -> None:
     p = parameters("discretised-logistic")
-    log_prob = torch.stack([likelihood("discretised-logistic").log_prob(k.expand(p.shape[1:]), p) for k in LEVELS])
-    torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-12)
+    log_prob = torch.stack([at("discretised-logistic", k, p) for k in LEVELS])
+    torch.testing.assert_close(log_prob.exp().sum(0), torch.ones(shape_of(p), dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 def test_bernoulli_sums_to_one_on_binary_pixels() -> None:
     p = parameters("bernoulli")
-    total = sum(likelihood("bernoulli").log_prob(torch.full(p.shape[1:], x).double(), p).exp() for x in (0.0, 255.0))
-    torch.testing.assert_close(total, torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-12)
+    total = at("bernoulli", 0.0, p).exp() + at("bernoulli", 255.0, p).exp()
+    torch.testing.assert_close(total, torch.ones(shape_of(p), dtype=torch.float64), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ["continuous-bernoulli", "gaussian"])
-def test_densities_integrate_to_one(name: str) -> None:
+def test_densities_integrate_to_one(name: LikelihoodName) -> None:
     p = parameters(name)
-    family = likelihood(name)  # type: ignore[arg-type]
     nodes, weights = (torch.from_numpy(a) for a in np.polynomial.legendre.leggauss(64))
     if name == "gaussian":  # on the whole line; each pixel by panels that follow its scale
-        location, scale = p[0], p[1].exp()
+        location, scale = p["location"], p["log_scale"].exp()
         edges = torch.linspace(-12, 12, 25, dtype=torch.float64)
         points = [
             (location + scale * ((a + b) / 2 + (b - a) / 2 * t), scale * (b - a) / 2 * w)
@@ -53,121 +79,121 @@ def test_densities_integrate_to_one(name: str) -> None:
     else:  # on [0, 1]
         edges = torch.linspace(0, 1, 33, dtype=torch.float64)
         points = [
-            (((a + b) / 2 + (b - a) / 2 * t).expand(p.shape[1:]), (b - a) / 2 * w)
+            ((a + b) / 2 + (b - a) / 2 * t, (b - a) / 2 * w)
             for a, b in itertools.pairwise(edges)
             for t, w in zip(nodes, weights, strict=True)
         ]
-    total = sum(w * family.log_prob(255 * x, p).exp() for x, w in points)
-    torch.testing.assert_close(total, torch.ones(p.shape[1:], dtype=torch.float64), rtol=0, atol=1e-9)
+    total = sum(w * at(name, 255 * x, p).exp() for x, w in points)
+    torch.testing.assert_close(total, torch.ones(shape_of(p), dtype=torch.float64), rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["discretised-logistic", "continuous-bernoulli", "bernoulli", "gaussian"])
-def test_fp32_agrees_with_fp64_in_the_tails(name: str) -> None:
-    family = likelihood(name)  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", PER_PIXEL)
+def test_fp32_agrees_with_fp64_in_the_tails(name: LikelihoodName) -> None:
     wide = parameters(name)
     for level in (0.0, 1.0, 128.0, 254.0, 255.0):
-        exact = family.log_prob(torch.full(wide.shape[1:], level).double(), wide)
-        single = family.log_prob(torch.full(wide.shape[1:], level), wide.float())
+        exact = at(name, level, wide)
+        single = at(name, level, {key: value.float() for key, value in wide.items()})
         assert torch.isfinite(single).all()
         tolerance = 2e-5 if name != "gaussian" else 2e-4  # (x − m)/s with s half a grey level magnifies rounding
         torch.testing.assert_close(single.double(), exact, rtol=tolerance, atol=2e-4)
 
 
 def test_discretised_logistic_is_the_difference_of_sigmoids_where_that_is_accurate() -> None:
-    p = likelihood("discretised-logistic").constrain(torch.zeros(2, 1, 1, 1, dtype=torch.float64))
-    location, scale = p[0].item(), p[1].exp().item()
+    p = likelihood("discretised-logistic").constrain(torch.zeros(2, 1, 1, dtype=torch.float64))
+    location, scale = p["location"].item(), p["log_scale"].exp().item()
     for k in (1, 100, 127, 200, 254):
         exact = 1 / (1 + math.exp((location - k - 0.5) / scale)) - 1 / (1 + math.exp((location - k + 0.5) / scale))
-        found = likelihood("discretised-logistic").log_prob(torch.full((1, 1, 1), float(k)).double(), p)
-        assert found.item() == pytest.approx(math.log(exact), rel=1e-9)
+        assert at("discretised-logistic", k, p).item() == pytest.approx(math.log(exact), rel=1e-9)
 
 
 def test_mean_of_the_discretised_logistic_is_the_expectation_over_levels() -> None:
     p = parameters("discretised-logistic")
-    family = likelihood("discretised-logistic")
-    exact = sum(k * family.log_prob(k.expand(p.shape[1:]), p).exp() for k in LEVELS)
-    difference = (family.mean(p) - exact).abs()
+    exact = sum(k * at("discretised-logistic", k, p).exp() for k in LEVELS)
+    difference = (likelihood("discretised-logistic").mean(p) - exact).abs()
     assert difference.max() <= 0.5
-    assert difference[p[1].exp() >= 0.4].max() < 0.01
+    assert difference[p["log_scale"].exp() >= 0.4].max() < 0.01
 
 
 def test_mean_of_the_continuous_bernoulli_is_the_expectation() -> None:
     p = parameters("continuous-bernoulli")
-    family = likelihood("continuous-bernoulli")
     nodes, weights = np.polynomial.legendre.leggauss(400)
     x = torch.from_numpy((nodes + 1) / 2)
-    density = torch.stack([family.log_prob(255 * v.expand(p.shape[1:]), p).exp() for v in x])
+    density = torch.stack([at("continuous-bernoulli", 255 * v, p).exp() for v in x])
     exact = 255 * (density * (x * torch.from_numpy(weights) / 2)[:, None, None, None]).sum(0)
-    torch.testing.assert_close(family.mean(p), exact, rtol=1e-7, atol=1e-5)
+    torch.testing.assert_close(likelihood("continuous-bernoulli").mean(p), exact, rtol=1e-7, atol=1e-5)
 
 
 def test_gradients_are_the_hand_derived_ones() -> None:
     x = torch.tensor([[[0.0, 51.0, 255.0]]], dtype=torch.float64)
 
-    def gradient(name: str, raw: Tensor) -> tuple[Tensor, Tensor]:
-        p = likelihood(name).constrain(raw).detach().requires_grad_()  # type: ignore[arg-type]
-        likelihood(name).log_prob(x, p).sum().backward()  # type: ignore[arg-type]
-        assert p.grad is not None
-        return p.detach(), p.grad
+    def gradient(name: LikelihoodName, *raw: list[float]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        made = likelihood(name).constrain(torch.tensor(raw, dtype=torch.float64)[:, None, :])
+        p = {key: value.detach().requires_grad_() for key, value in made.items()}
+        found = torch.autograd.grad(likelihood(name).log_prob(x, p).sum(), list(p.values()))
+        return {key: value.detach() for key, value in p.items()}, dict(zip(p, found, strict=True))
 
     # Bernoulli: ∂/∂y = x − σ(y)
-    p, g = gradient("bernoulli", torch.tensor([[[[-1.0, 0.5, 2.0]]]], dtype=torch.float64))
-    torch.testing.assert_close(g[0], x / 255 - torch.sigmoid(p[0]))
+    p, g = gradient("bernoulli", [-1.0, 0.5, 2.0])
+    torch.testing.assert_close(g["logits"], x / 255 - torch.sigmoid(p["logits"]))
     # Continuous Bernoulli, an exponential family in y: ∂/∂y = x − E[x]
-    p, g = gradient("continuous-bernoulli", torch.tensor([[[[-1.0, 0.05, 2.0]]]], dtype=torch.float64))
-    torch.testing.assert_close(g[0], x / 255 - likelihood("continuous-bernoulli").mean(p) / 255, rtol=1e-6, atol=1e-8)
+    p, g = gradient("continuous-bernoulli", [-1.0, 0.05, 2.0])
+    expected = x / 255 - likelihood("continuous-bernoulli").mean(p) / 255
+    torch.testing.assert_close(g["logits"], expected, rtol=1e-6, atol=1e-8)
     # Gaussian: ∂/∂m = (x − m)/s², ∂/∂log s = (x − m)²/s² − 1
-    raw = torch.tensor([[[[-1.0, 0.5, 2.0]]], [[[0.1, -1.0, 0.4]]]], dtype=torch.float64)
-    p, g = gradient("gaussian", raw)
-    z = (x / 255 - p[0]) / p[1].exp()
-    torch.testing.assert_close(g[0], z / p[1].exp())
-    torch.testing.assert_close(g[1], z**2 - 1)
+    raw = [-1.0, 0.5, 2.0], [0.1, -1.0, 0.4]
+    p, g = gradient("gaussian", *raw)
+    scale = p["log_scale"].exp()
+    z = (x / 255 - p["location"]) / scale
+    torch.testing.assert_close(g["location"], z / scale)
+    torch.testing.assert_close(g["log_scale"], z**2 - 1)
     # Discretised logistic inside the range: ∂ log[σ(b) − σ(a)]/∂m = −(σ'(b) − σ'(a))/(s (σ(b) − σ(a)))
-    p, g = gradient("discretised-logistic", raw)
-    b, a = ((x + h - p[0]) / p[1].exp() for h in (0.5, -0.5))
+    p, g = gradient("discretised-logistic", *raw)
+    scale = p["log_scale"].exp()
+    b, a = ((x + h - p["location"]) / scale for h in (0.5, -0.5))
     slope = torch.sigmoid(b) * torch.sigmoid(-b) - torch.sigmoid(a) * torch.sigmoid(-a)
     mass = torch.sigmoid(b) - torch.sigmoid(a)
-    torch.testing.assert_close(g[0][..., 1], (-slope / mass / p[1].exp())[..., 1], rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(g["location"][..., 1], (-slope / mass / scale)[..., 1], rtol=1e-6, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["discretised-logistic", "continuous-bernoulli", "bernoulli", "gaussian"])
-def test_no_gradient_is_lost_or_infinite_at_extreme_outputs(name: str) -> None:
-    family = likelihood(name)  # type: ignore[arg-type]
+@pytest.mark.parametrize("name", typing.get_args(LikelihoodName))
+@pytest.mark.parametrize("channels", [1, 3])
+def test_no_gradient_is_lost_or_infinite_at_extreme_outputs(name: LikelihoodName, channels: int) -> None:
+    family = likelihood(name)
     raw = torch.tensor([-1e4, -100, -1.0, 0.0, 1.0, 100, 1e4])
-    raw = raw.expand(len(family.parameter_names), 1, 1, -1).clone().requires_grad_()
+    raw = raw.expand(family.raw_channels(channels), 1, -1).clone().requires_grad_()
     for level in (0.0, 77.0, 255.0):
-        value = family.log_prob(torch.full((1, 1, 7), level), family.constrain(raw))
-        assert torch.isfinite(value).all()
-        (gradient,) = torch.autograd.grad(value.sum(), raw)
-        assert torch.isfinite(gradient).all()
+        for of in (family.log_prob_raw, lambda level, raw: family.log_prob(level, family.constrain(raw))):
+            value = of(torch.full((channels, 1, 7), level), raw)
+            assert torch.isfinite(value).all()
+            (gradient,) = torch.autograd.grad(value.sum(), raw)
+            assert torch.isfinite(gradient).all()
 
 
-@pytest.mark.parametrize("name", ["discretised-logistic", "continuous-bernoulli", "bernoulli", "gaussian"])
-def test_no_level_is_likelier_than_the_peak_and_one_comes_near(name: str) -> None:
+@pytest.mark.parametrize("name", PER_PIXEL)
+def test_no_level_is_likelier_than_the_peak_and_one_comes_near(name: LikelihoodName) -> None:
     p = parameters(name)
-    family = likelihood(name)  # type: ignore[arg-type]
+    family = likelihood(name)
     peak = family.log_peak(p)
-    best = torch.stack([family.log_prob(k.expand(p.shape[1:]), p) for k in LEVELS]).amax(0)
+    best = torch.stack([at(name, k, p) for k in LEVELS]).amax(0)
     assert (best <= peak + 1e-9).all()
     if name == "discretised-logistic":  # a location between two levels halves the mass of either, at worst
         assert (peak - best <= math.log(2) + 1e-9).all()
-        middle = p.clone()
-        middle[0] = middle[0].round()
-        best = torch.stack([family.log_prob(k.expand(p.shape[1:]), middle) for k in LEVELS]).amax(0)
+        middle = p | {"location": p["location"].round()}
+        best = torch.stack([at(name, k, middle) for k in LEVELS]).amax(0)
         torch.testing.assert_close(family.log_peak(middle), best, rtol=0, atol=1e-9)
     elif name == "gaussian":  # whose peak may lie between levels, or beyond them
-        torch.testing.assert_close(family.log_prob(255 * p[0], p), peak)
+        torch.testing.assert_close(family.log_prob(255 * p["location"], p), peak)
     else:
         torch.testing.assert_close(best, peak)
 
 
 def raw_outputs(dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Levels (1, 1, W) and raw outputs of a decoder (2, 1, 1, W), both ends and extremes among them."""
+    """Levels (1, 1, W) and raw outputs of a decoder (2, 1, W), both ends and extremes among them."""
     levels = torch.tensor([0, 1, 100, 254, 255], dtype=dtype)
     first = torch.tensor([-30, -3, -0.5, 0, 1, 2.5, 30], dtype=dtype)
     second = torch.tensor([-30, -5, -3, 0, 2, 20], dtype=dtype)
     level, location, scale = torch.cartesian_prod(levels, first, second).T
-    return level[None, None], torch.stack([location, scale])[:, None, None]
+    return level[None, None], torch.stack([location, scale])[:, None]
 
 
 def value_and_gradient(level: Tensor, raw: Tensor, weight: Tensor, one_pass: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -201,7 +227,6 @@ def test_without_a_gradient_the_value_is_the_same() -> None:
 def test_a_black_pixel_where_black_is_likeliest_surprises_by_nothing() -> None:
     # Exactly: over an image that is black all over, the least difference would add up.
     logistic = likelihood("discretised-logistic")
-    location = torch.linspace(-300.0, -5.0, 200)
-    parameters = torch.stack([location, torch.full_like(location, 3.0)]).reshape(2, 1, 1, 200)
-    black = torch.zeros(1, 1, 200)
-    assert torch.equal(logistic.log_peak(parameters), logistic.log_prob(black, parameters))
+    location = torch.linspace(-300.0, -5.0, 200).reshape(1, 1, 200)
+    p = {"location": location, "log_scale": torch.full_like(location, 3.0)}
+    assert torch.equal(logistic.log_peak(p), logistic.log_prob(torch.zeros(1, 1, 200), p))

@@ -37,7 +37,8 @@ def test_they_are_what_they_say_in_float64() -> None:
     image[3, 0, :, 3:9] = 77
     found = tell(torch.from_numpy(image))
     with torch.inference_mode():
-        parameters = MODEL.decode(MODEL.posterior({"image": torch.from_numpy(image)}).mean).double()
+        decoded = MODEL.decode(MODEL.posterior({"image": torch.from_numpy(image)}).mean)
+    parameters = {name: value.double() for name, value in decoded.items()}
     x = image.astype(np.float64)
     y = MODEL.likelihood.mean(parameters).numpy()
     peak = MODEL.likelihood.log_peak(parameters).numpy()

@@ -4,7 +4,8 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from vae_core.config import LikelihoodName, ModelConfig, require
+from vae_core.config import ModelConfig, require
+from vae_core.likelihoods import LikelihoodName
 
 Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 

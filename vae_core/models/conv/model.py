@@ -26,7 +26,7 @@ class ConvVAE(Model):
         self.likelihood = likelihood(config.likelihood)
         self.noise_size = config.latent_dim
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config, len(self.likelihood.parameter_names))
+        self.decoder = Decoder(config, self.likelihood.raw_channels(config.image_shape[0]))
 
     def prior(self, batch: Batch) -> StandardNormal:
         """N(0, I)."""
@@ -38,8 +38,8 @@ class ConvVAE(Model):
         posterior: DiagonalGaussian = self.encoder(as_levels(batch[IMAGE]) * (2.0 / 255.0) - 1.0)
         return posterior
 
-    def decode(self, z: Tensor) -> Tensor:
-        """The parameters of p(x|z): (N, D) → (N, P, C, H, W)."""
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
         return self.likelihood.constrain(self.decoder(z))
 
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:

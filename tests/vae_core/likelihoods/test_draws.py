@@ -4,20 +4,19 @@ import numpy as np
 import pytest
 import torch
 
-from export.runtime.draw import draw_levels
-from vae_core.likelihoods import likelihood
+from vae_core.likelihoods import LikelihoodName, likelihood
 
 ROWS = np.arange(20_000)
 
 
-def drawn(name: str, raw: list[list[float]]) -> tuple[np.ndarray, torch.Tensor]:  # type: ignore[type-arg]
-    family = likelihood(name)  # type: ignore[arg-type]
-    parameters = family.constrain(torch.tensor(raw, dtype=torch.float64)[:, None, None, :])
-    named = {
+def drawn(name: LikelihoodName, raw: list[list[float]]) -> tuple[np.ndarray, dict[str, torch.Tensor]]:  # type: ignore[type-arg]
+    family = likelihood(name)
+    parameters = family.constrain(torch.tensor(raw, dtype=torch.float64)[:, None, :])
+    repeated = {
         key: np.broadcast_to(value.numpy().astype(np.float32), (len(ROWS), *value.shape))
-        for key, value in zip(family.parameter_names, parameters, strict=True)
+        for key, value in parameters.items()
     }
-    return draw_levels(name, named, ROWS, seed=3).astype(np.float64), parameters  # type: ignore[arg-type]
+    return family.draw(repeated, ROWS, seed=3).astype(np.float64), parameters
 
 
 @pytest.mark.parametrize(
@@ -29,12 +28,12 @@ def drawn(name: str, raw: list[list[float]]) -> tuple[np.ndarray, torch.Tensor]:
         ("discretised-logistic", [[-1.5, 0.0, 2.5], [-1.0, -3.0, 0.0]]),
     ],
 )
-def test_the_mean_of_draws_is_the_likelihoods(name: str, raw: list[list[float]]) -> None:
+def test_the_mean_of_draws_is_the_likelihoods(name: LikelihoodName, raw: list[list[float]]) -> None:
     levels, parameters = drawn(name, raw)
     error = levels.std(0) / len(ROWS) ** 0.5 + 0.02  # rounding to levels shifts a density's mean a little
     if name == "discretised-logistic":
         error += 0.05
-    exact = likelihood(name).mean(parameters).numpy()  # type: ignore[arg-type]
+    exact = likelihood(name).mean(parameters).numpy()
     assert (np.abs(levels.mean(0) - exact) < 4 * error).all()
 
 
@@ -46,9 +45,10 @@ def test_levels_of_the_discretised_logistic_come_as_often_as_they_should() -> No
 
 
 def test_a_draw_depends_on_its_row_and_seed_alone() -> None:
+    family = likelihood("continuous-bernoulli")
     parameters = {"logits": np.zeros((3, 1, 4, 4), dtype=np.float32)}
-    together = draw_levels("continuous-bernoulli", parameters, np.array([7, 8, 9]), 0)
-    alone = draw_levels("continuous-bernoulli", {"logits": parameters["logits"][:1]}, np.array([8]), 0)
+    together = family.draw(parameters, np.array([7, 8, 9]), 0)
+    alone = family.draw({"logits": parameters["logits"][:1]}, np.array([8]), 0)
     assert np.array_equal(together[1], alone[0])
     assert not np.array_equal(together[0], together[1])
-    assert not np.array_equal(together, draw_levels("continuous-bernoulli", parameters, np.array([7, 8, 9]), 1))
+    assert not np.array_equal(together, family.draw(parameters, np.array([7, 8, 9]), 1))
