@@ -38,9 +38,9 @@ def squared_norm(values: V) -> V:
     return total
 
 
-def log_sum_exp(values: V) -> V:
-    """Log Σ_k e^(v_k) of finite values: (..., K) → (...)."""
+def log_sum_exp(values: V, axis: int = -1) -> V:
+    """Log Σ_k e^(v_k) of finite values over one axis, which goes: (..., K) → (...)."""
     xp = library(values)
-    top = xp.amax(values, -1, keepdims=True)
-    total: V = (top + xp.log(xp.exp(values - top).sum(-1, keepdims=True))).squeeze(-1)
+    top = xp.amax(values, axis, keepdims=True)
+    total: V = (top + xp.log(xp.exp(values - top).sum(axis, keepdims=True))).squeeze(axis)
     return total

@@ -153,13 +153,17 @@ class LocationScale(Factorised):
     """The largest log-scale."""
 
     def constrain(self, raw: "Tensor") -> "dict[str, Tensor]":
-        """Location = centre + reach · raw; log-scale = floor + softplus(raw + start − floor), up to the ceiling."""
-        location, raw_scale = raw.chunk(2, dim=-3)
-        log_scale = self.floor + F.softplus(raw_scale + (self.start - self.floor))
-        return {
-            "location": self.centre + self.reach * location,
-            "log_scale": log_scale.clamp(max=self.ceiling),
-        }
+        """See `location` and `log_scale`."""
+        raw_location, raw_scale = raw.chunk(2, dim=-3)
+        return {"location": self.location(raw_location), "log_scale": self.log_scale(raw_scale)}
+
+    def location(self, raw: "Tensor") -> "Tensor":
+        """Centre + reach · raw."""
+        return self.centre + self.reach * raw
+
+    def log_scale(self, raw: "Tensor") -> "Tensor":
+        """Floor + softplus(raw + start − floor), up to the ceiling."""
+        return (self.floor + F.softplus(raw + (self.start - self.floor))).clamp(max=self.ceiling)
 
 
 def as_levels(drawn: Array) -> npt.NDArray[np.uint8]:

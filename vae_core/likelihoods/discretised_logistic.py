@@ -54,10 +54,13 @@ class DiscretisedLogistic(LocationScale):
 
     def log_prob_raw(self, level: "Tensor", raw: "Tensor") -> "Tensor":
         """See the base class."""
+        return self.one_pass(level, *raw.chunk(2, dim=-3))
+
+    def one_pass(self, level: "Tensor", raw_location: "Tensor", raw_scale: "Tensor") -> "Tensor":
+        """`log_prob` from the raw location and log-scale, its gradient computed along with it."""
         from vae_core.likelihoods.logistic_gradient import LogProb  # which needs torch
 
-        location, log_scale = raw.chunk(2, dim=-3)
-        value: Tensor = LogProb.apply(level.expand_as(location), location, log_scale, self)
+        value: Tensor = LogProb.apply(level.expand_as(raw_location), raw_location, raw_scale, self)
         return value
 
     def mean(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
@@ -78,11 +81,21 @@ class DiscretisedLogistic(LocationScale):
         The first is log [σ(δ/2) − σ(−δ/2)] = log tanh(δ/4), δ = 1/s: more than the nearest whole level has, by log 2 at
         most.
         """
+        return torch.log(torch.maximum(*self._peaks(parameters)))
+
+    def mode(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
+        """The value with that peak, in grey levels."""
+        of_middle, of_end = self._peaks(parameters)
+        location = parameters["location"]
+        return torch.where(of_end > of_middle, torch.where(location < 127.5, 0.0, 255.0), location)
+
+    def _peaks(self, parameters: "Mapping[str, Tensor]") -> "tuple[Tensor, Tensor]":
+        """P of a level in the middle, and of the end that the location is nearer to."""
         location, delta = parameters["location"], torch.exp(-parameters["log_scale"])
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
         # Computed as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
         of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-FAR, FAR)))
-        return torch.log(torch.maximum(torch.tanh(0.25 * delta), of_end))
+        return torch.tanh(0.25 * delta), of_end
 
     def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
         """Log P(x = level)."""
