@@ -15,6 +15,7 @@ LikelihoodName = Literal[
     "continuous-bernoulli",
     "discretised-logistic",
     "gaussian",
+    "logistic-mixture",
 ]
 
 
