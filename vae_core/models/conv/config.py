@@ -26,8 +26,8 @@ class ConvConfig(ModelConfig):
     """How the decoder doubles its sides: by a transposed convolution of 4×4 (the fastest), by repeating pixels before a
     convolution of 3×3, or by a convolution of 3×3 to four times the channels, which become pixels."""
     likelihood: LikelihoodName = "discretised-logistic"
-    """p(x|z): discretised-logistic is an exact likelihood of 8-bit images, continuous-bernoulli and gaussian are
-    densities of pixels in [0, 1], bernoulli is a likelihood of binary pixels only."""
+    """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
+    8-bit images."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
