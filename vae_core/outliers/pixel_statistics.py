@@ -237,7 +237,7 @@ _IMAGE_STATISTICS = (
 
 
 def pixel_statistics(
-    level: Tensor, prior: Prior, posterior: DiagonalGaussian, parameters: Tensor, likelihood: Likelihood
+    level: Tensor, prior: Prior, posterior: DiagonalGaussian, parameters: Mapping[str, Tensor], likelihood: Likelihood
 ) -> dict[str, Tensor]:
     """The inputs of `pixel_groups` by name, each (N,), and the mean of q(z|x), (N, D).
 
