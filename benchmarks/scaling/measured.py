@@ -29,7 +29,7 @@ from jobs.bulk import Part
 from jobs.bulk.attempts import Attempts
 from jobs.bulk.commit import commit, finished_units, part_name
 from jobs.bulk.plan import PLAN, check_output, make_plan
-from jobs.discoveries.control import MOST, RankCounter
+from jobs.discoveries.control import MAX_DISCOVERIES, RankCounter
 from jobs.discoveries.drift import StatisticCounter, calibration_edges
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import TopCounter
@@ -185,7 +185,7 @@ def survey_seconds(output: Folder, part: Part, bundle: Bundle, parts: int) -> fl
 
     def count() -> None:
         counters = [RankCounter(len(calibration)), StatisticCounter(statistics)]
-        walk(output, [*counters, HistogramCounter(SCORE, edges), TopCounter(MOST)])
+        walk(output, [*counters, HistogramCounter(SCORE, edges), TopCounter(MAX_DISCOVERIES)])
 
     return cpu(count, 2) / parts
 

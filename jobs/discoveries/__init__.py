@@ -1,1 +1,1 @@
-"""What is decided over a whole job: the one walk over its parts, what it counts, false discovery rate and drift."""
+"""Statistics over a whole scoring job: one walk over its parts, counters, false discovery rate and drift."""

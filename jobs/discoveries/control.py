@@ -1,10 +1,10 @@
-"""False discovery rate over a whole job: which rows to believe when millions are tested at once.
+"""False discovery rate control over a whole job, where millions of rows are tested at once.
 
 Benjamini and Hochberg (1995): among m p-values, flag those ≤ p*, the largest p with p ≤ q · #{p-values ≤ p} / m.
-Of the rows so flagged, at most a share q is expected to be ordinary (for conformal p-values: Bates et al. 2023).
+The expected share of inliers among the flagged rows is at most q (for conformal p-values: Bates et al. 2023).
 
-A conformal p-value is k/(n+1) with k from 1 to n+1, so the counters of n + 1 values say all there is to know: p*
-is exact, from one pass over the parts (`jobs.discoveries.walk`), whatever the number of rows.
+A conformal p-value is k/(n+1), k = 1…n+1, so counts of these n + 1 values suffice: p* is exact after one pass over the
+parts (`jobs.discoveries.walk`), for any number of rows.
 """
 
 import math
@@ -20,23 +20,23 @@ from jobs.bulk.commit import part_names
 from jobs.discoveries.top import TopCounter, read_rows
 from jobs.discoveries.walk import Piece
 
-MOST = 100_000  # rows that are written out at most
+MAX_DISCOVERIES = 100_000  # rows written to discoveries.parquet
 
 Counts = npt.NDArray[np.int64]
 
 
 class RankCounter:
-    """How many rows have p = k/(n+1), at index k of `counts` [n + 2]; see `jobs.discoveries.walk.Counter`."""
+    """Number of rows with p = k/(n+1), at index k of `counts` [n + 2]; see `jobs.discoveries.walk.Counter`."""
 
     columns = (P_VALUE,)
 
     def __init__(self, size: int) -> None:
-        """Take n, the number of calibration images."""
+        """Create with `size` = n, the number of calibration images."""
         self._size = size
         self.counts: Counts = np.zeros(size + 2, dtype=np.int64)
 
     def fresh(self) -> "RankCounter":
-        """For another part."""
+        """A new counter, for another part."""
         return RankCounter(self._size)
 
     def add(self, piece: Piece) -> None:
@@ -44,56 +44,56 @@ class RankCounter:
         self.counts += np.bincount(ranks(piece.values(P_VALUE), self._size), minlength=self._size + 2)
 
     def merge(self, other: "RankCounter") -> None:
-        """Count what `other` has counted."""
+        """Add the counts of `other`."""
         self.counts += other.counts
 
 
 class Level(NamedTuple):
-    """The outcome of a test at some false discovery rate q."""
+    """Result of the test at a false discovery rate q."""
 
     rank: int
-    """k*: flagged are the p-values ≤ k*/(n+1); 0: none."""
+    """k*: p-values ≤ k*/(n+1) are flagged; 0: none."""
     discoveries: int
     least: int
-    """The fewest discoveries that the test can make among m rows: it flags R(k) rows with p ≤ k/(n+1) only where
-    R(k) ≥ k · m/(q(n+1)), and k is at least 1. So it flags ⌈m/(q(n+1))⌉ or more, or none."""
+    """The minimum number of discoveries among m rows: the test flags the R(k) rows with p ≤ k/(n+1) only if
+    R(k) ≥ k · m/(q(n+1)), and k ≥ 1. So it flags at least ⌈m/(q(n+1))⌉ rows, or none."""
     at_first_rank: int
-    """Rows with the smallest p-value there is, 1/(n+1)."""
+    """Rows with the smallest possible p-value, 1/(n+1)."""
 
     @property
     def is_possible(self) -> bool:
-        """Whether a row that stands out could be a discovery.
+        """Whether an outlying row could have been a discovery.
 
-        False where the calibration images are too few: none was made, and it would have taken more rows with the
-        smallest p-value than there are, however outlying these may be.
+        False if there are too few calibration images: no discovery was made, and one would have needed more rows with
+        the smallest p-value than there are, however outlying they are.
         """
         return self.discoveries > 0 or self.least <= 1
 
 
 def benjamini_hochberg(counts: Counts, rate: float) -> Level:
-    """The level of the test at false discovery rate `rate`, from how many rows have p = k/(n+1), at index k."""
+    """Run the test at false discovery rate `rate`; counts[k] rows have p = k/(n+1)."""
     flagged = np.cumsum(counts)  # [k]: rows with p ≤ k/(n+1)
     tests, size_plus_one = int(flagged[-1]), len(counts) - 1
-    allowed = rate * size_plus_one * (1 + 1e-12)  # a hair is left for the rounding of q
+    allowed = rate * size_plus_one * (1 + 1e-12)  # tolerates the rounding of q
     k = np.arange(len(counts))
-    # k/(n+1) ≤ q · R(k)/m, without a division.
+    # k/(n+1) ≤ q · R(k)/m, without division.
     passing = np.flatnonzero((k * tests <= allowed * flagged) & (flagged > 0) & (k > 0))
     rank = int(passing[-1]) if passing.size else 0
     return Level(rank, int(flagged[rank]), max(1, math.ceil(tests / allowed)), int(counts[1]))
 
 
 def gather_discoveries(scores: Folder, top: TopCounter, level: Level) -> pa.Table:
-    """The flagged rows with all their columns, the most outlying first, at most `MOST` of them.
+    """The flagged rows with all columns, the most outlying first, at most `MAX_DISCOVERIES`.
 
-    p falls as the score rises, and equal scores have equal p: the flagged rows are the most outlying ones. Only the
-    parts that hold them are read, and memory is bounded by `MOST` rows.
+    p is a non-increasing function of the score, so the flagged rows are the most outlying ones. Only parts that contain
+    them are read, and memory is bounded by `MAX_DISCOVERIES` rows.
 
     Args:
-        scores: the job's parts, of which there is at least one.
-        top: of the `MOST` most outlying rows or more.
-        level: the outcome of the test.
+        scores: the parts of the job, at least one.
+        top: counter of at least `MAX_DISCOVERIES` rows.
+        level: result of the test.
     """
-    places = top.places(min(level.discoveries, MOST))
+    places = top.places(min(level.discoveries, MAX_DISCOVERIES))
     if places:
         return read_rows(scores, places).combine_chunks()
     return scores.read_table(part_names(scores)[0]).slice(0, 0).replace_schema_metadata(None)

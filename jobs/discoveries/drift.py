@@ -1,19 +1,18 @@
 """Drift: how a data set as a whole differs from the calibration images.
 
-For outlier_score and every statistic, the two-sample distance of Kolmogorov and Smirnov,
+For outlier_score and every statistic, the two-sample Kolmogorov–Smirnov distance,
 
-    D = sup_x |F(x) − G(x)|,   F the distribution over the n calibration images, G over the m scored ones:
+    D = sup_x |F(x) − G(x)|,   F the distribution function of the n calibration images, G of the m scored ones.
 
-the largest share of images by which the one set lies beyond some value more than the other. If both came from the
-same distribution, P(D ≥ d) → Q(λ) = 2 Σ_k (−1)^(k−1) exp(−2 k² λ²) with λ = (√e + 0.12 + 0.11/√e) d, e = nm/(n + m)
-(Smirnov 1948; the finite-size terms: Stephens 1970). On ties it is conservative. A conformal p-value is a step
-function of the score's place among the calibration scores, so D of outlier_score is the distance of the p-values from
-uniformity too; as all p-values share their calibration images, they scatter about it by 1/√n more than independent
-ones, for which e accounts.
+Under the null hypothesis of one common distribution, P(D ≥ d) → Q(λ) = 2 Σ_k (−1)^(k−1) exp(−2 k² λ²) with
+λ = (√e + 0.12 + 0.11/√e) d, e = nm/(n + m) (Smirnov 1948; finite-size terms: Stephens 1970); conservative with ties.
+A conformal p-value is a step function of the score's rank among the calibration scores, so the D of outlier_score is
+also the distance of the p-values from uniformity; as all p-values share the calibration images, they deviate from it by
+1/√n more than independent ones, which e accounts for.
 
-G comes from counters between the calibration values of each statistic, at most `EDGES` of them, evenly over the ranks:
-D is exact for up to so many calibration images, and at most 1/`EDGES` too small beyond. Counters of parts add up, so
-one pass (`jobs.discoveries.walk`) is enough, whatever the number of rows, and nothing but counters stays.
+G is counted in cells between the calibration values of each statistic, at most `EDGES`, evenly spaced by rank: D is
+exact for up to `EDGES` calibration images, and at most 1/`EDGES` too small beyond. Counts of parts add up, so one pass
+(`jobs.discoveries.walk`) suffices for any number of rows.
 """
 
 import math
@@ -28,10 +27,10 @@ from jobs.discoveries.walk import Piece
 
 EDGES = 2048
 SIGNIFICANT = 0.01
-"""A p-value below it, corrected for the number of statistics, is taken for a difference."""
+"""Differences with a smaller p-value, corrected for the number of statistics, are significant."""
 CLEAR = 0.1
-"""From this D on, a difference is called clear. With many images the smallest difference is significant; this one is
-about that of two normal distributions a quarter of their standard deviation apart."""
+"""Significant differences with at least this D are called clear, as with many images the smallest difference is
+significant. Two normal distributions a quarter of a standard deviation apart have this D."""
 LEVELS = (0.01, 0.05, 0.1, 0.5)
 
 Values = npt.NDArray[np.float32]
@@ -41,24 +40,24 @@ Verdict = Literal["like the calibration images", "slightly different", "clearly 
 
 
 class Difference(NamedTuple):
-    """One statistic of a data set against that of the calibration images."""
+    """Comparison of one statistic between a data set and the calibration images."""
 
     statistic: str
     distance: float
-    """D, from 0 (equal) to 1 (apart)."""
+    """D, from 0 (equal) to 1 (no overlap)."""
     p_value: float
-    """Of D, corrected for the number of statistics by the procedure of Holm (1979)."""
+    """Of D, Holm-corrected (1979) for the number of statistics."""
     direction: Direction
-    """Of the data set's values, compared with the calibration images'."""
+    """Of the data set relative to the calibration images."""
     at: float
-    """The value at which the distributions are furthest apart."""
+    """The value at which the distribution functions differ most."""
     share_above: float
-    """Of the data set, beyond that value."""
+    """Share of the data set above that value."""
     calibration_share_above: float
 
 
 class Share(NamedTuple):
-    """How many p-values are small, and how many would be if they were uniform."""
+    """The share of small p-values, and the share expected if they were uniform."""
 
     at_most: float
     share: float
@@ -66,11 +65,11 @@ class Share(NamedTuple):
 
 
 class Drift(NamedTuple):
-    """A data set as a whole against the calibration images."""
+    """Comparison of a whole data set with the calibration images."""
 
     verdict: Verdict
     differences: list[Difference]
-    """Of outlier_score and each statistic, the largest first."""
+    """For outlier_score and each statistic, the largest first."""
     p_values: list[Share]
 
     def to_json(self) -> dict[str, Any]:
@@ -86,36 +85,36 @@ def measure_drift(counted: Mapping[str, Counts], calibration: pa.Table, ranks: C
     """Compare the scored rows with the calibration images.
 
     Args:
-        counted: of at least one row, the counters between the `calibration_edges`.
+        counted: counts of at least one row between the `calibration_edges`.
         calibration: the bundle's calibration table.
-        ranks: how many rows have p = k/(n+1), at index k.
+        ranks: ranks[k] rows have p = k/(n+1).
     """
     edges = calibration_edges(calibration)
-    known = {name: count(each, calibration[name].to_numpy()) for name, each in edges.items()}
-    differences = [difference(name, edges[name], known[name], counted[name]) for name in edges]
+    reference = {name: count(each, calibration[name].to_numpy()) for name, each in edges.items()}
+    differences = [difference(name, edges[name], reference[name], counted[name]) for name in edges]
     corrected = holm([each.p_value for each in differences])
     differences = [each._replace(p_value=p) for each, p in zip(differences, corrected, strict=True)]
     differences.sort(key=lambda each: -each.distance)
-    return Drift(judge(differences), differences, small_p_values(ranks))
+    return Drift(overall_verdict(differences), differences, small_p_values(ranks))
 
 
 def calibration_edges(calibration: pa.Table) -> dict[str, Values]:
-    """The values between which outlier_score and each statistic is counted; what is not finite cannot be compared."""
+    """The edges of the cells of outlier_score and each statistic; those with non-finite values are omitted."""
     names = [field.name for field in calibration.schema if pa.types.is_floating(field.type)]
     return {name: edges_of(values) for name in names if np.isfinite(values := calibration[name].to_numpy()).all()}
 
 
 class StatisticCounter:
-    """Where outlier_score and the statistics lie between their edges; see `jobs.discoveries.walk.Counter`."""
+    """Counts of outlier_score and the statistics between their edges; see `jobs.discoveries.walk.Counter`."""
 
     def __init__(self, edges: Mapping[str, Values]) -> None:
-        """Take the `calibration_edges`."""
+        """Create with the `calibration_edges`."""
         self._edges = edges
         self.columns = tuple(edges)
         self.counts = {name: np.zeros(2 * len(each) + 1, np.int64) for name, each in edges.items()}
 
     def fresh(self) -> "StatisticCounter":
-        """For another part."""
+        """A new counter, for another part."""
         return StatisticCounter(self._edges)
 
     def add(self, piece: Piece) -> None:
@@ -124,41 +123,41 @@ class StatisticCounter:
             self.counts[name] += count(edges, piece.values(name))
 
     def merge(self, other: "StatisticCounter") -> None:
-        """Count what `other` has counted."""
+        """Add the counts of `other`."""
         for name, counts in other.counts.items():
             self.counts[name] += counts
 
 
 def edges_of(calibration: Values) -> Values:
-    """The calibration values [n] between which values are counted: all of them, or `EDGES` evenly over their ranks."""
+    """Cell edges from calibration values [n]: all of them, or `EDGES` evenly spaced by rank."""
     chosen = np.linspace(0, len(calibration) - 1, min(len(calibration), EDGES)).round().astype(np.int64)
     edges: Values = np.unique(np.sort(calibration)[chosen])
     return edges
 
 
 def count(edges: Values, values: Values) -> Counts:
-    """How many of `values` lie below the first of E edges, at it, between it and the second, at that, …: [2E + 1].
+    """Number of `values` below the first of E edges, equal to it, between it and the second, equal to that …: [2E + 1].
 
-    A value that is no number counts as above all.
+    NaN counts as above all edges.
     """
-    ordered = np.sort(values)  # many values and few edges: sorting is faster than a search for every value
+    ordered = np.sort(values)  # with many values and few edges, sorting is faster than a search per value
     below, up_to = np.searchsorted(ordered, edges, side="left"), np.searchsorted(ordered, edges, side="right")
     return np.diff(np.stack([below, up_to], axis=1).ravel(), prepend=0, append=len(values))
 
 
-def difference(statistic: str, edges: Values, known: Counts, counted: Counts) -> Difference:
-    """Compare two sets of values by their counters; the p-value is not yet corrected.
+def difference(statistic: str, edges: Values, reference: Counts, counted: Counts) -> Difference:
+    """Compare two sets of values by their counts; the p-value is uncorrected.
 
     Args:
         statistic: its name.
-        edges: E of them.
-        known: counters of the calibration images, [2E + 1].
-        counted: counters of the data set, [2E + 1].
+        edges: E edges.
+        reference: counts of the calibration images, [2E + 1].
+        counted: counts of the data set, [2E + 1].
     """
-    n, m = int(known.sum()), int(counted.sum())
-    # After cell 2i: the share below edge i. After cell 2i + 1: below it or at it.
-    below_known, below = np.cumsum(known)[:-1], np.cumsum(counted)[:-1]
-    f, g = below_known / n, below / m
+    n, m = int(reference.sum()), int(counted.sum())
+    # After cell 2i: values below edge i. After cell 2i + 1: values ≤ edge i.
+    below_reference, below = np.cumsum(reference)[:-1], np.cumsum(counted)[:-1]
+    f, g = below_reference / n, below / m
     higher, lower = int(np.argmax(f - g)), int(np.argmax(g - f))
     up, down = float((f - g)[higher]), float((g - f)[lower])
     furthest = higher if up >= down else lower
@@ -170,12 +169,12 @@ def difference(statistic: str, edges: Values, known: Counts, counted: Counts) ->
         _direction(up, down, higher, lower),
         float(edges[furthest // 2]),
         (m - int(below[furthest])) / m,
-        (n - int(below_known[furthest])) / n,
+        (n - int(below_reference[furthest])) / n,
     )
 
 
 def _direction(up: float, down: float, higher: int, lower: int) -> Direction:
-    """In words, from the largest excess of each side and its place."""
+    """The direction, from the largest excess of each side and its position."""
     if max(up, down) <= 0:
         return "the same"
     if min(up, down) < max(up, down) / 2:
@@ -188,13 +187,13 @@ def kolmogorov(distance: float, n: int, m: int) -> float:
     root = math.sqrt(n * m / (n + m))
     x = (root + 0.12 + 0.11 / root) * distance
     if x < 0.2:
-        return 1.0  # to 12 digits, where the alternating series no longer converges
+        return 1.0  # to 12 digits; the alternating series does not converge here
     terms = ((-1) ** (k - 1) * math.exp(-2 * k * k * x * x) for k in range(1, 101))
     return min(1.0, max(0.0, 2 * math.fsum(terms)))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values so that the chance of any false alarm among them stays below the level (Holm 1979)."""
+    """Correct p-values for multiple testing, controlling the family-wise error rate (Holm 1979)."""
     corrected = [0.0] * len(p_values)
     largest = 0.0
     for done, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
@@ -203,16 +202,16 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def judge(differences: Sequence[Difference]) -> Verdict:
-    """In words: whether any statistic differs by more than chance, and if so, whether by much."""
-    found = [each.distance for each in differences if each.p_value < SIGNIFICANT]
-    if not found:
+def overall_verdict(differences: Sequence[Difference]) -> Verdict:
+    """Whether any statistic differs significantly, and whether the difference is large."""
+    significant = [each.distance for each in differences if each.p_value < SIGNIFICANT]
+    if not significant:
         return "like the calibration images"
-    return "clearly different" if max(found) >= CLEAR else "slightly different"
+    return "clearly different" if max(significant) >= CLEAR else "slightly different"
 
 
 def small_p_values(ranks: Counts) -> list[Share]:
-    """The shares of p-values up to each of `LEVELS` that n calibration images can tell."""
+    """The share of p-values up to each of `LEVELS` that n calibration images can resolve."""
     size, rows = len(ranks) - 2, int(ranks.sum())
     steps = {level: math.floor(level * (size + 1) * (1 + 1e-12)) for level in LEVELS}
     return [Share(level, int(ranks[: k + 1].sum()) / rows, k / (size + 1)) for level, k in steps.items() if k > 0]

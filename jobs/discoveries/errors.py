@@ -1,4 +1,4 @@
-"""Why rows could not be done: the reasons in the error parts of a job, counted."""
+"""Count the reasons in the error parts of a job."""
 
 from typing import NamedTuple
 
@@ -6,12 +6,12 @@ import numpy as np
 
 from jobs.discoveries.walk import Piece
 
-DISTINCT = 1000
-OTHER = "other reasons"  # of those beyond so many
+DISTINCT = 1000  # distinct reasons that are counted separately
+OTHER = "other reasons"  # all further ones
 
 
 class Reason(NamedTuple):
-    """Why rows could not be scored, how many, and where the first of them stands."""
+    """A reason, the number of rows that failed with it, and the first of them."""
 
     reason: str
     rows: int
@@ -20,7 +20,7 @@ class Reason(NamedTuple):
 
 
 class ReasonCounter:
-    """The reasons of all errors; see `jobs.discoveries.walk.Counter`."""
+    """Counts of the reasons of all errors; see `jobs.discoveries.walk.Counter`."""
 
     columns = ("reason", "file", "row")
 
@@ -33,7 +33,7 @@ class ReasonCounter:
         return sorted(self._found.values(), key=lambda each: -each.rows)
 
     def fresh(self) -> "ReasonCounter":
-        """For another part."""
+        """A new counter, for another part."""
         return ReasonCounter()
 
     def add(self, piece: Piece) -> None:
@@ -45,7 +45,7 @@ class ReasonCounter:
             self._count(Reason(str(names[i]), int(counts[i]), files[at].as_py() or "", rows[at].as_py()))
 
     def merge(self, other: "ReasonCounter") -> None:
-        """Count what `other` has counted."""
+        """Add the counts of `other`."""
         for reason in other._found.values():
             self._count(reason)
 

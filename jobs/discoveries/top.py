@@ -1,7 +1,7 @@
-"""The most outlying rows of a job, or the least, and how to read them again.
+"""Find the most (or least) outlying rows of a job, and read them again.
 
-The rows of one part that may be among them are those at or beyond a floor: the last of the best so far. So nearly all
-rows are dropped at sight, and what is kept is 16 bytes for each of the rows that are wanted.
+Only rows at or above a floor, the lowest of the top scores so far, are candidates. So nearly all rows are dropped
+immediately, and memory is 16 bytes for each row to keep.
 """
 
 from collections import defaultdict
@@ -18,54 +18,54 @@ from export.storage import Folder
 from jobs.bulk.commit import part_name
 from jobs.discoveries.walk import Piece
 
-_READERS = 8  # parts read at a time: storage answers slowly, not the processor
+_READERS = 8  # parts read in parallel: storage latency dominates
 
 
 class Place(NamedTuple):
-    """A row of a job's parts."""
+    """The location of a row in the parts of a job."""
 
-    unit: int  # whose part it is in
-    offset: int  # rows of the part before it
+    unit: int  # number of the unit whose part contains it
+    offset: int  # index in the part
 
 
 class _Rows(NamedTuple):
-    """Rows and where they stand, each [k]."""
+    """Scores and locations of rows, each [k]."""
 
-    scores: npt.NDArray[np.float32]  # negated where the least outlying are wanted
+    scores: npt.NDArray[np.float32]  # negated to find the least outlying
     units: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
 
     @classmethod
-    def highest(cls, pieces: Sequence["_Rows"], most: int) -> "_Rows":
-        """The `most` highest scores of all, in order; ties go by where they stand."""
+    def highest(cls, pieces: Sequence["_Rows"], limit: int) -> "_Rows":
+        """The `limit` highest scores, descending; ties are ordered by location."""
         none = cls(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64))
         scores, units, offsets = (np.concatenate(each) for each in zip(none, *pieces, strict=True))
-        order = np.lexsort((offsets, units, -scores))[:most]
+        order = np.lexsort((offsets, units, -scores))[:limit]
         return cls(scores[order], units[order], offsets[order])
 
 
 class TopCounter:
-    """The `most` most outlying rows, or the least with `lowest`; see `jobs.discoveries.walk.Counter`.
+    """The `limit` most outlying rows, or the least with `lowest`; see `jobs.discoveries.walk.Counter`.
 
     Scores must be finite.
     """
 
     columns = (SCORE,)
 
-    def __init__(self, most: int, lowest: bool = False) -> None:
-        self._most, self._lowest = most, lowest
+    def __init__(self, limit: int, lowest: bool = False) -> None:
+        self._limit, self._lowest = limit, lowest
         self._kept: list[_Rows] = []
-        self._waiting = 0  # rows among them
-        self._floor = -np.inf if most else np.inf  # a row below it is not wanted
+        self._waiting = 0  # rows in this list
+        self._floor = -np.inf if limit else np.inf  # rows below are dropped
 
     def fresh(self) -> "TopCounter":
-        """For another part, whose rows must pass the floor that holds now."""
-        other = TopCounter(self._most, self._lowest)
+        """A counter for another part, starting with the current floor."""
+        other = TopCounter(self._limit, self._lowest)
         other._floor = self._floor
         return other
 
     def add(self, piece: Piece) -> None:
-        """Look at a piece."""
+        """Keep the candidates of a piece."""
         scores = -piece.values(SCORE) if self._lowest else piece.values(SCORE)
         chosen = np.flatnonzero(scores >= self._floor)
         if len(chosen):
@@ -73,33 +73,33 @@ class TopCounter:
             self._keep(_Rows(scores[chosen], units, piece.offset + chosen))
 
     def merge(self, other: "TopCounter") -> None:
-        """Look at the rows that `other` has kept."""
+        """Add the rows that `other` has kept."""
         for rows in other._kept:
             self._keep(rows)
 
     def _keep(self, rows: _Rows) -> None:
         self._kept.append(rows)
         self._waiting += len(rows.scores)
-        if self._waiting > 2 * self._most:
-            best = _Rows.highest(self._kept, self._most)
+        if self._waiting > 2 * self._limit:
+            best = _Rows.highest(self._kept, self._limit)
             self._kept, self._waiting = [best], len(best.scores)
             self._floor = float(best.scores[-1])
 
-    def places(self, most: int) -> list[Place]:
-        """The first `most` of the rows, the most outlying first (or the least)."""
-        best = _Rows.highest(self._kept, min(most, self._most))
+    def places(self, count: int) -> list[Place]:
+        """The locations of the first `count` rows, the most (or least) outlying first."""
+        best = _Rows.highest(self._kept, min(count, self._limit))
         return [Place(*each) for each in zip(best.units.tolist(), best.offsets.tolist(), strict=True)]
 
 
 def read_rows(parts: Folder, places: Sequence[Place]) -> pa.Table:
-    """The rows at `places`, of which there is at least one, in their order, every column."""
+    """Read the rows at `places` (at least one), in that order, with all columns."""
     by_unit: dict[int, list[int]] = defaultdict(list)
     for index, place in enumerate(places):
         by_unit[place.unit].append(index)
 
     def read(unit: int) -> pa.Table:
         taken = parts.read_table(part_name(unit)).take([places[index].offset for index in by_unit[unit]])
-        return taken.replace_schema_metadata(None)  # parts may have been computed by different providers
+        return taken.replace_schema_metadata(None)  # which may differ between parts: the provider
 
     with ThreadPoolExecutor(_READERS) as pool:
         table = pa.concat_tables(pool.map(read, by_unit))

@@ -1,10 +1,10 @@
-"""The one walk over the parts of a job: each part is read once, in pieces, and all counters are shown every piece.
+"""One walk over the parts of a job: each part is read once, in pieces, and every piece is passed to all counters.
 
-A billion rows are some 30,000 parts, and reading them is most of what the end of a job costs: whatever is to be known
-of all rows is counted in the same walk. Threads share the parts; each part is counted by itself, and its counts are
-merged in the order of the parts, so that the outcome depends on neither threads nor timing.
+A billion rows are some 30,000 parts, and reading them is most of the cost of finishing a job, so everything is counted
+in the same walk. Threads share the parts; each part is counted separately, and the counts are merged in the order of
+the parts, so that the result depends on neither threads nor timing.
 
-Memory is that of the counters, times the few parts that are read at a time.
+Memory is that of the counters, times the few parts that are read concurrently.
 """
 
 from collections.abc import Sequence
@@ -17,40 +17,40 @@ import pyarrow.parquet as pq
 from export.storage import Folder
 from jobs.bulk.commit import Tally, over_parts, part_names, part_number
 
-PIECE_ROWS = 1 << 13  # rows of a part that are held at a time
+PIECE_ROWS = 1 << 13  # rows of a part in memory at once
 
 
 class Piece(NamedTuple):
-    """Some consecutive rows of a part."""
+    """Consecutive rows of a part."""
 
-    unit: int  # whose part it is
-    offset: int  # rows of the part before these
+    unit: int  # number of the unit whose part it is
+    offset: int  # index of the first row in the part
     rows: pa.RecordBatch
 
     def values(self, column: str) -> npt.NDArray[Any]:
-        """A column as a numpy array; without a copy where it has numbers alone."""
+        """A column as a numpy array; zero-copy for numbers without nulls."""
         values: npt.NDArray[Any] = self.rows.column(column).to_numpy(zero_copy_only=False)
         return values
 
 
 class Counter(Protocol):
-    """Something counted over all rows; what was found are its attributes."""
+    """A statistic accumulated over all rows; results are its attributes."""
 
     @property
     def columns(self) -> Sequence[str]:
-        """The columns it looks at."""
+        """The columns that it needs."""
         ...
 
     def fresh(self) -> Self:
-        """A counter of the same kind that has counted nothing, for a part of its own."""
+        """A new, empty counter with the same parameters, for another part."""
         ...
 
     def add(self, piece: Piece) -> None:
-        """Count a piece. Those of a part come in their order."""
+        """Count a piece. The pieces of a part arrive in order."""
         ...
 
     def merge(self, other: Self) -> None:
-        """Add what `other` has counted, which comes after all that was counted here."""
+        """Add the counts of `other`, whose rows follow all rows counted here."""
         ...
 
 
@@ -58,17 +58,17 @@ def walk(parts: Folder, counters: Sequence[Counter]) -> Tally:
     """Count all rows of a job's parts.
 
     Args:
-        parts: the folder of the parts, which need not exist.
-        counters: at least one; they are added to.
+        parts: the folder of the parts, which may be missing.
+        counters: at least one; updated in place.
 
     Returns:
-        What the parts' footers tell.
+        Totals from the parts' footers.
     """
     columns = list(dict.fromkeys(column for counter in counters for column in counter.columns))
 
     def count(name: str) -> tuple[pq.FileMetaData, list[Counter]]:
         found = [counter.fresh() for counter in counters]
-        whole = not parts.is_local  # one request instead of one for each column
+        whole = not parts.is_local  # one request instead of one per column
         with (
             parts.filesystem.open_input_file(parts.file(name)) as stream,
             pq.ParquetFile(stream, pre_buffer=whole) as file,

@@ -1,10 +1,9 @@
-"""Evaluate a bundle: how likely it finds images that it should know, and how well it tells outliers from them.
+"""Evaluate a bundle: likelihood of in-distribution test images, and outlier detection quality.
 
     vae evaluate --bundle bundle/ --images test/ --outliers digits=mnist/ noise=noise/ --output evaluated/
 
-The output holds the scoring job of the images, `images/`, and of each set of outliers, `outliers/NAME/`, the estimates
-of the likelihood, `likelihood/`, then `report.html`, and at the end `metrics.json`. Killed, it goes on with the same
-command.
+The output contains a scoring job for the images, `images/`, and for each set of outliers, `outliers/NAME/`, the
+likelihood estimates, `likelihood/`, then `report.html`, and finally `metrics.json`. Rerun the same command to resume.
 """
 
 import sys

@@ -1,6 +1,6 @@
-"""Percentile bootstrap intervals (Efron 1979) of the measures of separation: both samples are drawn anew.
+"""Percentile bootstrap intervals (Efron 1979) of the detection metrics; both samples are resampled.
 
-A draw is n + m random numbers and a count at the distinct scores, which are sorted once: nothing is sorted again.
+A replicate costs n + m random numbers and one count over the distinct scores, which are sorted only once.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ LEVEL = 0.95
 
 
 class Interval(NamedTuple):
-    """A value with its interval."""
+    """A value and its interval."""
 
     value: float
     low: float
@@ -22,7 +22,7 @@ class Interval(NamedTuple):
 
 
 class Intervals(NamedTuple):
-    """`Separation`, with intervals."""
+    """`Separation` with intervals."""
 
     auroc: Interval
     average_precision: Interval
@@ -30,9 +30,9 @@ class Intervals(NamedTuple):
 
 
 def intervals(ranking: Ranking, seed: int, replicates: int = REPLICATES) -> Intervals:
-    """The measures of a ranking with their intervals; the same for the same seed.
+    """Detection metrics of a ranking, with intervals; deterministic given the seed.
 
-    An interval tells of chance in which images were tested, not in how the model was trained.
+    The intervals reflect the choice of test images, not the variation between training runs.
     """
     rng = np.random.default_rng(seed)
     size = len(ranking.scores)
@@ -40,7 +40,7 @@ def intervals(ranking: Ranking, seed: int, replicates: int = REPLICATES) -> Inte
     for replicate in range(replicates):
         counts = [
             np.bincount(places[rng.integers(0, len(places), len(places))], minlength=size)
-            for places in (ranking.ordinary, ranking.outliers)
+            for places in (ranking.inliers, ranking.outliers)
         ]
         drawn[replicate] = separation(*counts)
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)

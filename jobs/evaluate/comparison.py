@@ -1,4 +1,4 @@
-"""How well the outlier score, and each statistic alone, separates a set of outliers from the ordinary images."""
+"""Detection quality of the outlier score, and of each statistic alone, on one set of outliers."""
 
 import math
 from typing import Any, NamedTuple
@@ -15,48 +15,48 @@ _NORMAL_QUANTILE = 1.959964  # of 97.5%
 
 
 class Curve(NamedTuple):
-    """True over false positive rates at every distinct score, the highest first, from (0, 0) to (1, 1)."""
+    """True and false positive rates at each distinct score, descending, from (0, 0) to (1, 1)."""
 
     fpr: npt.NDArray[np.float64]
     tpr: npt.NDArray[np.float64]
 
 
-class Found(NamedTuple):
-    """What is known of one set of outliers."""
+class Comparison(NamedTuple):
+    """Metrics and ROC curve of one set of outliers."""
 
     metrics: dict[str, Any]
     curve: Curve
 
 
-def compare(ordinary: Columns, outliers: Columns, seed: int) -> Found:
-    """The measures of a set of outliers, from the same columns of both sets, `outlier_score` among them.
+def compare(inliers: Columns, outliers: Columns, seed: int) -> Comparison:
+    """Compare a set of outliers with the inliers; both have the same columns, including `outlier_score`.
 
-    A statistic may be odd in being high or in being low. `auroc` counts the high as outlying: below ½ the outliers lie
-    low. `auroc_two_sided` counts the distance from the ordinary images' median.
+    Outliers may have high or low values of a statistic. `auroc` treats high values as outlying, so it is below ½ where
+    outliers have low ones; `auroc_two_sided` is that of the distance from the inliers' median.
     """
-    ranking = rank(ordinary[SCORE], outliers[SCORE])
-    n, m = len(ordinary[SCORE]), len(outliers[SCORE])
+    ranking = rank(inliers[SCORE], outliers[SCORE])
+    n, m = len(inliers[SCORE]), len(outliers[SCORE])
     statistics = {}
-    for name in ordinary:
+    for name in inliers:
         if name != SCORE:
-            inliers, others = ordinary[name].astype(np.float64), outliers[name].astype(np.float64)
-            middle = np.median(inliers)
+            negatives, positives = inliers[name].astype(np.float64), outliers[name].astype(np.float64)
+            median = np.median(negatives)
             statistics[name] = {
-                "auroc": auroc(inliers, others),
-                "auroc_two_sided": auroc(np.abs(inliers - middle), np.abs(others - middle)),
+                "auroc": auroc(negatives, positives),
+                "auroc_two_sided": auroc(np.abs(negatives - median), np.abs(positives - median)),
             }
     metrics = {
-        "compared": {"ordinary": n, "outliers": m, "prevalence": m / (n + m)},
+        "compared": {"inliers": n, "outliers": m, "prevalence": m / (n + m)},
         SCORE: {name: each._asdict() for name, each in intervals(ranking, seed)._asdict().items()},
         "statistics": statistics,
     }
-    return Found(metrics, Curve(*roc(*ranking.counts())))
+    return Comparison(metrics, Curve(*roc(*ranking.counts())))
 
 
 def proportion(some: int, of: int) -> dict[str, float]:
-    """A share with its 95% interval (Wilson 1927), which is honest where the share is 0 or 1 too."""
+    """A proportion with its 95% interval (Wilson 1927), which is valid at 0 and 1 too."""
     share, z = some / of, _NORMAL_QUANTILE
     centre = (share + z**2 / (2 * of)) / (1 + z**2 / of)
     half = z / (1 + z**2 / of) * math.sqrt(share * (1 - share) / of + z**2 / (4 * of**2))
-    low, high = centre - half if some else 0.0, centre + half if some < of else 1.0  # without their rounding errors
+    low, high = centre - half if some else 0.0, centre + half if some < of else 1.0  # free of rounding errors
     return Interval(share, low, high)._asdict()

@@ -1,11 +1,11 @@
-"""The mean likelihood over a set of images, from the parts of a `LikelihoodTask`, with two errors.
+"""Mean likelihood over a set of images, from the parts of a `LikelihoodTask`, with two errors.
 
-- the standard error, sd/√N over the images: how far the mean over all images that might have been drawn may lie. The
-  noise of the estimates is part of their spread, since every image has noise of its own.
-- of it, the part that is the estimates' own noise, √(Σ v_i)/N with the variances v_i that the jackknife tells: what is
-  left for the very images that were drawn, and what more samples would lessen.
+- standard error, sd/√N over images: the uncertainty of the population mean. It includes the Monte Carlo error, as each
+  image has independent noise.
+- Monte Carlo error, √(Σ v_i)/N with the jackknife variances v_i of the estimates: the uncertainty for these images,
+  which more samples reduce.
 
-Parts are read once and forgotten: only counts, means and sums of squares are kept.
+The parts are streamed: only counts, means and sums of squares are kept.
 """
 
 import math
@@ -23,11 +23,11 @@ from jobs.evaluate.task import BOUNDS, ESTIMATORS, SCHEMA
 
 Array = npt.NDArray[np.float64]
 
-_BINS = 4096  # of effective samples, of equal ratio: the median is known to within one
+_BINS = 4096  # logarithmic bins of effective samples: the median is known to within one bin
 
 
 class Moments(NamedTuple):
-    """Mean and spread of some columns."""
+    """Mean and sum of squared deviations of some columns."""
 
     rows: int
     mean: Array  # [C]
@@ -35,12 +35,12 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, values: Array) -> "Moments":
-        """Of values [n, C]."""
+        """Moments of values [n, C]."""
         mean = values.mean(axis=0) if len(values) else np.zeros(values.shape[1])
         return cls(len(values), mean, np.sum((values - mean) ** 2, axis=0))
 
     def merge(self, other: "Moments") -> "Moments":
-        """Both together (Chan, Golub and LeVeque 1979)."""
+        """Moments of the union (Chan, Golub and LeVeque 1979)."""
         rows = self.rows + other.rows
         if rows == 0:
             return self
@@ -50,7 +50,7 @@ class Moments(NamedTuple):
 
     @property
     def standard_error(self) -> Array:
-        """Of the means, [C]; NaN of a single row."""
+        """Standard error of the means, [C]; NaN for a single row."""
         if self.rows < 2:
             return np.full_like(self.mean, np.nan)
         error: Array = np.sqrt(self.square / (self.rows - 1) / self.rows)
@@ -58,15 +58,15 @@ class Moments(NamedTuple):
 
 
 def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> dict[str, Any]:
-    """The means over all parts, in nats per image.
+    """Means over all parts, in nats per image.
 
     Args:
-        parts: the folder of the results, one at least.
+        parts: folder of the results; at least one part.
         samples: K of the task.
-        dimensions: numbers in an image, for bits per dimension; None if the likelihood is no mass.
+        dimensions: values per image, for bits per dimension; None if the likelihood is not a probability mass.
     """
     edges = np.geomspace(1.0, samples, _BINS + 1)
-    edges[0], edges[-1] = 0.0, samples * 1.001  # rounding does not push anything out
+    edges[0], edges[-1] = 0.0, samples * 1.001  # tolerate rounding at both ends
     moments = MomentCounter(samples)
     effective = [HistogramCounter(f"{estimator}_effective_samples", edges) for estimator in ESTIMATORS]
     walk(parts, [moments, *effective])
@@ -74,7 +74,7 @@ def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> d
 
 
 class MomentCounter:
-    """The moments of all columns of numbers; see `jobs.discoveries.walk.Counter`."""
+    """Moments of all numeric columns; see `jobs.discoveries.walk.Counter`."""
 
     columns = tuple(SCHEMA.names)
 
@@ -97,7 +97,7 @@ class MomentCounter:
 
 
 def _names(samples: int) -> list[str]:
-    """The columns of numbers; a column of bounds as one for each of its numbers of samples."""
+    """Names of the numeric columns; a column of bounds becomes one per number of samples."""
     names = []
     for field in SCHEMA:
         if pa.types.is_list(field.type):
@@ -108,7 +108,7 @@ def _names(samples: int) -> list[str]:
 
 
 def _matrix(rows: pa.RecordBatch, samples: int) -> Array:
-    """The values of the columns of `_names`, [n, C]."""
+    """Values of the columns of `_names`, [n, C]."""
     columns = []
     for field in SCHEMA:
         column = rows.column(field.name)
@@ -126,7 +126,7 @@ def _describe(
     errors = moments.standard_error
 
     def value(name: str, noise: str | None = None) -> dict[str, Any]:
-        """A mean with its errors; `noise` names the column with the variances of the estimates."""
+        """A mean with its errors; `noise` names the column of the estimates' variances."""
         found: dict[str, Any] = {
             "mean": float(moments.mean[index[name]]),
             "standard_error": _finite(errors[index[name]]),
@@ -169,7 +169,7 @@ def _describe(
 
 
 def _median(histogram: Histogram) -> float:
-    """The middle of the bin that holds the median, in ratio; bins differ by less than 0.4%."""
+    """Geometric centre of the bin with the median; for K ≤ 10⁶ bins are narrower than 0.4%."""
     reached = np.cumsum(histogram.counts)
     place = int(np.searchsorted(reached, (histogram.total + 1) // 2))
     low, high = max(1.0, float(histogram.edges[place])), float(histogram.edges[place + 1])
@@ -177,5 +177,5 @@ def _median(histogram: Histogram) -> float:
 
 
 def _finite(number: float) -> float | None:
-    """For JSON, which has no NaN: there is no error of a single image."""
+    """None for NaN, which JSON does not have: a single image has no standard error."""
     return float(number) if math.isfinite(number) else None

@@ -1,4 +1,4 @@
-"""What `vae evaluate` is asked: its options, and the names of the sets of outliers."""
+"""Options of `vae evaluate`."""
 
 import re
 from collections.abc import Sequence
@@ -10,73 +10,73 @@ from vae_core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(InferenceOptions):
-    """Evaluate a bundle on images that it should know and on outliers."""
+    """Evaluate a bundle on in-distribution test images and on sets of outliers."""
 
     bundle: str
-    """The bundle, made by `vae export`: a path or a URL."""
+    """Path or URL of a bundle made by `vae export`."""
 
     images: tuple[str, ...]
-    """Files, folders, patterns or URLs of ordinary images that took no part in training: a test set."""
+    """Files, folders, patterns or URLs of in-distribution images not used in training: the test set."""
 
     outliers: tuple[str, ...] = ()
     """Sets of outliers as NAME=PATH: a name for tables and folders, and a file, folder, pattern or URL of images."""
 
     output: str
-    """The folder, or the URL of one, that takes the results: empty, or this very job's, which then goes on."""
+    """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     likelihood_images: int = 1000
-    """Of how many of the images, drawn at random, the likelihood is estimated; 0 for none. It is costly: each is
-    decoded twice as often as there are samples."""
+    """Number of images, drawn at random, on which to estimate the likelihood; 0 for none. Each costs twice `samples`
+    decodes."""
 
     samples: int = 1000
-    """Samples of an estimate of log p(x). The more there are, the closer its bound comes."""
+    """Samples per estimate of log p(x). More samples tighten the bound."""
 
     seed: int = 0
-    """Of the estimates' noise, of which images are drawn for them, and of the bootstrap."""
+    """Seed of the estimates' noise, of the choice of images for them, and of the bootstrap."""
 
     fpr: float = 0.01
-    """False positive rate at which the share of outliers found is told."""
+    """False positive rate at which to report the true positive rate."""
 
     resize: bool = False
-    """Convert images of another size or channel count, instead of leaving them out as errors."""
+    """Convert images of another size or channel count; otherwise they are errors."""
 
     unit_rows: int | None = None
-    """About how many rows a worker scores at once; by default a 64th of all, between 1,024 and 32,768."""
+    """Approximate rows per unit of work; default 1/64 of all, at least 1,024 and at most 32,768."""
 
     batch_size: int = 128
-    """Images per run of the scoring network. It changes memory and speed, not scores."""
+    """Images per run of the scoring network. Affects memory and speed, not scores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not 0 < self.fpr < 1:
-            raise UserError(f"--fpr {self.fpr} is not possible: it must lie between 0 and 1")
+            raise UserError(f"--fpr must lie between 0 and 1, got {self.fpr}")
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed} is not possible: it must be from 0 up to 2^63 − 1")
+            raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
         least = {"likelihood_images": 0, "samples": 2, "unit_rows": 1, "batch_size": 1}
         for name, lowest in least.items():
             if (value := getattr(self, name)) is not None and value < lowest:
-                raise UserError(f"--{name.replace('_', '-')} {value} is not possible: it must be at least {lowest}")
+                raise UserError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
         named_paths(self.outliers)
 
 
 def named_paths(outliers: Sequence[str]) -> dict[str, str]:
-    """The path of each set of outliers by its name, from NAME=PATH.
+    """Parse sets of outliers, NAME=PATH, into name → path.
 
     Raises:
-        UserError: one is not of that form, its name is no plain folder name, or two have the same.
+        UserError: one is malformed, its name is not a plain folder name, or two names are equal.
     """
     paths: dict[str, str] = {}
     for text in outliers:
         name, equals, path = text.partition("=")
         if not (name and equals and path):
-            raise UserError(f"--outliers {text} is not possible: write NAME=PATH, such as digits=mnist/")
+            raise UserError(f"--outliers must have the form NAME=PATH, such as digits=mnist/, got {text}")
         if not re.fullmatch(r"\w[\w.-]*", name):
             raise UserError(
-                f"--outliers {text} is not possible: the name {name} is no plain folder name; use letters, digits, "
-                "'.', '_' and '-', and begin with a letter or digit"
+                "the NAME in --outliers NAME=PATH must consist of letters, digits, '.', '_' and '-' and start with a "
+                f"letter or digit, got {name}"
             )
-        # Some disks do not tell a from A.
+        # Some file systems ignore case.
         if name.lower() in map(str.lower, paths):
-            raise UserError(f"--outliers names two sets {name}; give each its own name")
+            raise UserError(f"the names in --outliers must be distinct, got {name} twice")
         paths[name] = path
     return paths

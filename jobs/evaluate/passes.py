@@ -1,4 +1,4 @@
-"""The passes over the images that an evaluation makes: bulk jobs, each in a folder of its own, each resumable."""
+"""The bulk jobs of an evaluation, each resumable and in its own folder."""
 
 import math
 from collections.abc import Iterator
@@ -24,8 +24,8 @@ from vae_core.errors import UserError
 
 
 @contextmanager
-def one_cluster(options: EvaluateOptions) -> Iterator[None]:
-    """One connection to Ray for all passes of the block, if they run there."""
+def shared_cluster(options: EvaluateOptions) -> Iterator[None]:
+    """One Ray connection for all jobs in the block, if they run on Ray."""
     if not uses_ray(options):
         yield
         return
@@ -34,16 +34,16 @@ def one_cluster(options: EvaluateOptions) -> Iterator[None]:
 
 
 def plan_set(options: EvaluateOptions, bundle: Bundle, images: tuple[str, ...], output: Folder) -> ScoreJob:
-    """The scoring job of a set of images; see `ScoreJob.plan` for what it raises."""
+    """The scoring job of a set of images; raises as `ScoreJob.plan` does."""
     return ScoreJob.plan(options.passed_to(ScoreOptions, images=images, output=output.url), bundle)
 
 
 def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageSet, output: Folder) -> dict[str, Any]:
-    """Estimate the likelihood of some of the images; returns the metrics.
+    """Estimate the likelihood of a random subset of the images, and return the metrics.
 
     Raises:
-        UserError: it could be estimated of none of them.
-        JobFailed: the job cannot go on; the same call resumes it.
+        UserError: no estimate succeeded.
+        JobFailed: the job failed; the same call resumes it.
     """
     contract = ImageContract(*bundle.shape, resize=options.resize)
     task = LikelihoodTask(BundleRef.of(bundle), options, contract, images.fingerprint)
@@ -58,7 +58,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
     estimated, failed = tally(parts).rows, tally(errors).rows
     if estimated == 0:
         raise UserError(
-            f"the likelihood of none of the {failed:,} images drawn could be estimated; the reasons are in {errors.url}"
+            f"the likelihood could be estimated for none of {failed:,} images; see the reasons in {errors.url}"
         )
     if totals.summary is None:
         finish(output, {"images": estimated, "errors": failed, "last_run": totals.describe()})
@@ -70,8 +70,8 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         "drawn": "all" if estimated + failed == images.rows else "at random",
         "samples": options.samples,
         "unit": "nats per image",
-        "bound": "importance_sampling and monte_carlo are lower bounds in expectation; their bias and "
-        "monte_carlo_standard_error are the jackknife's, and too small where the effective samples are near one",
+        "bound": "importance_sampling and monte_carlo are lower bounds in expectation; bias and "
+        "monte_carlo_standard_error are jackknife estimates, too small where effective samples are near one",
         "kind": kind,
         **likelihood_metrics(parts, options.samples, math.prod(bundle.shape) if kind == "mass" else None),
     }

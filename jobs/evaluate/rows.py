@@ -1,4 +1,4 @@
-"""Which rows are looked at where all would be too many: drawn at random, each as likely as any other."""
+"""Draw a uniform random subset of an image set, and plan units of its rows."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ import numpy.typing as npt
 from jobs.images.source import ImageSet
 from jobs.images.units import Piece
 
-_MOST_UNITS, _UNIT_ROWS = 64, 32
+_MAX_UNITS, _UNIT_ROWS = 64, 32
 
 
 def draw_rows(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
-    """Row numbers among `total`, ascending: all of them, or `wanted` if there are more, without repetition."""
+    """At most `wanted` of `total` row numbers, uniformly without replacement, ascending."""
     if wanted >= total:
         return np.arange(total, dtype=np.int64)
     return np.sort(np.random.default_rng(seed).choice(total, wanted, replace=False, shuffle=False))
@@ -22,36 +22,36 @@ def draw_rows(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class DrawnUnit:
-    """Some single rows of an image set; see `jobs.bulk.Unit`."""
+    """Single rows of an image set; see `jobs.bulk.Unit`."""
 
     number: int
-    drawn: tuple[tuple[int, Piece], ...]  # each row's number in the whole set, which keys its noise, and where it lies
+    drawn: tuple[tuple[int, Piece], ...]  # (row number in the set, which keys the noise; its one-row piece)
 
     @property
     def rows(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.drawn)
 
     def halves(self) -> tuple["DrawnUnit", "DrawnUnit"]:
-        """The unit in two, of the same number."""
+        """The unit split in two, both with its number."""
         middle = len(self.drawn) // 2
         return DrawnUnit(self.number, self.drawn[:middle]), DrawnUnit(self.number, self.drawn[middle:])
 
     def to_json(self) -> dict[str, Any]:
-        """As values that `json.dumps` takes."""
+        """JSON-serialisable form."""
         return {"number": self.number, "drawn": [[row, list(piece)] for row, piece in self.drawn]}
 
 
 def plan_drawn(images: ImageSet, wanted: int, seed: int) -> list[DrawnUnit]:
-    """At most `wanted` images of the set, in units that take seconds: by default a 64th of them, 32 at most."""
+    """At most `wanted` random images of the set, in units that take seconds: 1/64 of them each, at most 32."""
     rows = draw_rows(images.rows, wanted, seed)
     drawn = tuple(_locate(images, rows))
-    size = min(max(1, len(drawn) // _MOST_UNITS), _UNIT_ROWS)
+    size = min(max(1, len(drawn) // _MAX_UNITS), _UNIT_ROWS)
     return [DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))]
 
 
 def _locate(images: ImageSet, rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, Piece]]:
-    """Each of the ascending `rows` of the set, as a piece of one row."""
+    """Each of `rows`, ascending, as a one-row piece."""
     pieces = images.pieces
     ends = np.cumsum([piece.rows for piece in pieces])
     for row, place in zip(rows.tolist(), np.searchsorted(ends, rows, side="right").tolist(), strict=True):

@@ -1,6 +1,6 @@
-"""The work of the likelihood's estimation: some images in, a table of estimates and one of errors out.
+"""The likelihood task: from a unit of images to a table of estimates and a table of errors.
 
-What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+Workers import numpy, pyarrow, an image decoder and ONNX Runtime, but not torch.
 """
 
 import math
@@ -22,7 +22,7 @@ from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 
-ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and beginnings of column names
+ESTIMATORS = ("importance_sampling", "monte_carlo")  # fields of an ImageLikelihood, and prefixes of column names
 BOUNDS = "bounds"
 _OF_ELBO = ("elbo", "elbo_variance", "reconstruction", "reconstruction_variance", "kl")
 
@@ -48,7 +48,7 @@ class LikelihoodTask:
     bundle: BundleRef
     options: EvaluateOptions
     contract: ImageContract
-    inputs: str  # a hash over the input's files
+    inputs: str  # hash of the input files
 
     kind: ClassVar[str] = "likelihood"
     noun: ClassVar[str] = "images"
@@ -56,7 +56,7 @@ class LikelihoodTask:
     parquet_options: ClassVar[Mapping[str, object]] = {"use_dictionary": ["file"]}
 
     def identity(self) -> dict[str, Any]:
-        """What makes another job of it."""
+        """What identifies the job."""
         return {
             "bundle": self.bundle.hash,
             "inputs": self.inputs,
@@ -66,19 +66,19 @@ class LikelihoodTask:
         }
 
     def open(self, device: Device) -> Callable[[DrawnUnit], Iterator[Part]]:
-        """Open the bundle, verify it, and return what does a unit.
+        """Open and verify the bundle, and return the function that processes a unit.
 
         Raises:
-            UserError: the bundle is another one than the job was planned with.
+            UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
         estimator = LikelihoodEstimator(bundle, samples=self.options.samples, seed=self.options.seed, provider=device)
 
         def estimate(row: int, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
-            with np.errstate(over="ignore", invalid="ignore"):  # it becomes an error of this row
+            with np.errstate(over="ignore", invalid="ignore"):  # non-finite values become an error row
                 found = _columns(estimator.estimate(image, row))
             if not all(map(math.isfinite, _numbers(found))):
-                return Part(SCHEMA.empty_table(), with_reasons(keys, ["its likelihood is not finite"]))
+                return Part(SCHEMA.empty_table(), with_reasons(keys, ["the likelihood is not finite"]))
             return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)
 
         def estimate_unit(unit: DrawnUnit) -> Iterator[Part]:
@@ -92,13 +92,13 @@ class LikelihoodTask:
         return estimate_unit
 
     def failed(self, unit: DrawnUnit, reason: str) -> Part:
-        """One image whose likelihood could not be estimated."""
+        """The error of a one-image unit whose estimation failed."""
         ((_, piece),) = unit.drawn
         return Part(SCHEMA.empty_table(), with_reasons(run_keys(piece.file, piece.first_row, 1, None, ()), [reason]))
 
 
 def _columns(found: ImageLikelihood) -> dict[str, Any]:
-    """An image's likelihood as a row of the results."""
+    """The likelihood of an image as a row of the results."""
     row: dict[str, Any] = {name: getattr(found, name) for name in _OF_ELBO}
     for estimator in ESTIMATORS:
         row |= {f"{estimator}_{name}": value for name, value in getattr(found, estimator)._asdict().items()}

@@ -1,1 +1,1 @@
-"""The report: one self-contained HTML page of figures, charts and pictures."""
+"""Reports: self-contained HTML pages of figures, charts and images."""

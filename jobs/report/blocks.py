@@ -1,7 +1,7 @@
-"""What a page is made of: sections holding blocks, as plain data.
+"""The content of a page as plain data: a head, then sections of blocks.
 
-A section is a title, a sentence and some blocks; a page is a head and sections in order. `page.html` knows how
-each kind of block looks, so what computes a block writes no HTML, and every job composes its own page.
+`page.html` renders each kind of block, so code that computes a block writes no HTML, and every job composes its own
+page.
 """
 
 from collections.abc import Sequence
@@ -10,23 +10,23 @@ from typing import ClassVar, NamedTuple
 
 
 class Picture(NamedTuple):
-    """One image, ready to be shown."""
+    """One image for display."""
 
     source: str  # a data: URI
-    width: int  # CSS pixels at which it looks best: a whole multiple of its own when it is crisp
+    width: int  # display size in CSS pixels: an integer multiple of the image's own if `crisp`
     height: int
     alt: str
-    crisp: bool  # enlarged: show its pixels as squares instead of smoothing them away
+    crisp: bool  # enlarged without smoothing: pixels appear as squares
     marked: bool = False  # drawn with a frame
 
 
 class Figure(NamedTuple):
-    """One key figure: what it is called, its value, and what that means in a plain sentence."""
+    """One key figure: its label, its value, and a sentence that explains it."""
 
     label: str
     value: str
     meaning: str
-    tone: str = ""  # "alert": coloured as outliers are; "quiet": small, for hashes and names
+    tone: str = ""  # "alert": in the colour of outliers; "quiet": small, for hashes and names
 
 
 @dataclass(frozen=True)
@@ -38,21 +38,21 @@ class Figures:
 
 
 class Layer(NamedTuple):
-    """One shape of a chart: an SVG path in a 100 × 100 box whose y grows downwards, and its style's name."""
+    """One shape of a chart: an SVG path in a 100 × 100 box, y pointing down, and its CSS class."""
 
     path: str
     style: str
 
 
 class Tick(NamedTuple):
-    """A value written at an axis, `at` per cent of the way along it."""
+    """An axis label, `at` per cent of the axis length."""
 
     at: float
     label: str
 
 
 class Mark(NamedTuple):
-    """A vertical line through a chart with its label, on the line's left if `flipped`, `level` rows down."""
+    """A labelled vertical line; the label is left of the line if `flipped`, `level` rows down."""
 
     at: float
     label: str
@@ -62,7 +62,7 @@ class Mark(NamedTuple):
 
 
 class Key(NamedTuple):
-    """A line of a chart's legend."""
+    """A legend entry."""
 
     name: str
     style: str
@@ -70,11 +70,11 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Chart:
-    """A chart; its text is set by the page, so that it keeps its size on every screen."""
+    """A chart; its text is HTML, so that font sizes do not scale with the chart."""
 
     kind: ClassVar[str] = "chart"
     title: str
-    description: str  # what a reader who cannot see it should know
+    description: str  # for screen readers
     layers: Sequence[Layer]
     x_ticks: Sequence[Tick]
     y_ticks: Sequence[Tick]
@@ -85,7 +85,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Charts:
-    """Charts beside each other, as many as there is room for; a single one takes the whole width."""
+    """Charts side by side as space allows; a single one takes the full width."""
 
     kind: ClassVar[str] = "charts"
     items: Sequence[Chart]
@@ -93,7 +93,7 @@ class Charts:
 
 @dataclass(frozen=True)
 class Scale:
-    """The key of a colour map: what its colours mean, from `low` to `high`."""
+    """The legend of a colour map, from `low` to `high`."""
 
     kind: ClassVar[str] = "scale"
     name: str
@@ -103,17 +103,17 @@ class Scale:
 
 
 class Bar(NamedTuple):
-    """A labelled value as a bar from the zero line of its card's track, whose ends are in per cent of the track."""
+    """A labelled bar that starts at the zero line of its card; `left` and `right` in per cent of the track."""
 
     label: str
     value: str
     left: float
     right: float
-    style: str  # "out" pushes, "in" pulls
+    style: str  # "out" raises the score, "in" lowers it
 
 
 class Card(NamedTuple):
-    """A few pictures that belong together, a headline, a fact beside it, and where they come from."""
+    """Related pictures with a headline, a short fact and their source."""
 
     pictures: Sequence[Picture]
     headline: str
@@ -122,8 +122,8 @@ class Card(NamedTuple):
     badge: str = ""
     reason: str = ""
     bars: Sequence[Bar] = ()
-    zero: float = 0.0  # where the bars start, in per cent of their track
-    others: Sequence[Picture] = ()  # smaller, to compare with
+    zero: float = 0.0  # zero line of the bars, in per cent of their track
+    others: Sequence[Picture] = ()  # smaller pictures for comparison
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,14 @@ class Cards:
 
     kind: ClassVar[str] = "cards"
     items: Sequence[Card]
-    reading: Sequence[str] = ()  # what the pictures of each card are, in order
+    reading: Sequence[str] = ()  # names of the pictures of each card, in order
     caption: str = ""
-    others: str = ""  # what the smaller pictures are
+    others: str = ""  # name of the smaller pictures
     title: str = ""
 
 
 class Row(NamedTuple):
-    """One row of a picture matrix."""
+    """A row of a `Matrix`."""
 
     label: str
     note: str
@@ -148,7 +148,7 @@ class Row(NamedTuple):
 
 @dataclass(frozen=True)
 class Matrix:
-    """Pictures in rows and columns; where rows have no labels, there is no room for them."""
+    """Pictures in rows and columns; without row labels, the label column is omitted."""
 
     kind: ClassVar[str] = "matrix"
     rows: Sequence[Row]
@@ -159,7 +159,7 @@ class Matrix:
 
 @dataclass(frozen=True)
 class Wall:
-    """Many pictures of one kind, as many in a row as there is room for."""
+    """Many pictures of one kind, wrapped into rows."""
 
     kind: ClassVar[str] = "wall"
     pictures: Sequence[Picture]
@@ -169,7 +169,7 @@ class Wall:
 
 @dataclass(frozen=True)
 class Table:
-    """A table; the columns named in `numeric` are set flush right."""
+    """A table; the columns named in `numeric` are right-aligned."""
 
     kind: ClassVar[str] = "table"
     columns: Sequence[str]
@@ -180,7 +180,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Note:
-    """A plain sentence, where there is nothing to show or something to know."""
+    """A remark."""
 
     kind: ClassVar[str] = "note"
     text: str
@@ -193,7 +193,7 @@ Block = Figures | Chart | Charts | Scale | Cards | Matrix | Wall | Table | Note
 class Section:
     """A part of the page."""
 
-    name: str  # a short word: its address within the page, and its entry in the table of contents
+    name: str  # a short word: its anchor, and its entry in the table of contents
     title: str
     lead: str
     blocks: Sequence[Block]
@@ -201,9 +201,9 @@ class Section:
 
 @dataclass(frozen=True)
 class Head:
-    """The top of the page: what kind of page it is, the finding in a sentence, and the figures behind it."""
+    """The top of the page: the main result, and the key figures."""
 
-    kicker: str
+    kicker: str  # the kind of report, above the title
     title: str
     lead: str
     figures: Figures = Figures(())

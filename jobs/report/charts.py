@@ -1,7 +1,7 @@
-"""Charts as shapes in a 100 × 100 box.
+"""Charts as SVG shapes in a 100 × 100 box.
 
-The page stretches the box to the room there is and sets the text itself, so a chart's words are as large on a
-phone as on a desk and take the colours of the reader's theme; no plotting library is needed.
+The page stretches the box to the available space and renders the text as HTML, so that labels keep their size on a
+phone and follow the reader's colour theme. No plotting library is needed.
 """
 
 import math
@@ -18,22 +18,22 @@ Values = NDArray[np.float64]
 
 
 class Axis(NamedTuple):
-    """What part of the numbers an axis shows."""
+    """The range of an axis."""
 
     low: float
     high: float
 
     def at(self, value: float) -> float:
-        """Where `value` lies, in per cent of the axis."""
+        """Position of `value`, in per cent of the axis."""
         return 100 * (value - self.low) / (self.high - self.low)
 
     def ticks(self, about: int = 5) -> list[Tick]:
-        """Round values within the axis."""
+        """About `about` ticks at round values."""
         return [Tick(self.at(value), number_at(value, step)) for value, step in nice_values(self, about)]
 
 
 def nice_values(axis: Axis, about: int) -> list[tuple[float, float]]:
-    """About so many values within the axis that are multiples of 1, 2 or 5 times a power of ten, and their step."""
+    """About `about` round values within the axis, each with their step: 1, 2 or 5 times a power of ten."""
     rough = (axis.high - axis.low) / max(1, about)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
@@ -42,13 +42,13 @@ def nice_values(axis: Axis, about: int) -> list[tuple[float, float]]:
 
 
 def number_at(value: float, step: float) -> str:
-    """`value` with the digits that tell it from its neighbours `step` away."""
+    """`value` with just enough digits to resolve `step`."""
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     return f"{value:,.{digits}f}".replace("-", "−") if value else "0"
 
 
 class Line(NamedTuple):
-    """One line of a line chart; points that are not finite are left out."""
+    """One line of a line chart; non-finite points are omitted."""
 
     name: str
     style: str
@@ -57,10 +57,9 @@ class Line(NamedTuple):
 
 
 def line_chart(title: str, unit: str, lines: Sequence[Line], x_title: str) -> Chart | None:
-    """Lines over a common axis, named in the title row; None if no line has a finite point.
+    """Lines over a common axis, each with its last value in the legend; None if no line has a finite point.
 
-    The first tenth of a long training run is left out of the choice of the vertical axis: the steep fall of the
-    first steps would press everything worth seeing into a corner.
+    The vertical axis ignores the first tenth of a long run: the steep start would flatten the rest of the curve.
     """
     drawn = [line for line in map(_finite, lines) if len(line.x)]
     if not drawn:
@@ -72,7 +71,7 @@ def line_chart(title: str, unit: str, lines: Sequence[Line], x_title: str) -> Ch
     last = ", ".join(f"{line.name} {number(line.y[-1])}" for line in drawn)
     return Chart(
         title=f"{title}, {unit}" if unit else title,
-        description=f"{title}: at the end {last} {unit}".strip(),
+        description=f"{title}, final values: {last} {unit}".strip(),
         layers=layers,
         x_ticks=_whole(x),
         y_ticks=y.ticks(4),
@@ -101,20 +100,20 @@ def _padded(values: Values, margin: float) -> Axis:
 
 
 def _whole(axis: Axis) -> list[Tick]:
-    """Ticks at whole numbers only: there is no epoch 2.5."""
+    """Ticks at integers only: there is no epoch 2.5."""
     return [Tick(axis.at(v), f"{v:.0f}") for v, _ in nice_values(axis, 5) if float(v).is_integer()]
 
 
 def _polyline(line: Line, x: Axis, y: Axis) -> str:
     points = [f"{x.at(a):.2f} {100 - y.at(b):.2f}" for a, b in zip(line.x, line.y, strict=True)]
-    if len(points) == 1:  # one epoch: a short dash, for a point has no length to draw
+    if len(points) == 1:  # one epoch: draw a short dash, as a point would be invisible
         height = points[0].split()[1]
         return f"M46 {height}H54"
     return "M" + "L".join(points)
 
 
 class Bars(NamedTuple):
-    """A histogram's bars: their shares of the whole, between consecutive edges."""
+    """The bars of a histogram: the share of values between consecutive edges."""
 
     name: str
     style: str
@@ -123,7 +122,7 @@ class Bars(NamedTuple):
 
 
 class Threshold(NamedTuple):
-    """A score that a histogram marks."""
+    """A score marked in a histogram."""
 
     label: str
     style: str
@@ -133,10 +132,10 @@ class Threshold(NamedTuple):
 def histogram_chart(
     title: str, bars: Sequence[Bars], thresholds: Sequence[Threshold], x_title: str, more: str = ""
 ) -> Chart:
-    """Histograms over each other, sharing edges; the last bar gathers all beyond it where `more` says so.
+    """Overlaid histograms with shared edges; if `more` is given, it labels a last bar that includes all values beyond.
 
-    Heights are square roots of the shares (as in Tukey's rootogram): a thousandth stays visible beside a tenth,
-    which is where outliers are, and an empty bin stays at zero, which a logarithm cannot show.
+    Heights are square roots of the shares (as in Tukey's rootogram): 0.001, where outliers are, stays visible beside
+    0.1, and an empty bin is at zero, which a logarithmic axis cannot show.
     """
     x = Axis(float(bars[0].edges[0]), float(bars[0].edges[-1]))
     top = max(max(float(each.shares.max()) for each in bars) * 1.08, 1e-6)
@@ -162,7 +161,7 @@ def histogram_chart(
 
 
 def _share_ticks(top: float) -> list[float]:
-    """Shares to write at a square-root axis: from the largest round one, each a quarter or less of the last."""
+    """Tick values of a square-root axis: round shares from the largest down, each at most a quarter of the previous."""
     power = 10.0 ** math.floor(math.log10(top))
     largest = next(factor * power for factor in (5, 2, 1) if factor * power <= top)
     ticks = [largest]
@@ -174,7 +173,7 @@ def _share_ticks(top: float) -> list[float]:
 
 
 def _steps(bars: Bars, x: Axis, top: float) -> str:
-    """The outline of the bars, closed along the base; runs of empty bins are passed over."""
+    """SVG path of the bars' outline, closed along the base; runs of empty bins are skipped."""
     commands: list[str] = []
     open_run = False
     for left, right, value in zip(bars.edges[:-1], bars.edges[1:], bars.shares, strict=True):

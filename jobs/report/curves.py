@@ -1,4 +1,4 @@
-"""Charts of an evaluation, over logarithmic axes: ROC curves, and bounds on log p(x) over the number of samples."""
+"""Evaluation charts with logarithmic axes: ROC curves, and bounds on log p(x) against the number of samples."""
 
 import math
 from collections.abc import Iterable, Sequence
@@ -14,11 +14,11 @@ from jobs.report.wording import count, number, share
 Values = NDArray[np.float64]
 
 STYLES = ("first", "other", "third", "fourth", "fifth", "sixth")
-_GRID = 400  # steps of a curve along either axis; finer ones cannot be seen
+_GRID = 400  # resolution of a curve along either axis; finer steps are invisible
 
 
 class RocCurve(NamedTuple):
-    """True over false positive rates, from (0, 0) to (1, 1); neither ever falls."""
+    """True against false positive rate, from (0, 0) to (1, 1); both non-decreasing."""
 
     name: str
     fpr: Values
@@ -26,12 +26,12 @@ class RocCurve(NamedTuple):
 
 
 def roc_chart(curves: Sequence[RocCurve], finest: float, level: float) -> Chart:
-    """ROC curves over a logarithmic axis, for what matters of many images happens at small false positive rates.
+    """ROC curves over a logarithmic axis: with many images, only small false positive rates matter.
 
     Args:
         curves: at least one.
-        finest: where the axis begins: one over the number of ordinary images.
-        level: a false positive rate to mark.
+        finest: start of the axis: one over the number of inliers.
+        level: the false positive rate to mark.
     """
     x, y = Axis(min(math.log10(finest), -1.0), 0.0), Axis(0.0, 1.03)
     layers, keys = [], []
@@ -42,14 +42,14 @@ def roc_chart(curves: Sequence[RocCurve], finest: float, level: float) -> Chart:
         layers.append(Layer(_path(x, y, *_thinned(logarithms, x.high - x.low, curve.tpr)), f"line {style}"))
         keys.append(Key(curve.name, style))
     decades = range(math.ceil(x.low), 1)
-    marks = [Mark(x.at(math.log10(level)), f"--fpr {level:g}", "known", True)] if level >= finest else []
+    marks = [Mark(x.at(math.log10(level)), f"--fpr {level:g}", "inliers", True)] if level >= finest else []
     return Chart(
-        title="Outliers found, by the share of ordinary images flagged with them",
-        description="; ".join(f"{c.name}: {share(_tpr_at(c, level))} found at {share(level)}" for c in curves),
+        title="ROC: outliers detected against inliers flagged",
+        description="; ".join(f"{c.name}: TPR {share(_tpr_at(c, level))} at FPR {share(level)}" for c in curves),
         layers=layers,
         x_ticks=[Tick(x.at(decade), share(10.0**decade)) for decade in decades],
         y_ticks=[Tick(y.at(value), share(value)) for value in (0.0, 0.25, 0.5, 0.75, 1.0)],
-        x_title="ordinary images flagged (false positive rate)",
+        x_title="false positive rate (inliers flagged)",
         marks=marks,
         keys=keys,
     )
@@ -60,10 +60,10 @@ def _tpr_at(curve: RocCurve, level: float) -> float:
 
 
 def _thinned(x: Values, width: float, y: Values) -> tuple[Values, Values]:
-    """The points of a curve that can be told from their neighbours, on an axis of `width` and one from 0 to 1."""
+    """Drop points that are indistinguishable on a grid, x over an axis of `width` and y from 0 to 1."""
     grid = np.rint(np.stack([x / width, y]) * _GRID)
     moved = (np.diff(grid, axis=1) != 0).any(axis=0)
-    # A point that begins or ends a move is kept: a step stays a step.
+    # Keep both ends of every move, so that steps stay vertical.
     kept = np.concatenate([[True], moved]) | np.concatenate([moved, [True]])
     return x[kept], y[kept]
 
@@ -73,20 +73,20 @@ def _path(x: Axis, y: Axis, xs: Iterable[float], ys: Iterable[float]) -> str:
 
 
 def bound_chart(name: str, style: str, samples: Sequence[int], means: Sequence[float]) -> Chart:
-    """The mean of a bound on log p(x) over the number of samples, doubling along the axis; the last is the most.
+    """Mean of a bound on log p(x) against the number of samples (ascending), on a log₂ axis.
 
-    A bound that still rises at its end has not reached log p(x).
+    A bound that still rises at the end has not reached log p(x).
     """
     x = Axis(0.0, math.log2(samples[-1]))
     room = 0.06 * (max(means) - min(means)) or 0.5
     y = Axis(min(means) - room, max(means) + room)
     powers = range(0, int(x.high) + 1, 1 if x.high <= 8 else 2)
     return Chart(
-        title="Bound on log p(x) by the number of samples, nats",
+        title="Bound on log p(x) against the number of samples, nats",
         description=f"{name}: {number(means[0], 6)} with one sample, {number(means[-1], 6)} with {samples[-1]}",
         layers=[Layer(_path(x, y, map(math.log2, samples), means), f"line {style}")],
         x_ticks=[Tick(x.at(power), count(1 << power)) for power in powers],
         y_ticks=y.ticks(4),
-        x_title="samples an image",
+        x_title="samples per image",
         keys=[Key(f"{name} {number(means[-1], 6)}", style)],
     )

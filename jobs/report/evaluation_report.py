@@ -1,4 +1,4 @@
-"""Write the report of an evaluation: read what its scoring jobs left, have the bundle show itself."""
+"""Write the report of an evaluation from the outputs of its scoring jobs."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -27,7 +27,7 @@ from jobs.score.explain.write import explain_rows
 
 def write_evaluation_report(
     output: Folder,
-    ordinary: EvaluatedSet,
+    inliers: EvaluatedSet,
     outliers: Sequence[EvaluatedSet],
     curves: Sequence[RocCurve],
     metrics: Mapping[str, Any],
@@ -35,62 +35,62 @@ def write_evaluation_report(
     """Write the report, and return its address.
 
     Args:
-        output: the evaluation's directory.
-        ordinary: the images that the model should know.
+        output: directory of the evaluation.
+        inliers: the in-distribution test images.
         outliers: the sets of outliers, in the order of `metrics`.
         curves: their ROC curves.
-        metrics: what `metrics.json` will hold.
+        metrics: the content of `metrics.json`.
     """
-    bundle, fpr = ordinary.job.bundle, metrics["fpr"]
+    bundle, fpr = inliers.job.bundle, metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
     sections: list[Section | None] = []
     if outliers:
         histograms = {each.name: each.histogram for each in outliers}
         sections += [
             separation_section(metrics, curves),
-            histograms_section(ordinary.histogram, histograms, limit, fpr),
+            histograms_section(inliers.histogram, histograms, limit, fpr),
             statistics_section(metrics["outliers"]),
-            missed_section([_look(each) for each in outliers]),
+            missed_section([_explain_worst(each) for each in outliers]),
         ]
-    sections.append(false_alarm_section(_look(ordinary)))
+    sections.append(false_alarm_section(_explain_worst(inliers)))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
     sections += [
-        _sets_section(output, [ordinary, *outliers], metrics),
+        _sets_section(output, [inliers, *outliers], metrics),
         *bundle_sections(bundle),
     ]
     page = render_page(
-        evaluation_head(ordinary.name, metrics), [each for each in sections if each is not None], footer(bundle)
+        evaluation_head(inliers.name, metrics), [each for each in sections if each is not None], footer(bundle)
     )
     return write_page(output, page)
 
 
-def _look(images: EvaluatedSet) -> Shown:
-    """The mistaken images of a set, explained; those that can no longer be read are left out."""
-    parts = explain_rows(images.job, images.mistaken, read_rows(images.job.parts, images.mistaken))
+def _explain_worst(images: EvaluatedSet) -> Shown:
+    """Explain the worst images of a set; those that can no longer be read are omitted."""
+    parts = explain_rows(images.job, images.worst, read_rows(images.job.parts, images.worst))
     return Shown(images.name, [each for explanations, _ in parts for each in explanations])
 
 
 def _sets_section(output: Folder, sets: Sequence[EvaluatedSet], metrics: Mapping[str, Any]) -> Section:
-    """What was read of each set, and where its own report lies."""
+    """Row counts of each set, and the path of its own report."""
     counts = [metrics["images"], *metrics["outliers"].values()]
     rows = [
         [
             each.name,
-            count(known["rows"]),
-            count(known["scored"]),
-            count(known["errors"] + known["bad_files"]),
+            count(counted["rows"]),
+            count(counted["scored"]),
+            count(counted["errors"] + counted["bad_files"]),
             f"{each.job.output.url.removeprefix(output.url).lstrip('/')}/report.html",
         ]
-        for each, known in zip(sets, counts, strict=True)
+        for each, counted in zip(sets, counts, strict=True)
     ]
     return Section(
         "sets",
-        "What was read",
-        "Each set was scored by a job of its own, whose report names what could not be read and why.",
+        "Data sets",
+        "Each set was scored by a separate job, whose report lists the errors and their reasons.",
         [
             Table(
-                ["Set", "Rows", "Scored", "Errors", "Its own report, beside this one"],
+                ["Set", "Rows", "Scored", "Errors", "Report"],
                 rows,
                 ["Rows", "Scored", "Errors"],
             )

@@ -1,7 +1,7 @@
-"""The page itself: blocks in, one self-contained HTML file out.
+"""Render blocks to one self-contained HTML file.
 
-Jinja2 with autoescape: file names, keys and reasons come from other people's data and are text, never markup.
-Nothing is fetched when the page is opened: pictures are data: URIs, the style sheet is inline, there is no script.
+Jinja2 with autoescape: file names, keys and reasons are untrusted and must appear as text, never as markup. Opening the
+page fetches nothing: images are data: URIs, the style sheet is inline, and there are no scripts.
 """
 
 from collections.abc import Sequence
@@ -18,15 +18,15 @@ REPORT = "report.html"
 
 
 def render_page(head: Head, sections: Sequence[Section], footer: str = "") -> str:
-    """The HTML of a page: its head, then `sections` in order, then a line of small print."""
+    """Render a page: head, `sections` in order, footer."""
     style = files("jobs.report").joinpath("style.css").read_text(encoding="utf-8")
     template = _environment().get_template("page.html")
-    # The style sheet is ours and holds no data, so it alone is passed unescaped.
+    # Only the style sheet, a constant file of this package, is passed unescaped.
     return template.render(head=head, sections=sections, footer=footer, style=Markup(style))
 
 
 def write_page(output: Folder, page: str) -> str:
-    """Write a rendered page as a job's report, and return its address."""
+    """Write a rendered page as the report of a job, and return its address."""
     output.write_text(REPORT, page)
     return f"{output.url}/{REPORT}"
 

@@ -1,6 +1,6 @@
-"""From arrays of pixels to pictures on a page: PNG data URIs, and the colours of maps.
+"""Convert pixel arrays to pictures on a page: PNG data URIs, and heat maps.
 
-Images are uint8 [N, C, H, W] as everywhere: one channel is grey, two are grey and alpha, three are RGB, four RGBA.
+Images are uint8 [N, C, H, W]: one channel is grey, two are grey and alpha, three RGB, four RGBA.
 """
 
 import base64
@@ -15,17 +15,16 @@ from jobs.report.blocks import Picture, Scale
 
 Pixels = NDArray[np.uint8]
 
-# The side, in CSS pixels, at which a picture can be looked at; and the most pixels worth keeping of a large one.
-SIDE = 112
-LARGEST = 128
+SIDE = 112  # display size of a picture, CSS pixels
+LARGEST = 128  # larger images are reduced to this many pixels per side
 
 
 def picture(image: Pixels, alt: str, side: int = SIDE) -> Picture:
-    """The picture of one uint8 [C, H, W] image, about `side` CSS pixels large.
+    """Picture of one uint8 [C, H, W] image, about `side` CSS pixels large.
 
-    A small image is enlarged by a whole number, so that all its pixels are squares of the same size. One too large
-    to be doubled is stretched smoothly, which at such factors looks better than squares of two sizes. One larger
-    than `LARGEST` is reduced, because a page of many would be too heavy to open.
+    Small images are enlarged by an integer factor, so that all pixels are squares of equal size. Images too large to be
+    doubled are interpolated, which looks better than squares of two sizes. Images larger than `LARGEST` are reduced to
+    keep the page small.
     """
     height, width = image.shape[1:]
     longest = max(height, width)
@@ -38,47 +37,43 @@ def picture(image: Pixels, alt: str, side: int = SIDE) -> Picture:
 
 
 def pictures(images: Pixels, alt: str, side: int = SIDE) -> list[Picture]:
-    """`picture` of each image of a batch; `{}` in `alt` is its number, from 1."""
+    """`picture` of each image of a batch; `{}` in `alt` becomes its number, from 1."""
     return [picture(image, alt.format(number), side) for number, image in enumerate(images, start=1)]
 
 
 def stored_picture(png: bytes, alt: str, side: int = SIDE) -> Picture:
-    """The picture of a PNG file that is small already, as it is."""
-    width, height = struct.unpack(">II", png[16:24])  # of the header chunk, which is always the first
+    """Picture of a PNG file that is already small, without re-encoding."""
+    width, height = struct.unpack(">II", png[16:24])  # from the header chunk, always the first
     return _sized(_png_uri(png), height, width, alt, side)
 
 
 def common_top(values: NDArray[np.float32]) -> float:
-    """The value that a colour map common to all `values` ≥ 0 should end at: only the largest few lie beyond it.
-
-    A whole number, so that the key reads well; at least 1.
-    """
+    """Upper end of a colour map shared by all `values` ≥ 0: their 99% quantile, rounded up to an integer ≥ 1."""
     return float(max(1.0, np.ceil(np.quantile(values, 0.99)))) if values.size else 1.0
 
 
 def heat(values: NDArray[np.float32], top: float) -> Pixels:
-    """Values [N, H, W] from 0 to `top` as colours, uint8 [N, 3, H, W]; what lies above has the last colour.
+    """Map values [N, H, W] from 0 to `top` to colours, uint8 [N, 3, H, W]; larger values are clipped.
 
-    The colour map (inferno) rises evenly in lightness from black, so it reads the same in grey and to readers
-    who do not tell red from green.
+    The colour map (inferno) is perceptually uniform in lightness, so it works in grey and for colour-blind readers.
     """
     levels = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(_inferno()[levels].transpose(0, 3, 1, 2))
 
 
 def heat_scale(name: str, top: float, unit: str) -> Scale:
-    """The key that belongs beside pictures made by `heat`."""
+    """The legend for pictures made by `heat`."""
     stops = _inferno()[np.linspace(0, 255, 9).astype(int)]
     colours = [f"rgb({red} {green} {blue})" for red, green, blue in stops.tolist()]
-    return Scale(name, "0", f"{top:.0f} {unit} and more", colours)
+    return Scale(name, "0", f"≥ {top:.0f} {unit}", colours)
 
 
 def png(image: Pixels) -> bytes:
-    """One uint8 [H, W, C] image as PNG."""
+    """Encode one uint8 [H, W, C] image as PNG."""
     codes: dict[int, Sequence[int]] = {1: (0,), 2: (0, 0, 0, 1), 3: (2, 1, 0), 4: (2, 1, 0, 3)}
-    # OpenCV wants blue first, and has no grey with alpha.
+    # OpenCV expects BGR, and does not support grey with alpha.
     done, data = cv2.imencode(".png", image[:, :, list(codes[image.shape[2]])], [cv2.IMWRITE_PNG_COMPRESSION, 9])
-    assert done, "OpenCV writes every uint8 image of one, three or four channels"
+    assert done, "OpenCV encodes every uint8 image of one, three or four channels"
     return data.tobytes()
 
 

@@ -1,4 +1,4 @@
-"""The report of a scoring job: its sections in their order."""
+"""The report of a scoring job."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,14 +19,14 @@ from jobs.score.summary import ScoreSummary
 def write_score_report(
     job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained, reasons: Sequence[Reason]
 ) -> str:
-    """Write the report of a scoring job whose parts are all there, and return its address.
+    """Write the report of a scoring job with all its parts, and return its address.
 
     Args:
-        job: with its parts.
-        summary: its figures.
+        job: the job.
+        summary: its counts.
         histogram: of its scores, between `score_edges`.
         explained: the most outlying images.
-        reasons: why rows could not be scored.
+        reasons: of the errors, with counts.
     """
     calibration = job.bundle.calibration_scores
     scores_section = histogram_section(histogram, calibration, summary)

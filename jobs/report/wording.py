@@ -1,4 +1,4 @@
-"""Numbers as a reader wants them: thousands apart, as many digits as matter, a real minus sign."""
+"""Number formatting: thousands separators, significant digits, a typographic minus sign."""
 
 import math
 
@@ -9,24 +9,24 @@ def count(value: int) -> str:
 
 
 def counted(value: int, thing: str, things: str = "") -> str:
-    """`count` with its noun in the right number: "1 image", "12,345 images"."""
+    """`count` with its noun, singular or plural: "1 image", "12,345 images"."""
     return f"{count(value)} {thing if value == 1 else things or thing + 's'}"
 
 
 def share(value: float) -> str:
-    """A fraction in per cent with two digits that matter: 0.0123 → "1.2 %", 0.5 → "50 %"."""
+    """A fraction in per cent with two significant digits: 0.0123 → "1.2%", 0.5 → "50%"."""
     if not math.isfinite(value):
         return "–"
     percent = 100 * value
     if percent == 0 or percent >= 10:
-        return f"{percent:.0f} %" if percent < 99.5 or percent == 100 else f"{percent:.2f} %"
+        return f"{percent:.0f}%" if percent < 99.5 or percent == 100 else f"{percent:.2f}%"
     digits = min(1 - math.floor(math.log10(percent)), 6)
     text = f"{percent:.{digits}f}"
-    return f"{text.rstrip('0').rstrip('.')} %"
+    return f"{text.rstrip('0').rstrip('.')}%"
 
 
 def number(value: float, digits: int = 4) -> str:
-    """A measurement with `digits` significant digits and no exponent within reason: −0.01235, 1,234."""
+    """A number with `digits` significant digits, in fixed notation from 1e-5 to 1e12: −0.01235, 1,234."""
     if not math.isfinite(value):
         return "–"
     if value == 0:

@@ -12,7 +12,7 @@ from export.guarantees.p_values import SCORE, threshold
 from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, first_error
 from jobs.bulk.versions import versions
-from jobs.discoveries.control import MOST, RankCounter, benjamini_hochberg, gather_discoveries
+from jobs.discoveries.control import MAX_DISCOVERIES, RankCounter, benjamini_hochberg, gather_discoveries
 from jobs.discoveries.drift import StatisticCounter, calibration_edges, measure_drift
 from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
@@ -39,7 +39,10 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     options, calibration = job.options, job.bundle.calibration_scores
     size, limit = len(calibration), threshold(calibration, options.fpr)
     ranks, statistics = RankCounter(size), StatisticCounter(calibration_edges(job.bundle.calibration))
-    histogram, top = HistogramCounter(SCORE, score_edges(calibration, limit)), TopCounter(max(MOST, options.explain))
+    histogram, top = (
+        HistogramCounter(SCORE, score_edges(calibration, limit)),
+        TopCounter(max(MAX_DISCOVERIES, options.explain)),
+    )
     scores = walk(job.parts, [ranks, statistics, histogram, top])
     why = ReasonCounter()
     errors = walk(job.output.child(ERRORS), [why])

@@ -1,1 +1,1 @@
-"""The sections of a report: each takes figures and gives blocks."""
+"""The sections of a report: each function turns results into blocks."""

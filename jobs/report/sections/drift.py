@@ -1,4 +1,4 @@
-"""The section on drift: whether the data set as a whole is like the calibration images."""
+"""The drift section: whether the data set as a whole matches the calibration images."""
 
 from export.guarantees.p_values import SCORE
 from jobs.discoveries.drift import SIGNIFICANT, Difference, Drift
@@ -6,53 +6,52 @@ from jobs.report.blocks import Note, Section, Table
 from jobs.report.wording import counted, number, share
 
 _VERDICTS = {
-    "like the calibration images": "As far as {images} can tell, yes: no statistic differs from the {calibration} by "
-    "more than chance allows.",
-    "slightly different": "Not quite: it differs from the {calibration} by more than chance allows, but not by much.",
-    "clearly different": "No, it is clearly different from the {calibration}.",
+    "like the calibration images": "Yes: over {images}, no statistic differs significantly from the {calibration}.",
+    "slightly different": "Almost: it differs significantly from the {calibration}, but only slightly.",
+    "clearly different": "No: it differs clearly from the {calibration}.",
 }
 _ADVICE = (
-    "Either many of its images are outliers, or its ordinary images are of another kind. In the second case, calibrate "
-    "with clean images of that kind (vae calibrate): the p-values then compare with them."
+    "Either it contains many outliers, or its inliers come from another distribution. In the second case, recalibrate "
+    "on clean images of this kind (vae calibrate), so that p-values compare with them."
 )
 
 
 def drift_section(drift: Drift, images: int, calibration_size: int) -> Section:
-    """How the data set's statistics lie beside the calibration images'.
+    """Compare the statistics of the data set with those of the calibration images.
 
     Args:
-        drift: what was found.
-        images: how many were scored.
-        calibration_size: how many they are compared with.
+        drift: the result.
+        images: number of images scored.
+        calibration_size: number of calibration images.
     """
     verdict = _VERDICTS[drift.verdict].format(
         images=counted(images, "image"), calibration=counted(calibration_size, "calibration image")
     )
     advice = f" {_ADVICE}" if drift.verdict == "clearly different" else ""
     table = Table(
-        ["Statistic", "D", "p", "This data set", "Where they are furthest apart"],
+        ["Statistic", "D", "p", "This data set", "Where the gap is largest"],
         [_row(each) for each in drift.differences],
         ["D", "p"],
-        "D is the largest gap between the two distributions: 0 if they coincide, 1 if they lie apart. p is the chance "
-        "of so large a gap if there were no difference (Kolmogorov and Smirnov, corrected for the number of rows by "
-        f"Holm). {SCORE} speaks for the p-values too: they are uniform as far as its D is 0.",
+        "D is the largest gap between the two distribution functions: 0 if they coincide, 1 if they do not overlap. "
+        "p is the two-sample Kolmogorov–Smirnov p-value, Holm-corrected for the number of statistics. The D of "
+        f"{SCORE} is also the distance of the p-values from a uniform distribution.",
     )
-    told = ", ".join(
+    shares = ", ".join(
         f"{share(each.share)} are at most {each.at_most:g} ({share(each.expected)} expected)" for each in drift.p_values
     )
     return Section(
         "drift",
         "Is this data set like the calibration images?",
         f"{verdict}{advice}",
-        [table, Note(f"Of the p-values {told}.")],
+        [table, Note(f"Of the p-values, {shares}.")],
     )
 
 
 def _row(each: Difference) -> list[str]:
     where = (
-        f"{share(each.share_above)} lie above {number(each.at)}; {share(each.calibration_share_above)} of the "
-        "calibration images do"
+        f"{share(each.share_above)} above {number(each.at)}, against {share(each.calibration_share_above)} of the "
+        "calibration images"
     )
     p = f"{each.p_value:.2g}" if each.p_value >= 1e-4 else "< 0.0001"
-    direction = each.direction if each.p_value < SIGNIFICANT else "alike"
+    direction = each.direction if each.p_value < SIGNIFICANT else "no difference"
     return [each.statistic, f"{each.distance:.3f}", p, direction, where]

@@ -1,6 +1,6 @@
-"""The section about how likely a model finds the images of a test set.
+"""The likelihood section of an evaluation.
 
-It takes what `metrics.json` holds, so that page and file cannot differ.
+It is built from the content of `metrics.json`, so that report and file agree.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from jobs.report.wording import count, counted, number
 Metrics = Mapping[str, Any]
 
 _ESTIMATORS = {"importance_sampling": "importance sampling", "monte_carlo": "Monte Carlo from the prior"}
-_FEW = 10  # effective samples below which an estimate is not to be trusted
+_FEW = 10  # with fewer effective samples an estimate is unreliable
 
 
 def likelihood_figures(likelihood: Metrics) -> list[Figure]:
@@ -22,30 +22,30 @@ def likelihood_figures(likelihood: Metrics) -> list[Figure]:
     figures = [
         Figure("ELBO", nats(elbo["mean"]), f"{_error(elbo)} nats per image: a lower bound on log p(x)."),
         Figure(
-            "log p(x), at least",
+            "log p(x) ≥",
             nats(best["mean"]),
-            f"{_error(best)} nats, by {count(likelihood['samples'])} importance samples: a tighter bound.",
+            f"{_error(best)} nats, from {count(likelihood['samples'])} importance samples: a tighter bound.",
         ),
     ]
     if "bits_per_dim" in best:
         bits = best["bits_per_dim"]
-        figures.append(Figure("Bits per dimension", number(bits["mean"], 4), f"{_error(bits)}, at most."))
+        figures.append(Figure("Bits per dimension", number(bits["mean"], 4), f"{_error(bits)}, an upper bound."))
     return figures
 
 
 def likelihood_section(likelihood: Metrics) -> Section:
-    """Every estimate with its errors, and how the bounds rise with the samples."""
+    """All estimates with their errors, and the bounds against the number of samples."""
     rows = [
         _likelihood_row("ELBO", likelihood["elbo"]),
-        _likelihood_row("– its reconstruction, E[log p(x|z)]", likelihood["reconstruction"]),
-        _likelihood_row("– its KL from the prior", likelihood["kl"]),
+        _likelihood_row("– reconstruction, E[log p(x|z)]", likelihood["reconstruction"]),
+        _likelihood_row("– KL from the prior", likelihood["kl"]),
         *(_likelihood_row(f"log p(x), {name}", likelihood[key]) for key, name in _ESTIMATORS.items()),
     ]
     columns = [
         "",
         "Nats per image",
         "Standard error",
-        "Of it, noise",
+        "Monte Carlo error",
         "Bits per dimension",
         "Effective samples",
         "Bias",
@@ -69,19 +69,19 @@ def likelihood_section(likelihood: Metrics) -> Section:
         blocks.append(
             Note(
                 f"With a median of fewer than {_FEW} effective samples, {' and '.join(few)} "
-                f"{'is' if len(few) == 1 else 'are'} a lower bound that may lie far below log p(x): the samples that "
-                "would count most were not drawn, so the noise and the bias told here are too small as well."
+                f"{'is' if len(few) == 1 else 'are'} a lower bound that may be far below log p(x): the samples with "
+                "the largest weights were not drawn, so Monte Carlo error and bias are underestimated too."
             )
         )
     if likelihood["kind"] == "score":
-        blocks.append(Note("On grey pixels this model's likelihood is a score that no distribution normalises."))
+        blocks.append(Note("On grey pixels this model's likelihood is an unnormalised score, not a density."))
     return Section(
         "likelihood",
-        "How likely the model finds the images",
-        f"Estimated for {images}, with {counted(likelihood['samples'], 'fresh sample')} for each and each estimator. "
-        "Every estimate of log p(x) is too low in expectation, by less the more samples there are. The standard error "
-        "is over images; the part of it that is noise of the estimates would shrink with more samples. Bias and noise "
-        "come from the jackknife.",
+        "Likelihood of the images",
+        f"Estimated on {images}, with {counted(likelihood['samples'], 'fresh sample')} per image and estimator. Every "
+        "estimate of log p(x) is biased low; the bias shrinks with more samples. The standard error is over images and "
+        "includes the Monte Carlo error, which shrinks with more samples. Bias and Monte Carlo error are jackknife "
+        "estimates.",
         blocks,
     )
 
@@ -106,9 +106,9 @@ def _likelihood_row(name: str, found: Metrics) -> list[str]:
 
 
 def nats(value: float) -> str:
-    """A log-probability, to the hundredth."""
+    """A log-probability with two decimals."""
     return f"{value:,.2f}".replace("-", "−")
 
 
 def _error(found: Metrics) -> str:
-    return "of a single image," if found["standard_error"] is None else f"± {number(found['standard_error'], 2)}"
+    return "Of a single image," if found["standard_error"] is None else f"± {number(found['standard_error'], 2)}"

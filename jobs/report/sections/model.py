@@ -1,6 +1,6 @@
-"""Sections about the model itself: what it keeps of an image, its samples, what its latent units do.
+"""Sections about the model: reconstructions, samples, interpolations, latent traversals, training curves.
 
-They need only two functions, so that a bundle, or anything else that encodes and decodes, can be shown.
+They need only an encode and a decode function, so that they work for a bundle or any other model.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +21,15 @@ _TRAVERSED = 8  # latent units
 SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 
 
-# μ(x) and log σ²(x), each [N, D], of images [N, C, H, W]; and the mean of p(x|z) as images, of codes [N, D].
+# Images [N, C, H, W] → μ(x) and log σ²(x), each [N, D]; codes [N, D] → the mean of p(x|z) as images [N, C, H, W].
 Encode = Callable[[Pixels], tuple[Latents, Latents]]
 Decode = Callable[[Latents], Pixels]
 
 
 def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode) -> Section:
-    """Originals above their reconstruction from z = μ(x), from three draws of q(z|x), and where draws differ.
+    """Originals, reconstructions from z = μ(x) and from three draws of q(z|x), and the spread of draws.
 
-    The spread is each pixel's standard deviation over 16 draws, averaged over channels, in grey levels.
+    The spread is the standard deviation of each pixel over 16 draws, averaged over channels, in grey levels.
     """
     mean, log_variance = encode(originals)
     noise = np.random.default_rng(0).standard_normal((16, *mean.shape), dtype=np.float32)
@@ -44,15 +44,15 @@ def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode) ->
     ]
     return Section(
         "reconstructions",
-        "What the model keeps of an image",
-        "Held-out images, and what comes back after each was squeezed into its latent code. The draws show what "
-        "the model holds possible; they differ where it is unsure.",
+        "Reconstructions",
+        "Held-out images and their reconstructions from the latent code. Draws of q(z|x) show the posterior's "
+        "uncertainty: they differ where the model is unsure.",
         [Matrix(rows), heat_scale("Spread, standard deviation", top, "grey levels")],
     )
 
 
 def sample_section(decode: Decode, prior: Prior, count: int = 60, seed: int = 0) -> Section:
-    """Images decoded from draws of the prior; where that is not N(0, I), draws of N(0, I) beside them."""
+    """Images decoded from draws of the prior; if that is not N(0, I), also from N(0, I) for comparison."""
     rng = np.random.default_rng(seed)
     priors: list[Prior] = [prior, StandardNormal(prior.latent_dim)] if prior.name != StandardNormal.name else [prior]
     walls = []
@@ -62,7 +62,7 @@ def sample_section(decode: Decode, prior: Prior, count: int = 60, seed: int = 0)
     return Section(
         "samples",
         "Samples from the model",
-        f"Means of p(x|z) for {count} random codes z ~ p(z): no image was put in. The bundle's own prior comes first.",
+        f"Means of p(x|z) for {count} codes drawn from the prior, the bundle's own first.",
         walls,
     )
 
@@ -70,8 +70,8 @@ def sample_section(decode: Decode, prior: Prior, count: int = 60, seed: int = 0)
 def slerp(start: Latents, end: Latents, steps: int) -> Latents:
     """Codes [steps, D] along the arc from one code to another (spherical linear interpolation).
 
-    sin((1−t)ω)/sin ω · a + sin(tω)/sin ω · b, with ω the angle between them: unlike the straight line, it keeps
-    to the distance from 0 at which N(0, I) has its mass. Codes in line with each other go straight.
+    sin((1−t)ω)/sin ω · a + sin(tω)/sin ω · b, with ω the angle between them: unlike linear interpolation, it stays at
+    the distance from 0 where N(0, I) concentrates. Collinear codes are interpolated linearly.
     """
     t = np.linspace(0, 1, steps, dtype=np.float64)[:, None]
     a, b = start.astype(np.float64), end.astype(np.float64)
@@ -84,7 +84,7 @@ def slerp(start: Latents, end: Latents, steps: int) -> Latents:
 
 
 def interpolation_section(starts: Pixels, ends: Pixels, encode: Encode, decode: Decode) -> Section:
-    """The way from each image of `starts` to its partner in `ends`, in ten steps, between the originals."""
+    """Interpolations from each image of `starts` to its partner in `ends`, in ten steps between the originals."""
     steps = 10
     first, last = encode(starts)[0], encode(ends)[0]
     rows = []
@@ -94,25 +94,24 @@ def interpolation_section(starts: Pixels, ends: Pixels, encode: Encode, decode: 
         rows.append(Row("", "", pictures(joined, f"pair {pair}, step {{}}", SIDE)))
     return Section(
         "interpolation",
-        "From one image to another",
-        "The outermost pictures are originals; between them the decoder walks the arc from one code to the other. "
-        "A good latent space passes through plausible images all the way.",
+        "Interpolations",
+        "Decoded codes along the arc between the codes of two held-out images (first and last). With a good latent "
+        "space, every step is a plausible image.",
         [Matrix(rows, ["original", *[""] * steps, "original"])],
     )
 
 
 def active_units(mean: Latents) -> list[tuple[int, float]]:
-    """Latent units by activity, the most active first: Var_x[μ_d(x)] over images (Burda et al. 2016).
+    """Latent units by activity Var_x[μ_d(x)] over images, descending (Burda et al. 2016).
 
-    A unit that the model does not use has the same mean for every image: its activity is 0. One that carries
-    all it can has an activity near 1, the variance of the prior.
+    An unused unit has the same mean for every image: activity 0. A fully used one approaches 1, the prior's variance.
     """
     activity = mean.var(axis=0)
     return [(int(unit), float(activity[unit])) for unit in np.argsort(-activity, kind="stable")]
 
 
 def traversal_section(image: Pixels, images: Pixels, encode: Encode, decode: Decode) -> Section:
-    """One code of the `image` [C, H, W] varied along the most active units, from −3 to 3, the rest held."""
+    """The code of `image` [C, H, W] varied along each of the most active units from −3 to 3, the others fixed."""
     ranking = active_units(encode(images)[0])
     active = sum(activity > 0.01 for _, activity in ranking)
     code = encode(image[None])[0][0]
@@ -128,16 +127,16 @@ def traversal_section(image: Pixels, images: Pixels, encode: Encode, decode: Dec
     names = [f"{value:.2g} σ".replace("-", "−") for value in positions.tolist()]
     return Section(
         "traversals",
-        "What the latent units do",
-        f"{counted(active, 'unit')} of {len(ranking)} carry information (variance of μ over images above 0.01). "
-        "Each row changes one of them, in standard deviations of the prior, and leaves the rest of one image's "
-        "code as it is; the framed picture is nearest to the image itself.",
+        "Latent traversals",
+        f"{active} of {counted(len(ranking), 'unit')} {'is' if active == 1 else 'are'} active (variance of μ over "
+        "images above 0.01). Each row varies one unit of an image's code, in standard deviations of the prior, and "
+        "fixes the others; the framed picture is the closest to the image.",
         [Matrix(rows, names)],
     )
 
 
 def training_section(history: Sequence[Mapping[str, object]]) -> Section | None:
-    """Curves of the training metrics that the history has; None if it has none worth drawing."""
+    """Curves of the training metrics in the history; None if it has none of them."""
     epochs = [_number(entry, "epoch", index) for index, entry in enumerate(history, start=1)]
 
     def line(column: str, name: str, style: str) -> Line:
@@ -159,9 +158,8 @@ def training_section(history: Sequence[Mapping[str, object]]) -> Section | None:
         return None
     return Section(
         "training",
-        "How it was trained",
-        f"{counted(len(history), 'epoch')}. Higher is better for every log-probability; the number in each legend "
-        "is the last epoch's.",
+        "Training",
+        f"{counted(len(history), 'epoch')}. Log-probabilities: higher is better. Legends show the last epoch's value.",
         [Charts(drawn)],
     )
 

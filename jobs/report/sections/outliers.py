@@ -1,4 +1,4 @@
-"""The gallery of the most outlying images, each with the reason why."""
+"""The gallery of the most outlying images, each with an explanation."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,62 +16,60 @@ from jobs.score.explain.reasons import Push
 from jobs.score.explain.write import Explained
 from jobs.score.summary import ScoreSummary
 
-BARS = 5  # of a card
+BARS = 5  # per card
 SMALL = 56  # CSS pixels of a calibration image
 
 
 def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
-    """The first of the explained images, the most outlying before all others."""
+    """The explained images with the highest scores, in descending order."""
     shown = explained.first
     title = "The most outlying images"
     if not shown:
-        gone = "the images can no longer be read where they were scored" if explained.unreadable else "--explain is 0"
-        return Section("outliers", title, f"Nothing to show: {gone}.", [])
+        why = "the scored images can no longer be read" if explained.unreadable else "--explain is 0"
+        return Section("outliers", title, f"Nothing to show: {why}.", [])
     surprise = np.stack([each.surprise for each in shown])
     top = common_top(surprise)
     maps = heat(surprise, top)
     folder = common_folder([str(each.row["file"]) for each in shown])
-    found = [is_discovery(each.row, summary) for each in shown]
+    discovered = [is_discovery(each.row, summary) for each in shown]
     cards = [
-        explanation_card(each, maps[i], folder, "discovery" if found[i] and not all(found) else "")
+        explanation_card(each, maps[i], folder, "discovery" if discovered[i] and not all(discovered) else "")
         for i, each in enumerate(shown)
     ]
-    verdict = ", all of them discoveries" if all(found) else ""
+    verdict = ", all discoveries" if all(discovered) else ""
     missing = (
-        f" {counted(explained.unreadable, 'image')} among the highest scores can no longer be read."
-        if explained.unreadable
-        else ""
+        f" {counted(explained.unreadable, 'image')} among them can no longer be read." if explained.unreadable else ""
     )
     blocks: list[Block] = [
-        heat_scale("Surprise of a pixel", top, "nats"),
+        heat_scale("Surprise per pixel", top, "nats"),
         Cards(
             cards,
-            ["the image", "its reconstruction", "where it surprises the model"],
-            f"Files are named as they lie below {folder}" if folder else "",
+            ["image", "reconstruction", "surprise per pixel"],
+            f"File names are relative to {folder}" if folder else "",
             "nearest calibration images",
         ),
     ]
     return Section(
         "outliers",
         title,
-        f"The {count(len(shown))} highest scores{verdict}. The model can only draw what it has learnt, so an image "
-        "that is new to it comes back changed. The bars are the parts of each score and add up to it; σ is a "
-        "standard deviation of the ordinary images most like it. "
-        f"With {counted(summary.calibration_images, 'calibration image')}, no p-value can be below "
-        f"{p_value(1 / (summary.calibration_images + 1))}.{missing}",
+        f"The {count(len(shown))} highest scores{verdict}.{missing} The model reconstructs only what it has learnt, so "
+        "unfamiliar images change. Bars show the contributions to each score, which sum to it; σ is a standard "
+        "deviation over the most similar inliers. The smallest possible p-value with "
+        f"{counted(summary.calibration_images, 'calibration image')} is "
+        f"{p_value(1 / (summary.calibration_images + 1))}.",
         blocks,
     )
 
 
 def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
-    """Whether a row of the scores is among the discoveries."""
+    """Whether a scored row is a discovery."""
     return summary.fdr_threshold is not None and float(row[SCORE]) > summary.fdr_threshold
 
 
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
-    """An image with its reconstruction, its `surprise` in colours [3, H, W], and the reason for its score.
+    """An image, its reconstruction, its `surprise` map in colours [3, H, W], and the reason for its score.
 
-    Its file is named as it lies below `folder`.
+    The file name is shown relative to `folder`.
     """
     row, rank = each.row, each.rank
     zero, bars = _bars(each.pushes)
@@ -93,7 +91,7 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
 
 
 def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
-    """Where zero is on a card's track, and a bar for each of what contributes most, either way."""
+    """Position of zero on a card's track, and a bar for each of the largest contributions of either sign."""
     largest = sorted(pushes, key=lambda push: -abs(push.contribution))[:BARS]
     drawn = [push for push in pushes if push in largest]
     values = [push.contribution for push in drawn]
@@ -116,8 +114,8 @@ def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
 
 
 def _modelled(row: Mapping[str, Any]) -> str:
-    """The p-value of the tail's model with its interval, if the job has it."""
+    """The tail model's p-value with its interval, if the job computed it."""
     if not all(name in row for name in TAIL_COLUMNS):
         return ""
     p, low, high = (f"{float(row[name]):.0e}" for name in TAIL_COLUMNS)
-    return f", modelled {p} ({low} to {high})"
+    return f", extrapolated {p} ({low} to {high})"

@@ -1,4 +1,4 @@
-"""Sections about a scored data set: how its scores lie, which images are the most outlying, what failed."""
+"""Sections about a scored data set: key figures, score histogram, errors."""
 
 from collections.abc import Sequence
 
@@ -14,55 +14,54 @@ from jobs.score.summary import ScoreSummary
 
 Values = NDArray[np.float64]
 
-BARS = 80  # about so many bars in a histogram
-REASONS = 20  # so many reasons in the table of errors
+BARS = 80  # approximate number of bars in a histogram
+REASONS = 20  # rows in the table of errors
 
 
 def score_head(title: str, summary: ScoreSummary) -> Head:
-    """The finding in a sentence, and the figures behind it."""
+    """The main result and the key figures."""
     found = summary.discoveries
     finding = (
-        f"{count(found)} of {counted(summary.rows, 'image')} {'stands' if found == 1 else 'stand'} out"
+        f"{counted(found, 'discovery', 'discoveries')} among {counted(summary.rows, 'image')}"
         if found
         else f"No discoveries among {counted(summary.rows, 'image')}"
         if summary.discoveries_possible
-        else f"No discoveries are possible among {counted(summary.rows, 'image')}"
+        else f"No discoveries possible among {counted(summary.rows, 'image')}"
     )
     expected = summary.fpr * summary.scored
     lead = (
-        f"Taken one by one, {counted(summary.outliers, 'image')} ({share(_part(summary.outliers, summary.scored))}) "
-        f"{'lies' if summary.outliers == 1 else 'lie'} beyond the {share(summary.fpr)} threshold, where about "
-        f"{count(round(expected))} would if all were like the calibration images."
+        f"Tested individually, {counted(summary.outliers, 'image')} ({share(_part(summary.outliers, summary.scored))}) "
+        f"{'is' if summary.outliers == 1 else 'are'} outlying at a false positive rate of {share(summary.fpr)}; about "
+        f"{count(round(expected))} would be by chance if all images were like the calibration images."
     )
     if not summary.discoveries_possible:
         lead += f" {_no_discoveries(summary)}"
     figures = [
-        Figure("Rows", count(summary.rows), "Read from the input. Each is either scored or among the errors."),
-        Figure("Scored", count(summary.scored), "Have an outlier score and a p-value."),
-        Figure("Errors", count(summary.errors), "Could not be read, or do not fit the model; reasons below."),
+        Figure("Rows", count(summary.rows), "In the input. Each is either scored or an error."),
+        Figure("Scored", count(summary.scored), "With an outlier score and a p-value."),
+        Figure("Errors", count(summary.errors), "Unreadable, or not of the model's shape; reasons below."),
         Figure(
             f"Outliers at {share(summary.fpr)}",
             count(summary.outliers),
-            f"Have p ≤ {summary.fpr:g}: {_one_in(summary.fpr)} ordinary images lands here by chance.",
+            f"p ≤ {summary.fpr:g}: expected of {_one_in(summary.fpr)} inliers.",
         ),
         Figure(
             f"Discoveries at {share(summary.fdr)}",
             count(found),
-            f"Stand out even after testing every row: at most about {_one_in(summary.fdr)} of these is "
-            "expected to be ordinary.",
+            f"Significant after correcting for all rows: at most {_one_in(summary.fdr)} is expected to be an inlier.",
             "alert" if found else "",
         ),
         Figure("Rows per second", rate(summary.rows_per_second), "Read, decoded, scored and written."),
         Figure(
             "Engine",
             f"{summary.engine}, {summary.provider.removesuffix('ExecutionProvider').upper()}",
-            "What ran the job, and what computed it.",
+            "Job engine and ONNX Runtime provider.",
             "quiet",
         ),
         Figure(
             "Bundle",
             summary.bundle_hash[:12],
-            f"The model, and the scores of {counted(summary.calibration_images, 'held-out image')} as a yardstick.",
+            f"The model, calibrated on {counted(summary.calibration_images, 'held-out image')}.",
             "quiet",
         ),
     ]
@@ -70,20 +69,22 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
 
 
 def _no_discoveries(summary: ScoreSummary) -> str:
-    """Why no image could be a discovery, and what helps."""
+    """Why no discovery is possible, and the remedy."""
     size, least, top = summary.calibration_images, summary.least_discoveries, summary.smallest_p_values
     return (
-        f"With {counted(size, 'calibration image')}, a false discovery rate of {share(summary.fdr)} allows no fewer "
-        f"than {counted(least, 'discovery', 'discoveries')}, and only {counted(top, 'image')} "
+        f"With {counted(size, 'calibration image')}, a false discovery rate of {share(summary.fdr)} requires at least "
+        f"{counted(least, 'discovery', 'discoveries')}, but only {counted(top, 'image')} "
         f"{'has' if top == 1 else 'have'} the smallest p-value, 1/{count(size + 1)}. "
-        "More calibration images allow fewer (vae calibrate)."
+        "Calibrate on more images (vae calibrate) to lower this minimum."
     )
 
 
 def histogram_section(counted_scores: Histogram, calibration: NDArray[np.float32], summary: ScoreSummary) -> Section:
     """Scores of this data set over those of the calibration images, with both thresholds."""
-    known = Histogram.empty(counted_scores.edges).add(calibration)
-    edges, (theirs, ours), overflow = shown_bars(counted_scores.edges, [known, counted_scores], summary.threshold)
+    reference = Histogram.empty(counted_scores.edges).add(calibration)
+    edges, (expected, observed), overflow = shown_bars(
+        counted_scores.edges, [reference, counted_scores], summary.threshold
+    )
     beyond = edges[:-1] >= summary.threshold - 1e-9 * abs(summary.threshold)
     thresholds = [Threshold(f"p = {summary.fpr:g}", "alert", summary.threshold)]
     if summary.fdr_threshold is not None:
@@ -91,9 +92,9 @@ def histogram_section(counted_scores: Histogram, calibration: NDArray[np.float32
     chart = histogram_chart(
         "Share of images by outlier score",
         [
-            Bars("calibration images", "known", edges, theirs),
-            Bars("this data set", "data", edges, np.where(beyond, 0, ours)),
-            Bars("this data set, beyond the threshold", "beyond", edges, np.where(beyond, ours, 0)),
+            Bars("calibration images", "inliers", edges, expected),
+            Bars("this data set", "data", edges, np.where(beyond, 0, observed)),
+            Bars("this data set, beyond the threshold", "beyond", edges, np.where(beyond, observed, 0)),
         ],
         thresholds,
         "outlier score, higher is more outlying",
@@ -101,22 +102,22 @@ def histogram_section(counted_scores: Histogram, calibration: NDArray[np.float32
     )
     return Section(
         "scores",
-        "How the scores lie",
-        f"Grey are {counted(summary.calibration_images, 'held-out image')} like those that the model was trained on. "
-        "If this data set were like them, its outline would follow the grey; what sticks out to the right is new "
-        "to the model. Heights are drawn as square roots of the shares, so that rare scores can be seen.",
+        "Distribution of scores",
+        f"Grey: {counted(summary.calibration_images, 'held-out calibration image')}. A data set like them has the same "
+        "outline; excess on the right is outlying. The vertical axis is a square-root scale, so that rare scores stay "
+        "visible.",
         [Charts([chart])],
     )
 
 
 def error_section(reasons: Sequence[Reason]) -> Section:
-    """Why rows could not be scored, with an example of each reason."""
+    """The reasons of the errors, each with a count and an example."""
     if not reasons:
-        return Section("errors", "What could not be scored", "Nothing: every row has a score.", [])
+        return Section("errors", "Errors", "None: every row was scored.", [])
     total = sum(reason.rows for reason in reasons)
     folder = common_folder([each.file for each in reasons])
     table = Table(
-        ["Rows", "Reason", "For example"],
+        ["Rows", "Reason", "Example"],
         [
             [
                 count(each.rows),
@@ -133,18 +134,21 @@ def error_section(reasons: Sequence[Reason]) -> Section:
         blocks.append(Note(f"And {counted(len(reasons) - REASONS, 'other reason')}, {counted(left, 'row')}."))
     return Section(
         "errors",
-        "What could not be scored",
-        f"{counted(total, 'entry', 'entries')} in errors/, beside the scores; the rows around them were scored as "
-        f"if these were not there.{f' Files are named as they lie below {folder}' if folder else ''}",
+        "Errors",
+        f"{counted(total, 'entry', 'entries')} in errors/; neighbouring rows are unaffected."
+        f"{f' File names are relative to {folder}' if folder else ''}",
         blocks,
     )
 
 
 def shown_bars(edges: Values, histograms: Sequence[Histogram], threshold: float) -> tuple[Values, list[Values], bool]:
-    """The stretch of the fine edges worth showing, in about `BARS` bars, and each histogram's shares in them.
+    """Coarsen the fine edges to about `BARS` bars over the range worth showing.
 
-    It ends where only a thousandth of the scores lie further out; these are gathered in the last bar, as those
-    below the first are in the first. The threshold stays an edge.
+    The range ends where 0.1% of the scores lie beyond; these are added to the last bar, and those below to the first.
+    The threshold remains an edge.
+
+    Returns:
+        The edges, each histogram's shares between them, and whether the last bar includes scores beyond it.
     """
     everything = np.stack([each.counts / max(1, each.total) for each in histograms])
     used = np.flatnonzero(everything.any(axis=0))
@@ -155,7 +159,7 @@ def shown_bars(edges: Values, histograms: Sequence[Histogram], threshold: float)
     here = int(np.argmin(np.abs(edges - threshold)))
     last = min(max(last, here + 10), len(edges) - 1)
     step = max(1, -(-(last - first) // BARS))
-    # Whole steps away from the threshold on both sides, so that it stays between two bars.
+    # Whole steps from the threshold on both sides, so that it stays an edge.
     first = max(here % step, here - -(-(here - first) // step) * step)
     bars = -(-(last - first) // step)
     if first + bars * step > len(edges) - 1:
@@ -172,7 +176,7 @@ def shown_bars(edges: Values, histograms: Sequence[Histogram], threshold: float)
 
 
 def common_folder(files: Sequence[str]) -> str:
-    """The folder that all files lie in, with its final slash; empty if they share none."""
+    """The deepest folder common to all files, with a trailing slash; empty if there is none."""
     parts = [file.split("/")[:-1] for file in files]
     shared = 0
     while parts and all(len(each) > shared and each[shared] == parts[0][shared] for each in parts):

@@ -20,7 +20,7 @@ from jobs.discoveries.walk import walk
 
 
 def by_definition(p: np.ndarray, rate: float) -> np.ndarray:
-    """Flagged rows: sort, find the last p_(i) ≤ q·i/m, flag all up to it."""
+    """Flagged rows by definition: sort, find the last p_(i) ≤ q·i/m, flag all up to it."""
     order = np.argsort(p, kind="stable")
     passing = np.flatnonzero(p[order] <= rate * np.arange(1, len(p) + 1) / len(p) * (1 + 1e-12))
     limit = p[order][passing[-1]] if passing.size else -1.0
@@ -32,7 +32,7 @@ def by_definition(p: np.ndarray, rate: float) -> np.ndarray:
     ranks=st.lists(st.integers(1, 51), min_size=1, max_size=60),
     rate=st.sampled_from([0.01, 0.05, 0.1, 0.2, 0.5, 0.99]),
 )
-def test_the_counters_flag_what_the_definition_flags(ranks: list[int], rate: float) -> None:
+def test_counts_flag_the_same_rows_as_the_definition(ranks: list[int], rate: float) -> None:
     p = np.asarray(ranks) / 51
     level = control.benjamini_hochberg(np.bincount(ranks, minlength=52), rate)
     flagged = by_definition(p, rate)
@@ -41,7 +41,7 @@ def test_the_counters_flag_what_the_definition_flags(ranks: list[int], rate: flo
 
 
 def test_the_false_discovery_rate_holds() -> None:
-    # 2,000 ordinary rows and 200 strangers; the share of ordinary ones among the flagged, over 200 jobs.
+    # 2,000 inliers and 200 outliers; the share of inliers among the flagged rows, over 200 jobs.
     rng = np.random.default_rng(0)
     shares = []
     for _ in range(200):
@@ -53,11 +53,11 @@ def test_the_false_discovery_rate_holds() -> None:
         shares.append(flagged[:2000].sum() / max(1, flagged.sum()))
     standard_error = np.std(shares) / np.sqrt(len(shares))
     assert np.mean(shares) <= 0.1 * 2000 / 2200 + 3 * standard_error
-    assert np.mean(shares) > 0.05  # and it is not held by flagging nothing
+    assert np.mean(shares) > 0.05  # rows are flagged at all
 
 
 class Scored(NamedTuple):
-    """Scored rows of 99 calibration images, in forty parts of which one is empty."""
+    """Scored rows with 99 calibration images, in forty parts, one of them empty."""
 
     folder: Folder
     calibration: pa.Table
@@ -90,7 +90,7 @@ def counted(scored: Scored, most: int) -> tuple[control.RankCounter, TopCounter]
 def test_discoveries_are_the_most_outlying_flagged_rows(
     scored: Scored, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(control, "MOST", most)
+    monkeypatch.setattr(control, "MAX_DISCOVERIES", most)
     ranks, top = counted(scored, most)
     level = control.benjamini_hochberg(ranks.counts, 0.1)
     table = control.gather_discoveries(scored.folder, top, level)
@@ -100,7 +100,7 @@ def test_discoveries_are_the_most_outlying_flagged_rows(
     assert table["row"].to_pylist() == expected.tolist()
 
 
-def test_without_discoveries_the_table_is_empty_and_has_its_columns(scored: Scored) -> None:
+def test_without_discoveries_the_table_is_empty_but_has_columns(scored: Scored) -> None:
     _, top = counted(scored, 10)
     table = control.gather_discoveries(scored.folder, top, control.Level(0, 0, 1, 0))
     assert table.column_names == ["row", "outlier_score", "p_value"]
@@ -108,7 +108,7 @@ def test_without_discoveries_the_table_is_empty_and_has_its_columns(scored: Scor
 
 
 @given(st.lists(st.integers(0, 30), min_size=3, max_size=40), st.sampled_from([0.01, 0.1, 0.3, 0.5]))
-def test_there_are_at_least_so_many_discoveries_or_none(counts: list[int], rate: float) -> None:
+def test_there_are_no_discoveries_or_at_least_the_minimum(counts: list[int], rate: float) -> None:
     level = control.benjamini_hochberg(np.array([0, *counts]), rate)
     exact = Fraction(sum(counts)) / (Fraction(str(rate)) * len(counts))  # m / (q (n + 1))
     assert level.least == max(1, math.ceil(exact))
@@ -127,6 +127,6 @@ def test_whether_a_discovery_is_possible() -> None:
     counts[[1, 801]] = 12_485, 987_515
     enough = control.benjamini_hochberg(counts, 0.1)
     assert (enough.discoveries, enough.is_possible) == (12_485, True)
-    counts[[1, 801]] = 0, 80  # one outlier would be enough, and there is none
+    counts[[1, 801]] = 0, 80  # one outlier would suffice, but there is none
     assert control.benjamini_hochberg(counts, 0.1) == control.Level(0, 0, 1, 0)
     assert control.Level(0, 0, 1, 0).is_possible

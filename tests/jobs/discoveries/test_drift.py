@@ -1,4 +1,4 @@
-"""Drift against its definition: the distance by brute force, false alarms by simulation, parts against all rows."""
+"""Drift: the distance by brute force, false alarm rates by simulation, parts against all rows."""
 
 import json
 from itertools import pairwise
@@ -24,9 +24,9 @@ from jobs.discoveries.drift import (
     difference,
     edges_of,
     holm,
-    judge,
     kolmogorov,
     measure_drift,
+    overall_verdict,
     small_p_values,
 )
 from jobs.discoveries.walk import walk
@@ -53,22 +53,23 @@ def normal(random: np.random.Generator, size: int) -> np.ndarray:
 
 @settings(deadline=None, max_examples=200)
 @given(few, few)
-def test_the_distance_is_the_definitions(calibration: list[int], values: list[int]) -> None:
-    known, ours = np.array(calibration, np.float32), np.array(values, np.float32) / 2  # many ties, and values between
-    found = compared(known, ours)
-    assert found.distance == pytest.approx(by_definition(known, ours), abs=1e-12)
-    # The place that it names is where it comes about, just above or just below it.
+def test_the_distance_matches_its_definition(calibration: list[int], values: list[int]) -> None:
+    # Many ties, and values between the edges.
+    reference, sample = np.array(calibration, np.float32), np.array(values, np.float32) / 2
+    found = compared(reference, sample)
+    assert found.distance == pytest.approx(by_definition(reference, sample), abs=1e-12)
+    # The gap occurs at the reported value, just above or just below it.
     gap = abs(found.share_above - found.calibration_share_above)
     assert gap == pytest.approx(found.distance, abs=1e-12)
-    assert found.share_above in (pytest.approx((ours > found.at).mean()), pytest.approx((ours >= found.at).mean()))
+    assert found.share_above in (pytest.approx((sample > found.at).mean()), pytest.approx((sample >= found.at).mean()))
 
 
-def test_beyond_so_many_calibration_images_the_distance_is_hardly_too_small() -> None:
+def test_with_many_calibration_images_the_distance_is_nearly_exact() -> None:
     random = np.random.default_rng(0)
-    known, ours = normal(random, 10_000), normal(random, 3_000) + np.float32(0.1)
-    places = np.concatenate([known, ours])
-    f, g = (np.searchsorted(np.sort(each), places, side="right") / len(each) for each in (known, ours))
-    exact, found = np.abs(f - g).max(), compared(known, ours).distance
+    reference, sample = normal(random, 10_000), normal(random, 3_000) + np.float32(0.1)
+    places = np.concatenate([reference, sample])
+    f, g = (np.searchsorted(np.sort(each), places, side="right") / len(each) for each in (reference, sample))
+    exact, found = np.abs(f - g).max(), compared(reference, sample).distance
     assert exact - 1 / drift.EDGES <= found <= exact
 
 
@@ -78,14 +79,14 @@ def test_the_limit_distribution_has_its_published_quantiles(level: float, limit:
     assert kolmogorov(limit / (size / 2) ** 0.5, size, size) == pytest.approx(level, rel=1e-3)
 
 
-def test_no_distance_is_no_evidence_and_a_large_one_is_certain() -> None:
+def test_extreme_distances() -> None:
     p = [kolmogorov(d, 500, 3000) for d in np.linspace(0, 1, 200)]
     assert p[0] == 1.0
     assert all(a >= b for a, b in pairwise(p))
     assert 0.0 <= p[-1] < 1e-100
 
 
-def test_false_alarms_are_as_rare_as_the_p_value_says() -> None:
+def test_the_false_alarm_rate_is_the_p_value() -> None:
     random = np.random.default_rng(1)
     p = np.array([compared(normal(random, 300), normal(random, 700)).p_value for _ in range(2000)])
     for level in (0.01, 0.05, 0.2):
@@ -94,7 +95,7 @@ def test_false_alarms_are_as_rare_as_the_p_value_says() -> None:
 
 
 def test_holm_corrects_as_published() -> None:
-    # The worked example of Holm's procedure in many textbooks: ×4, ×3, ×2, ×1, and never below an earlier one.
+    # A textbook example of Holm's procedure: ×4, ×3, ×2, ×1, and non-decreasing.
     assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([]) == []
@@ -105,18 +106,18 @@ def test_holm_corrects_as_published() -> None:
     [(1, 0.5, "higher"), (1, -0.5, "lower"), (3, 0, "wider"), (0.3, 0, "narrower"), (1, 0, "the same")],
 )
 def test_directions(scale: float, shift: float, direction: str) -> None:
-    known = np.linspace(-1, 1, 999).astype(np.float32)
-    assert compared(known, (known * scale + shift).astype(np.float32)).direction == direction
+    reference = np.linspace(-1, 1, 999).astype(np.float32)
+    assert compared(reference, (reference * scale + shift).astype(np.float32)).direction == direction
 
 
 def a_difference(distance: float, p_value: float) -> Difference:
     return Difference("kl", distance, p_value, "higher", 1.0, 0.5 + distance, 0.5)
 
 
-def test_the_verdict_asks_for_evidence_and_then_for_size() -> None:
-    assert judge([a_difference(0.4, 0.2), a_difference(0.02, 0.5)]) == "like the calibration images"
-    assert judge([a_difference(0.4, 0.2), a_difference(0.02, 1e-9)]) == "slightly different"
-    assert judge([a_difference(0.2, 1e-3), a_difference(0.02, 0.5)]) == "clearly different"
+def test_the_verdict_depends_on_significance_and_then_on_size() -> None:
+    assert overall_verdict([a_difference(0.4, 0.2), a_difference(0.02, 0.5)]) == "like the calibration images"
+    assert overall_verdict([a_difference(0.4, 0.2), a_difference(0.02, 1e-9)]) == "slightly different"
+    assert overall_verdict([a_difference(0.2, 1e-3), a_difference(0.02, 0.5)]) == "clearly different"
 
 
 def test_small_p_values_are_counted() -> None:
@@ -147,7 +148,7 @@ def drift_of(scores: Folder, calibration: pa.Table) -> Drift:
 
 
 def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, dict[str, np.ndarray]]:
-    """Thirty parts of 4,000 rows in all, one of them empty; and the columns."""
+    """Thirty parts with 4,000 rows in total, one of them empty; and the columns."""
     random = np.random.default_rng(3)
     scores = normal(random, 4000) + np.float32(shift)
     columns = {"outlier_score": scores, "kl": normal(random, 4000), "flat": np.full(4000, 7, np.float32)}
@@ -162,11 +163,11 @@ def parts(folder: Path, calibration: pa.Table, shift: float) -> tuple[Folder, di
     return output, columns
 
 
-def test_parts_come_to_what_all_rows_come_to(tmp_path: Path, calibration: pa.Table) -> None:
+def test_parts_give_the_same_as_all_rows(tmp_path: Path, calibration: pa.Table) -> None:
     scores, columns = parts(tmp_path, calibration, 0.4)
     found = drift_of(scores, calibration)
     by_name = {each.statistic: each for each in found.differences}
-    assert set(by_name) == {"kl", "flat", "outlier_score"}  # what is not finite cannot be compared
+    assert set(by_name) == {"kl", "flat", "outlier_score"}  # non-finite statistics are omitted
     for name, each in by_name.items():
         assert each.distance == compared(calibration[name].to_numpy(), columns[name]).distance
     assert by_name["flat"].distance == 0
@@ -179,13 +180,16 @@ def test_parts_come_to_what_all_rows_come_to(tmp_path: Path, calibration: pa.Tab
     assert [each["at_most"] for each in told["p_values"]] == list(drift.LEVELS)
 
 
-def test_images_like_the_calibration_images_are_called_so(tmp_path: Path, calibration: pa.Table) -> None:
+def test_images_like_the_calibration_images_show_no_drift(tmp_path: Path, calibration: pa.Table) -> None:
     scores, _ = parts(tmp_path, calibration, 0.0)
     assert drift_of(scores, calibration).verdict == "like the calibration images"
 
 
-def test_the_report_says_what_was_found(tmp_path: Path, calibration: pa.Table) -> None:
-    for shift, words in [(0.0, "yes: no statistic differs"), (0.5, "No, it is clearly different from the 500")]:
+def test_the_report_states_the_verdict(tmp_path: Path, calibration: pa.Table) -> None:
+    for shift, words in [
+        (0.0, "Yes: over 4,000 images, no statistic differs significantly"),
+        (0.5, "No: it differs clearly from the 500"),
+    ]:
         scores, _ = parts(tmp_path / str(shift), calibration, shift)
         found = drift_of(scores, calibration)
         section = drift_section(found, 4000, 500)

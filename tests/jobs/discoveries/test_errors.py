@@ -1,4 +1,4 @@
-"""The reasons of a job's errors, counted over its parts."""
+"""Reasons of errors are counted over the parts of a job."""
 
 from pathlib import Path
 
@@ -26,14 +26,14 @@ def test_reasons_are_counted_with_an_example(tmp_path: Path) -> None:
     parts = [("b", 4, "z"), ("a", 1, "x"), ("a", 2, "y"), ("b", 3, "y")], [("c", None, "cut"), ("d", 1, "y")]
     assert found(tmp_path / "errors", *parts) == [
         Reason("y", 3, "a", 2),
-        Reason("z", 1, "b", 4),  # those that are as frequent, in the order of the rows
+        Reason("z", 1, "b", 4),  # equally frequent reasons keep the order of the rows
         Reason("x", 1, "a", 1),
         Reason("cut", 1, "c", None),
     ]
     assert found(tmp_path / "absent") == []
 
 
-def test_beyond_so_many_reasons_the_rest_is_counted_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_excess_reasons_are_counted_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(errors, "DISTINCT", 3)
     first = [("a", i, f"reason {i}") for i in range(2)]
     second = [("b", i, f"reason {i}") for i in range(1, 9)]

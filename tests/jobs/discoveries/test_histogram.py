@@ -1,4 +1,4 @@
-"""Histograms add up, and one of their edges is the threshold."""
+"""Histograms are additive, and the threshold is one of their edges."""
 
 import numpy as np
 from hypothesis import given
@@ -8,7 +8,7 @@ from jobs.discoveries.histogram import Histogram, score_edges
 
 
 @given(st.lists(st.floats(-10, 10, width=32)), st.lists(st.floats(-10, 10, width=32)))
-def test_histograms_merge_as_their_values_do(a: list[float], b: list[float]) -> None:
+def test_merged_histograms_equal_that_of_all_values(a: list[float], b: list[float]) -> None:
     empty = Histogram.empty(np.linspace(-5, 5, 11))
     first, second = np.array(a, dtype=np.float32), np.array(b, dtype=np.float32)
     together = empty.add(np.concatenate([first, second]))
@@ -18,7 +18,7 @@ def test_histograms_merge_as_their_values_do(a: list[float], b: list[float]) -> 
     assert together.total == len(a) + len(b)
 
 
-def test_a_value_at_an_edge_is_not_above_it_and_nan_is_counted_nowhere() -> None:
+def test_bins_are_closed_on_the_right_and_nan_is_skipped() -> None:
     found = Histogram.empty(np.array([0.0, 1.0, 2.0])).add(np.array([1, 1, np.nan, np.inf, 2.5, 0], np.float32))
     assert (found.counts.tolist(), found.below, found.above) == ([2, 0], 1, 1)
 

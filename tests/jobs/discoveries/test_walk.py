@@ -1,4 +1,4 @@
-"""One walk over the parts tells the same as all rows in memory, however the rows are cut into parts and pieces."""
+"""A walk over parts equals a computation on all rows in memory, for any division into parts and pieces."""
 
 import threading
 from pathlib import Path
@@ -42,7 +42,7 @@ def write(folder: Path, rows: pa.Table, parts: int) -> Folder:
 
 
 class Order:
-    """The rows in the order in which they were merged, and who read them."""
+    """Records the rows in merge order, and the threads that read them."""
 
     columns = ("row",)
 
@@ -68,7 +68,7 @@ class Order:
 @pytest.mark.parametrize("parts", [1, 7, 80])
 @pytest.mark.parametrize("piece_rows", [10, 1 << 16])
 @pytest.mark.parametrize("most", [0, 1, 20, ROWS + 5])
-def test_parts_come_to_what_all_rows_come_to(
+def test_parts_give_the_same_as_all_rows(
     tmp_path: Path, parts: int, piece_rows: int, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walking, "PIECE_ROWS", piece_rows)
@@ -83,7 +83,7 @@ def test_parts_come_to_what_all_rows_come_to(
     assert set(statistics.counts) == {"kl", "outlier_score"}
     for name, edges in calibration_edges(CALIBRATION).items():
         assert np.array_equal(statistics.counts[name], count(edges, rows[name].to_numpy()))
-    # Bins are closed on the right, numpy's on the left: mirrored, they agree.
+    # Our bins are closed on the right, numpy's on the left: mirrored, they agree.
     mirrored, _ = np.histogram(-kl.astype(np.float64), bins=-EDGES[::-1])
     assert np.array_equal(histogram.histogram.counts, mirrored[::-1])
     assert histogram.histogram.total == ROWS
@@ -98,7 +98,7 @@ def test_parts_come_to_what_all_rows_come_to(
             assert top.places(1) == places[:1]
 
 
-def test_rows_come_in_order_whoever_reads_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rows_are_merged_in_order_by_any_number_of_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.bulk.commit.cores", lambda: 8)
     monkeypatch.setattr(walking, "PIECE_ROWS", 10)
     order = Order()
@@ -108,14 +108,14 @@ def test_rows_come_in_order_whoever_reads_them(tmp_path: Path, monkeypatch: pyte
     assert len(order.threads) > 1
 
 
-def test_rows_that_are_all_alike_are_told_in_order(tmp_path: Path) -> None:
+def test_ties_are_ordered_by_location(tmp_path: Path) -> None:
     scores = write(tmp_path, table(np.ones(ROWS, np.float32)), 50)
     for top in (TopCounter(70), TopCounter(70, lowest=True)):
         walk(scores, [top])
         assert read_rows(scores, top.places(70))["row"].to_pylist() == list(range(70))
 
 
-def test_few_rows_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "PIECE_ROWS", 10)
     held: list[int] = []
 

@@ -1,4 +1,4 @@
-"""`vae evaluate` on models whose likelihood is known: what it measures, that it goes on, and what it refuses."""
+"""`vae evaluate` on models of known likelihood: metrics, resuming, errors."""
 
 import json
 import subprocess
@@ -28,12 +28,12 @@ from jobs.images.source import find_images
 from scored import read_scores
 from vae_core.errors import UserError
 
-COUNT, STRANGERS = 240, 90
+COUNT, OUTLIERS = 240, 90
 
 
 @pytest.fixture(scope="module")
 def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A linear-Gaussian bundle with an approximate posterior that is off."""
+    """A linear-Gaussian bundle with a biased approximate posterior."""
     path = tmp_path_factory.mktemp("oracle")
     write_gaussian_bundle(Folder.at(path), mean_error=0.15, log_scale_error=0.1)
     return path
@@ -51,14 +51,14 @@ def source(tmp_path: Path, images: np.ndarray) -> str:
 
 @pytest.fixture
 def bright(tmp_path: Path) -> str:
-    """Outliers by the bundle's score, which is the mean level; with ties."""
-    strangers = np.random.default_rng(0).integers(100, 220, (STRANGERS, *SHAPE), dtype=np.uint8)
-    strangers[:20] = strangers[0]
-    return write_parquet(tmp_path / "bright.parquet", *LAYOUTS["packed"](strangers))
+    """Outliers by the bundle's score, the mean grey level; with ties."""
+    outliers = np.random.default_rng(0).integers(100, 220, (OUTLIERS, *SHAPE), dtype=np.uint8)
+    outliers[:20] = outliers[0]
+    return write_parquet(tmp_path / "bright.parquet", *LAYOUTS["packed"](outliers))
 
 
 def run_evaluate(bundle: Path, images: str, output: Path, *outliers: str, **options: Any) -> dict[str, Any]:
-    """On the local engine, also where an earlier test has connected to Ray; with few samples."""
+    """Evaluate on the local engine, even if an earlier test has connected to Ray; with few samples."""
     defaults: dict[str, Any] = {"engine": "local", "samples": 100, "likelihood_images": 30, "fpr": 0.05}
     return evaluate(
         EvaluateOptions(
@@ -67,7 +67,7 @@ def run_evaluate(bundle: Path, images: str, output: Path, *outliers: str, **opti
     )
 
 
-def test_the_likelihood_is_the_known_one_within_its_error(
+def test_the_likelihood_is_exact_within_its_error(
     tmp_path: Path, oracle: Path, source: str, images: np.ndarray
 ) -> None:
     found = run_evaluate(oracle, source, tmp_path / "out", samples=400, likelihood_images=COUNT)["likelihood"]
@@ -86,7 +86,7 @@ def test_the_likelihood_is_the_known_one_within_its_error(
     assert 200 < found["importance_sampling"]["effective_samples"]["median"] <= 400
 
 
-def test_the_output_is_what_the_design_says(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
+def test_the_output_has_the_documented_content(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
     output = tmp_path / "out"
     metrics = run_evaluate(oracle, source, output, f"bright={bright}", f"same={source}")
     assert {path.name for path in output.iterdir()} == {
@@ -94,14 +94,14 @@ def test_the_output_is_what_the_design_says(tmp_path: Path, oracle: Path, source
         *("report.html", "metrics.json"),
     }
     assert json.loads((output / "metrics.json").read_text()) == metrics
-    known, strange = (read_scores(output / name) for name in ("images", "outliers/bright"))
-    assert (len(known), len(strange)) == (COUNT, STRANGERS)
+    inliers, outliers = (read_scores(output / name) for name in ("images", "outliers/bright"))
+    assert (len(inliers), len(outliers)) == (COUNT, OUTLIERS)
     found = metrics["outliers"]["bright"]
-    difference = strange["outlier_score"].to_numpy()[:, None] - known["outlier_score"].to_numpy()
+    difference = outliers["outlier_score"].to_numpy()[:, None] - inliers["outlier_score"].to_numpy()
     area = np.mean((difference > 0) + 0.5 * (difference == 0))
     assert found["outlier_score"]["auroc"]["value"] == pytest.approx(area)
     assert found["outlier_score"]["auroc"]["low"] <= area <= found["outlier_score"]["auroc"]["high"]
-    assert found["found_at_fpr"]["value"] == np.mean(strange["is_outlier"].to_numpy(zero_copy_only=False))
+    assert found["tpr_at_fpr"]["value"] == np.mean(outliers["is_outlier"].to_numpy(zero_copy_only=False))
     assert list(found["statistics"]) == ["brightest"]
     assert metrics["outliers"]["same"]["outlier_score"]["auroc"]["value"] == pytest.approx(0.5)
     assert metrics["images"]["scored"] == COUNT
@@ -114,7 +114,7 @@ def test_the_output_is_what_the_design_says(tmp_path: Path, oracle: Path, source
 
 
 @pytest.mark.parametrize("options", [{"workers": 1}, {"workers": 3, "unit_rows": 17, "batch_size": 5}])
-def test_metrics_do_not_know_workers_and_batches(
+def test_metrics_do_not_depend_on_workers_and_batches(
     tmp_path: Path, oracle: Path, source: str, bright: str, options: dict[str, Any]
 ) -> None:
     first = run_evaluate(oracle, source, tmp_path / "out", f"bright={bright}")
@@ -125,7 +125,7 @@ def test_metrics_do_not_know_workers_and_batches(
     assert other["likelihood"]["elbo"] != first["likelihood"]["elbo"]
 
 
-def test_each_estimate_is_that_of_its_row_alone(tmp_path: Path, oracle: Path, source: str, images: np.ndarray) -> None:
+def test_each_estimate_depends_on_its_row_alone(tmp_path: Path, oracle: Path, source: str, images: np.ndarray) -> None:
     run_evaluate(oracle, source, tmp_path / "out", seed=7)
     estimator = LikelihoodEstimator(str(oracle), samples=100, seed=7)
     for row in pq.read_table(tmp_path / "out/likelihood/estimates").to_pylist():
@@ -134,35 +134,35 @@ def test_each_estimate_is_that_of_its_row_alone(tmp_path: Path, oracle: Path, so
         assert row["importance_sampling_log_px"] == expected.importance_sampling.log_px
 
 
-def test_killed_at_any_moment_it_goes_on(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
+def test_a_killed_evaluation_resumes(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
     output = tmp_path / "out"
     metrics = run_evaluate(oracle, source, output, f"bright={bright}")
     before = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
-    # As if it had been killed while it estimated the likelihood.
+    # As if killed during the likelihood estimates.
     lost = sorted((output / "likelihood/estimates").iterdir())[3:]
     for path in (output / "metrics.json", output / "report.html", output / "likelihood/summary.json", *lost):
         path.unlink()
     assert run_evaluate(oracle, source, output, f"bright={bright}") == metrics
     after = {path: path.stat().st_mtime_ns for path in output.rglob("*.parquet")}
     assert {path for path in after if after[path] != before[path]} == set(lost)
-    # And as if while it scored the outliers.
+    # As if killed while scoring the outliers.
     for path in (output / "metrics.json", output / "outliers/bright/summary.json"):
         path.unlink()
     assert run_evaluate(oracle, source, output, f"bright={bright}") == metrics
 
 
-def test_a_finished_evaluation_says_so(
+def test_a_finished_evaluation_is_not_repeated(
     tmp_path: Path, oracle: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run_evaluate(oracle, source, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     capsys.readouterr()
     assert run_evaluate(oracle, source, tmp_path / "out") == first
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
-def test_bad_rows_are_errors_of_their_own(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
+def test_bad_rows_become_errors(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
     rows: list[dict[str, Any]] = [{"bytes": encode(image), "path": None} for image in images[:20]]
     rows[7]["bytes"] = b"no picture"
     source = write_parquet(tmp_path / "in.parquet", pa.array(rows))
@@ -173,7 +173,7 @@ def test_bad_rows_are_errors_of_their_own(tmp_path: Path, oracle: Path, images: 
     assert (error["file"], error["row"]) == (source, 7)
 
 
-def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path, images: np.ndarray) -> None:
+def test_a_non_finite_likelihood_is_an_error(tmp_path: Path, images: np.ndarray) -> None:
     bundle = write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=np.inf)
     found = find_images([write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](images[:5]))])
     options = EvaluateOptions(bundle=bundle.folder.url, images=(), output="", samples=4)
@@ -181,7 +181,7 @@ def test_a_likelihood_that_is_not_finite_is_an_error(tmp_path: Path, images: np.
     totals = run(task, plan_drawn(found, 5, 0), Folder.at(tmp_path / "out"), BulkOptions(engine="local"))
     assert (totals.results, totals.errors) == (0, 5)
     errors = pq.read_table(tmp_path / "out/errors")
-    assert errors["reason"].to_pylist() == ["its likelihood is not finite"] * 5
+    assert errors["reason"].to_pylist() == ["the likelihood is not finite"] * 5
     assert errors["row"].to_pylist() == list(range(5))
 
 
@@ -190,18 +190,18 @@ def test_if_no_likelihood_can_be_estimated_that_is_said(tmp_path: Path, oracle: 
     (unlucky,) = draw_rows(200, 1, 0)
     rows[unlucky]["bytes"] = b"no picture"
     source = write_parquet(tmp_path / "in.parquet", pa.array(rows))
-    with pytest.raises(UserError, match="the likelihood of none of the 1 images drawn could be estimated"):
+    with pytest.raises(UserError, match="the likelihood could be estimated for none of 1 images"):
         run_evaluate(oracle, source, tmp_path / "out", likelihood_images=1)
 
 
-def test_without_outliers_or_likelihood_or_much_of_anything(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
+def test_minimal_inputs(tmp_path: Path, oracle: Path, images: np.ndarray) -> None:
     source = write_parquet(tmp_path / "one.parquet", *LAYOUTS["packed"](images[:1]))
     found = run_evaluate(oracle, source, tmp_path / "out", f"one={source}", samples=2)
     assert found["likelihood"]["elbo"]["standard_error"] is None
     assert found["outliers"]["one"]["outlier_score"]["auroc"]["value"] == 0.5
     found = run_evaluate(oracle, source, tmp_path / "bare", likelihood_images=0)
     assert (found["likelihood"], found["outliers"]) == (None, {})
-    assert "How likely" not in (tmp_path / "bare/report.html").read_text()
+    assert "Likelihood of the images" not in (tmp_path / "bare/report.html").read_text()
 
 
 def test_bits_per_dimension_of_an_exact_likelihood(tmp_path: Path, bundle: Path) -> None:
@@ -219,25 +219,25 @@ def test_bits_per_dimension_of_an_exact_likelihood(tmp_path: Path, bundle: Path)
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--outliers", "{bright}"], "write NAME=PATH"),
-        (["--outliers", "bright="], "write NAME=PATH"),
-        (["--outliers", "={bright}"], "write NAME=PATH"),
-        (["--outliers", "a={bright}", "A={bright}"], "--outliers names two sets A"),
-        (["--outliers", "a/b={bright}"], "the name a/b is no plain folder name"),
-        (["--outliers", "..={bright}"], "the name .. is no plain folder name"),
-        (["--outliers", "a b={bright}"], "the name a b is no plain folder name"),
-        (["--outliers", "s3://bucket/key=1"], "is no plain folder name"),
+        (["--outliers", "{bright}"], "must have the form NAME=PATH"),
+        (["--outliers", "bright="], "must have the form NAME=PATH"),
+        (["--outliers", "={bright}"], "must have the form NAME=PATH"),
+        (["--outliers", "a={bright}", "A={bright}"], "--outliers must be distinct, got A twice"),
+        (["--outliers", "a/b={bright}"], "start with a letter or digit, got a/b"),
+        (["--outliers", "..={bright}"], "start with a letter or digit, got .."),
+        (["--outliers", "a b={bright}"], "start with a letter or digit, got a b"),
+        (["--outliers", "s3://bucket/key=1"], "start with a letter or digit, got s3://bucket/key"),
         (["--outliers", "noise=/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
         (["--fpr", "0.0001"], "0.0001 is not possible with 120 calibration images"),
-        (["--fpr", "1.5"], "--fpr 1.5 is not possible"),
-        (["--samples", "1"], "--samples 1 is not possible"),
-        (["--likelihood-images", "-1"], "--likelihood-images -1 is not possible"),
-        (["--seed", "-1"], "--seed -1 is not possible"),
+        (["--fpr", "1.5"], "--fpr must lie between 0 and 1, got 1.5"),
+        (["--samples", "1"], "--samples must be at least 2, got 1"),
+        (["--likelihood-images", "-1"], "--likelihood-images must be at least 0, got -1"),
+        (["--seed", "-1"], "--seed must lie between 0 and 2^63 − 1, got -1"),
     ],
 )
-def test_a_users_mistake_is_said_before_anything_is_written(
+def test_user_errors_are_reported_before_anything_is_written(
     tmp_path: Path,
     oracle: Path,
     source: str,

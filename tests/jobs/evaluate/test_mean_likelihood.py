@@ -1,4 +1,4 @@
-"""Means and errors over parts, against the same from all rows at once."""
+"""Means and errors over parts equal those over all rows at once."""
 
 import math
 from pathlib import Path
@@ -39,7 +39,7 @@ def written(folder: Folder, sizes: list[int]) -> pa.Table:
     return pa.concat_tables(tables)
 
 
-def test_means_and_errors_are_those_of_all_rows(tmp_path: Path) -> None:
+def test_means_and_errors_equal_those_of_all_rows(tmp_path: Path) -> None:
     table = written(Folder.at(tmp_path), [40, 0, 1, 359])
     found = likelihood_metrics(Folder.at(tmp_path), SAMPLES, 784)
     elbo, variance = table["elbo"].to_numpy(), table["elbo_variance"].to_numpy()
@@ -51,9 +51,9 @@ def test_means_and_errors_are_those_of_all_rows(tmp_path: Path) -> None:
     assert found["elbo"]["bits_per_dim"]["standard_error"] == pytest.approx(error / 784 / math.log(2))
     for estimator in ESTIMATORS:
         effective = table[f"{estimator}_effective_samples"].to_numpy()
-        told = found[estimator]["effective_samples"]
-        assert told["mean"] == pytest.approx(effective.mean())
-        assert np.sort(effective)[198] * 0.998 <= told["median"] <= np.sort(effective)[201] * 1.002
+        summary = found[estimator]["effective_samples"]
+        assert summary["mean"] == pytest.approx(effective.mean())
+        assert np.sort(effective)[198] * 0.998 <= summary["median"] <= np.sort(effective)[201] * 1.002
         bounds = np.array(table[f"{estimator}_bounds"].to_pylist())
         assert [each["samples"] for each in found[estimator]["by_samples"]] == [1, 2, 4, 8, 16, 32, 64, 100]
         np.testing.assert_allclose([each["mean"] for each in found[estimator]["by_samples"]], bounds.mean(axis=0))

@@ -1,4 +1,4 @@
-"""Rows drawn from a set: each as likely as any other, and found where they lie."""
+"""Rows drawn from a set: uniform, and located correctly."""
 
 from pathlib import Path
 
@@ -23,13 +23,13 @@ def test_rows_are_distinct_and_in_order(total: int, wanted: int, seed: int) -> N
     assert np.array_equal(rows, draw_rows(total, wanted, seed))
 
 
-def test_every_row_is_as_likely_as_any_other() -> None:
+def test_rows_are_drawn_uniformly() -> None:
     drawn = np.concatenate([draw_rows(50, 20, seed) for seed in range(2000)])
     counts = np.bincount(drawn, minlength=50)
     assert np.abs(counts - 800).max() < 5 * np.sqrt(800)
 
 
-def test_drawn_rows_are_found_where_they_lie(tmp_path: Path) -> None:
+def test_drawn_rows_are_located(tmp_path: Path) -> None:
     images = np.arange(70, dtype=np.uint8)[:, None, None, None] * np.ones((1, 1, 4, 4), np.uint8)
     write_parquet(tmp_path / "a.parquet", *LAYOUTS["packed"](images[:30]), row_group_size=8)
     write_parquet(tmp_path / "b.parquet", *LAYOUTS["packed"](images[30:69]), row_group_size=50)

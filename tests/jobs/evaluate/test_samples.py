@@ -1,4 +1,4 @@
-"""Columns in memory: of all rows, or of some drawn at random, whoever reads the parts."""
+"""Columns in memory: all rows or a random sample, independent of the threads that read the parts."""
 
 from pathlib import Path
 
@@ -24,16 +24,16 @@ def parts(tmp_path: Path) -> Folder:
     return folder
 
 
-def drawn(parts: Folder, seed: int, most: int) -> Columns:
-    counter = SampleCounter(["b", "a"], seed, most)
+def drawn(parts: Folder, seed: int, limit: int) -> Columns:
+    counter = SampleCounter(["b", "a"], seed, limit)
     walk(parts, [counter])
     return counter.sample
 
 
-@pytest.mark.parametrize("most", [1, 7, 100, 300, 10_000])
-def test_columns_are_sampled_at_the_same_rows(parts: Folder, most: int) -> None:
-    found = drawn(parts, 3, most)
-    assert len(found["a"]) == min(most, 300)
+@pytest.mark.parametrize("limit", [1, 7, 100, 300, 10_000])
+def test_columns_are_sampled_at_the_same_rows(parts: Folder, limit: int) -> None:
+    found = drawn(parts, 3, limit)
+    assert len(found["a"]) == min(limit, 300)
     assert (np.diff(found["a"]) > 0).all()  # distinct, and in the order of the parts
     assert found["a"].dtype == np.float32
     assert np.array_equal(found["b"], -found["a"])
@@ -48,7 +48,7 @@ def test_a_sample_depends_on_the_seed_alone(parts: Folder, monkeypatch: pytest.M
         assert np.array_equal(drawn(parts, 3, 20)["a"], expected)
 
 
-def test_every_row_is_as_likely_as_any_other(parts: Folder) -> None:
+def test_rows_are_sampled_uniformly(parts: Folder) -> None:
     counts = np.zeros(300)
     for seed in range(300):
         counts[drawn(parts, seed, 60)["a"].astype(int)] += 1
@@ -57,7 +57,7 @@ def test_every_row_is_as_likely_as_any_other(parts: Folder) -> None:
     assert abs(counts[:41].mean() - 60) < 5 * 6.9 / np.sqrt(41)  # of the first parts too
 
 
-def test_few_rows_are_held(parts: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded(parts: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(walking, "PIECE_ROWS", 5)
     held: list[int] = []
 
@@ -66,5 +66,5 @@ def test_few_rows_are_held(parts: Folder, monkeypatch: pytest.MonkeyPatch) -> No
             super().merge(other)
             held.append(sum(map(len, self._drawn)))
 
-    walk(parts, [Watched(["a"], 3, most=10)])
+    walk(parts, [Watched(["a"], 3, limit=10)])
     assert max(held) <= 20

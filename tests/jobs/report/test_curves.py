@@ -1,4 +1,4 @@
-"""Curves over logarithmic axes: drawn where their numbers are."""
+"""Curves over logarithmic axes are drawn at the right coordinates."""
 
 import re
 
@@ -20,12 +20,12 @@ def test_a_roc_curve_passes_through_its_points() -> None:
     # Four decades, each a quarter of the axis; the rates end a little below the top.
     expected = [[0, 0], [0, 0.5], [50, 0.8], [75, 0.9], [100, 1.0]]
     np.testing.assert_allclose(points(chart.layers[0].path), np.array(expected) * [1, 100 / 1.03], atol=0.01)
-    assert [tick.label for tick in chart.x_ticks] == ["0.01 %", "0.1 %", "1 %", "10 %", "100 %"]
+    assert [tick.label for tick in chart.x_ticks] == ["0.01%", "0.1%", "1%", "10%", "100%"]
     assert [mark.at for mark in chart.marks] == [50]
-    assert "digits: 80 % found at 1 %" in chart.description
+    assert "digits: TPR 80% at FPR 1%" in chart.description
 
 
-def test_a_curve_of_a_million_points_is_drawn_with_few() -> None:
+def test_a_curve_of_a_million_points_is_thinned() -> None:
     rng = np.random.default_rng(0)
     fpr, tpr = np.sort(rng.random(1_000_000)), np.sort(rng.random(1_000_000) ** 0.2)
     fpr[[0, -1]] = tpr[[0, -1]] = 0, 1

@@ -1,4 +1,4 @@
-"""The page is one file that fetches nothing, and other people's text stays text."""
+"""The page is one file that fetches nothing, and untrusted text stays text."""
 
 import re
 from html.parser import HTMLParser
@@ -34,7 +34,7 @@ HOSTILE = "<script>alert('x')</script>\"><img src=https://example.com/x>&amp;"
 
 
 def every_block(text: str) -> list[Section]:
-    """A section with every kind of block, `text` wherever a block takes any."""
+    """A section with every kind of block, with `text` in every text field."""
     shown = picture(np.zeros((1, 4, 4), dtype=np.uint8), text)
     chart = Chart(
         text,
@@ -89,7 +89,7 @@ def test_hostile_names_stay_text() -> None:
     page = Elements(hostile_page())
     assert not any(tag in {"script", "iframe", "object", "embed"} for tag, _ in page.found)
     assert not any(name.startswith("on") for _, attributes in page.found for name in attributes)
-    assert page.text.count(HOSTILE) > 20  # and it is shown as it is, not dropped
+    assert page.text.count(HOSTILE) > 20  # shown verbatim, not dropped
 
 
 def test_nothing_is_fetched() -> None:
@@ -103,13 +103,13 @@ def test_nothing_is_fetched() -> None:
     assert "@import" not in style
 
 
-def test_every_image_says_what_it_is() -> None:
+def test_every_image_has_alt_text() -> None:
     images = [attributes for tag, attributes in Elements(hostile_page()).found if tag == "img"]
     assert images
     assert all(attributes.get("alt") for attributes in images)
 
 
-def test_sections_come_in_order_and_can_be_reached() -> None:
+def test_sections_are_in_order_and_linked() -> None:
     page = Elements(hostile_page())
     names = [attributes["id"] for tag, attributes in page.found if tag == "section"]
     links = [attributes["href"] for tag, attributes in page.found if tag == "a"]
@@ -118,7 +118,7 @@ def test_sections_come_in_order_and_can_be_reached() -> None:
 
 
 def test_tags_are_balanced() -> None:
-    void = {"meta", "link", "img", "br", "path"}  # SVG's paths close themselves
+    void = {"meta", "link", "img", "br", "path"}  # SVG paths are self-closing
 
     class Balance(HTMLParser):
         open: list[str] = []  # noqa: RUF012

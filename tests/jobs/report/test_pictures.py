@@ -1,4 +1,4 @@
-"""What a picture on the page shows is what the array holds."""
+"""Pictures on the page show the pixels of their arrays."""
 
 import base64
 
@@ -14,7 +14,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def pixels(shown: Picture) -> np.ndarray:
-    """The picture's pixels as a browser sees them, uint8 [H, W] or [H, W, 3 or 4], red first."""
+    """The decoded pixels of a picture, uint8 [H, W] or [H, W, 3 or 4], red first."""
     encoded = base64.b64decode(shown.source.removeprefix("data:image/png;base64,"))
     decoded = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
     assert decoded is not None
@@ -35,7 +35,7 @@ def test_pixels_survive(channels: int) -> None:
 
 
 @pytest.mark.parametrize("size", [8, 28, 32, 50])
-def test_small_images_are_enlarged_by_a_whole_number(size: int) -> None:
+def test_small_images_are_enlarged_by_an_integer(size: int) -> None:
     shown = picture(np.zeros((1, size, size), np.uint8), "a", side=112)
     assert shown.crisp
     assert shown.width % size == 0
@@ -56,7 +56,7 @@ def test_pictures_are_numbered_from_one() -> None:
 
 
 @pytest.mark.parametrize("shape", [(1, 28, 28), (3, 64, 40)])
-def test_a_stored_picture_is_shown_as_it_is(shape: tuple[int, int, int]) -> None:
+def test_a_stored_picture_is_not_reencoded(shape: tuple[int, int, int]) -> None:
     image = RANDOM.integers(0, 256, shape, dtype=np.uint8)
     png = encode_png(image)
     assert base64.b64decode(stored_picture(png, "a").source.removeprefix("data:image/png;base64,")) == png

@@ -1,4 +1,4 @@
-"""The report of a whole job, from the files that it left."""
+"""The report of a whole job, from its output files."""
 
 import subprocess
 import sys
@@ -52,7 +52,7 @@ def linear_bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
 
 
 class Done(NamedTuple):
-    """A scoring job whose parts are all there."""
+    """A scoring job with all its parts."""
 
     job: ScoreJob
     images: dict[str, np.ndarray]  # by file, every row's image
@@ -62,7 +62,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def done(tmp_path: Path, linear_bundle: Bundle) -> Done:
-    """80 dark images with one that is no image among them, and a file of hostile name with three bright ones."""
+    """80 dark images, one of them invalid, and a file with a hostile name and three bright images."""
     source = tmp_path / "in"
     source.mkdir()
     images = {
@@ -122,10 +122,10 @@ def write_report(done: Done) -> str:
     return write_score_report(job, summary, histogram.histogram, explained, reasons.reasons)
 
 
-def test_the_report_tells_the_job(done: Done) -> None:
+def test_the_report_covers_the_job(done: Done) -> None:
     address = write_report(done)
     page = Path(address).read_text(encoding="utf-8")
-    assert "3 of 83 images stand out" in page
+    assert "3 discoveries among 83 images" in page
     for name in SECTIONS:
         assert f'<section id="{name}">' in page
     assert "<script" not in page
@@ -142,7 +142,7 @@ def test_the_report_is_a_function_of_the_job(done: Done) -> None:
     assert pages[0] == pages[1]
 
 
-def test_a_job_whose_images_have_gone_still_has_its_report(done: Done) -> None:
+def test_a_report_is_written_even_if_images_are_gone(done: Done) -> None:
     for file in done.images:
         Path(file).unlink()
     address = write_report(done)

@@ -1,4 +1,4 @@
-"""Numbers read well and are still the numbers."""
+"""Number formatting."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from jobs.report.wording import count, counted, number, p_value, rate, share
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0, "0 %"),
-        (0.01, "1 %"),
-        (0.0123, "1.2 %"),
-        (0.5, "50 %"),
-        (1, "100 %"),
-        (0.9999, "99.99 %"),
-        (0.00012, "0.012 %"),
+        (0, "0%"),
+        (0.01, "1%"),
+        (0.0123, "1.2%"),
+        (0.5, "50%"),
+        (1, "100%"),
+        (0.9999, "99.99%"),
+        (0.00012, "0.012%"),
     ],
 )
 def test_shares(value: float, text: str) -> None:

@@ -1,4 +1,4 @@
-"""What the evaluation's page says is what `metrics.json` holds."""
+"""The evaluation report agrees with `metrics.json`."""
 
 from typing import Any
 
@@ -31,8 +31,8 @@ def outliers(area: float) -> dict[str, Any]:
     return {
         "rows": 500,
         "scored": 490,
-        "found_at_fpr": interval(0.6),
-        "compared": {"ordinary": 1000, "outliers": 490, "prevalence": 0.3289},
+        "tpr_at_fpr": interval(0.6),
+        "compared": {"inliers": 1000, "outliers": 490, "prevalence": 0.3289},
         "outlier_score": {
             "auroc": interval(area),
             "average_precision": interval(0.95),
@@ -80,39 +80,39 @@ def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
     ("areas", "title"),
     [
         ({"digits": 0.985}, "AUROC 0.9850 for digits"),
-        ({"digits": 0.985, "noise": 0.91}, "AUROC 0.9100 or more for 2 sets of outliers, least for noise"),
+        ({"digits": 0.985, "noise": 0.91}, "AUROC at least 0.9100 on 2 sets of outliers, lowest on noise"),
         ({}, "−1,860.60 nats per image"),
-        ({"digits": 0.99999}, "AUROC 0.999990 for digits"),  # all but one does not pass for one
+        ({"digits": 0.99999}, "AUROC 0.999990 for digits"),  # not rounded to 1
         ({"digits": 1.0}, "AUROC 1.0000 for digits"),
     ],
 )
-def test_the_head_tells_the_finding(areas: dict[str, float], title: str) -> None:
+def test_the_head_states_the_main_result(areas: dict[str, float], title: str) -> None:
     head = evaluation_head("test.parquet", metrics(areas))
     assert head.title == title
     values = [figure.value for figure in head.figures.items]
-    assert values[:2] == ["1,000", "1.2 %"]
+    assert values[:2] == ["1,000", "1.2%"]
     assert {"−1,882.40", "−1,860.60", "3.424"} <= set(values)
 
 
-def test_without_outliers_and_likelihood_the_head_tells_the_false_alarms() -> None:
+def test_without_outliers_and_likelihood_the_head_states_the_false_positive_rate() -> None:
     head = evaluation_head("test", metrics({}) | {"likelihood": None})
-    assert head.title == "1.2 % of 1,000 images flagged"
+    assert head.title == "1.2% of 1,000 images flagged"
 
 
-def test_the_table_has_every_measure_with_its_interval() -> None:
+def test_the_table_has_every_metric_with_its_interval() -> None:
     curves = [RocCurve(name, np.array([0.0, 1.0]), np.array([0.0, 1.0])) for name in "abcdefgh"]
     section = separation_section(metrics(dict.fromkeys("abcdefgh", 0.985)), curves)
     table, charts = section.blocks
     assert isinstance(table, Table)
     assert table.rows[0] == [
-        *("a", "490", "0.9850 [0.9750, 0.9950]", "12 % [11 %, 13 %]"),
-        *("60 % [59 %, 61 %]", "0.9500 [0.9400, 0.9600]", "33 %"),
+        *("a", "490", "0.9850 [0.9750, 0.9950]", "12% [11%, 13%]"),
+        *("60% [59%, 61%]", "0.9500 [0.9400, 0.9600]", "33%"),
     ]
     assert isinstance(charts, Charts)
-    assert [len(chart.keys) for chart in charts.items] == [6, 2]  # no two curves of a chart look alike
+    assert [len(chart.keys) for chart in charts.items] == [6, 2]  # at most one curve per style
 
 
-def test_the_likelihood_is_told_with_its_errors_and_a_warning() -> None:
+def test_the_likelihood_section_has_errors_and_a_warning() -> None:
     table, charts, note = likelihood_section(metrics({})["likelihood"]).blocks
     assert isinstance(table, Table)
     assert [row[1] for row in table.rows] == ["−1,882.40", "−1,850.00", "32.40", "−1,860.60", "−2,500.00"]
@@ -123,10 +123,10 @@ def test_the_likelihood_is_told_with_its_errors_and_a_warning() -> None:
     assert "importance sampling is a lower bound" in note.text
     assert len(likelihood_section(metrics({}, median=40.0)["likelihood"]).blocks) == 2
     score = likelihood_section(metrics({}, median=40.0)["likelihood"] | {"kind": "score"})
-    assert "no distribution" in str(score.blocks[-1])
+    assert "unnormalised score" in str(score.blocks[-1])
 
 
-def test_statistics_stand_as_they_are_and_two_sided() -> None:
+def test_statistics_are_shown_raw_and_two_sided() -> None:
     section = statistics_section(metrics({"a": 0.9, "b": 0.8})["outliers"])
     assert section is not None
     (table,) = section.blocks
@@ -134,15 +134,15 @@ def test_statistics_stand_as_they_are_and_two_sided() -> None:
     assert table.rows == [["kl", "0.2345 · 0.7777", "0.2345 · 0.7777"], ["outlier_score", "0.9000", "0.8000"]]
 
 
-def test_histograms_hold_both_sets() -> None:
+def test_histograms_show_both_sets() -> None:
     rng = np.random.default_rng(0)
     edges = np.linspace(-5, 15, 400)
-    known, strange = (Histogram.empty(edges).add(rng.normal(m, 1, 500).astype(np.float32)) for m in (0, 4))
-    (charts,) = histograms_section(known, {"digits": strange, "noise": strange}, 2.0, 0.01).blocks
+    inliers, outliers = (Histogram.empty(edges).add(rng.normal(m, 1, 500).astype(np.float32)) for m in (0, 4))
+    (charts,) = histograms_section(inliers, {"digits": outliers, "noise": outliers}, 2.0, 0.01).blocks
     assert isinstance(charts, Charts)
     assert [[key.name for key in chart.keys] for chart in charts.items] == [
-        ["ordinary images", "digits"],
-        ["ordinary images", "noise"],
+        ["inliers", "digits"],
+        ["inliers", "noise"],
     ]
 
 

@@ -1,4 +1,4 @@
-"""The model's sections, with a model simple enough to know what they must show."""
+"""Model sections of a model simple enough to predict their content."""
 
 import math
 from itertools import pairwise
@@ -24,7 +24,7 @@ SHAPE = (1, 8, 8)
 
 
 def encode(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and spread of the pixels; a third unit that is never used."""
+    """Mean and spread of the pixels, and an unused third unit."""
     flat = images.reshape(len(images), -1).astype(np.float32) / 255
     mean = np.stack([flat.mean(1) * 4 - 2, flat.std(1) * 4, np.zeros(len(images))], axis=1)
     return mean.astype(np.float32), np.full_like(mean, -2, dtype=np.float32)
@@ -38,7 +38,7 @@ def decode(z: np.ndarray) -> np.ndarray:
 IMAGES = (RANDOM.uniform(0, 1, (12, 1, 1, 1)) * RANDOM.uniform(0, 256, (12, *SHAPE))).astype(np.uint8)
 
 
-def test_slerp_meets_its_ends_and_keeps_their_length() -> None:
+def test_slerp_keeps_its_ends_and_their_norm() -> None:
     a, b = RANDOM.normal(size=(2, 16)).astype(np.float32)
     a, b = a / np.linalg.norm(a) * 4, b / np.linalg.norm(b) * 4
     path = slerp(a, b, 9)
@@ -50,7 +50,7 @@ def test_slerp_meets_its_ends_and_keeps_their_length() -> None:
 
 
 @pytest.mark.parametrize("factor", [1.0, 2.0, -1.0, 0.0])
-def test_slerp_of_codes_in_line_goes_straight(factor: float) -> None:
+def test_slerp_of_collinear_codes_is_linear(factor: float) -> None:
     a = np.ones(4, dtype=np.float32)
     path = slerp(a, factor * a, 5)
     assert np.allclose(path, np.linspace(1, factor, 5)[:, None] * a, atol=1e-6)
@@ -63,7 +63,7 @@ def test_unused_units_rank_last() -> None:
     assert ranking[0][1] == pytest.approx(mean.var(axis=0).max())
 
 
-def test_draws_differ_and_are_the_same_each_time() -> None:
+def test_draws_differ_but_are_deterministic() -> None:
     section = reconstruction_section(IMAGES[:5], encode, decode)
     matrix = section.blocks[0]
     assert isinstance(matrix, Matrix)
@@ -80,7 +80,7 @@ def test_samples_come_from_the_prior_alone() -> None:
     assert len({each.source for each in wall.pictures}) > 5
 
 
-def test_samples_of_a_learned_prior_stand_beside_those_of_the_normal_one() -> None:
+def test_samples_of_a_learned_prior_are_compared_with_the_standard_normal() -> None:
     factor = 1e-3 * np.eye(3, dtype=np.float32)[None]
     narrow = GaussianMixture(
         np.zeros(1, np.float32), np.ones((1, 3), np.float32), factor, 1e6 * factor, np.empty(0, np.float32)
@@ -109,7 +109,7 @@ def test_traversals_show_used_units_only_and_frame_the_image() -> None:
     assert matrix.columns[-1] == "3 σ"
 
 
-def test_pairs_are_disjoint_and_point_apart() -> None:
+def test_pairs_are_disjoint_and_distant() -> None:
     codes = RANDOM.normal(size=(9, 4)).astype(np.float32)
     pairs = distant_pairs(codes, 3)
     assert len({row for pair in pairs for row in pair}) == 6
@@ -119,7 +119,7 @@ def test_pairs_are_disjoint_and_point_apart() -> None:
     assert distant_pairs(codes[:1], 3) == []
 
 
-def test_curves_are_drawn_for_what_was_recorded() -> None:
+def test_curves_are_drawn_for_recorded_metrics() -> None:
     history = [{"epoch": e, "elbo": -100.0 + e, "kl": 3.0 * e, "bits_per_dim": None} for e in range(1, 5)]
     section = training_section(history)
     assert section is not None

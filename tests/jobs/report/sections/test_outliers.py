@@ -1,4 +1,4 @@
-"""The gallery shows each outlying image with what explains it."""
+"""The gallery shows each outlying image with its explanation."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ RANDOM = np.random.default_rng(0)
 
 
 def explanations(count: int, shape: tuple[int, int, int] = (1, 28, 28), **more: Any) -> list[Explanation]:
-    """Of images of noise, whose scores fall from 9 by one each."""
+    """Explanations of noise images with descending scores 9, 8, 7."""
     images = RANDOM.integers(0, 256, (count, 5, *shape), dtype=np.uint8)
     return [
         Explanation(
@@ -54,7 +54,7 @@ def test_each_image_has_its_card() -> None:
     assert cards.items[0].reason == "It is 5.0\N{NO-BREAK SPACE}σ deeper than usual; it glows."
 
 
-def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
+def test_bars_start_at_zero_and_are_proportional_to_contributions() -> None:
     for card in gallery(outlier_section(Explained(8, 0, explanations(8)), SUMMARY)).items:
         values = [float(bar.value.replace("−", "-")) for bar in card.bars]
         assert values == sorted(values, reverse=True)
@@ -67,19 +67,19 @@ def test_bars_start_at_zero_and_are_as_long_as_they_contribute() -> None:
             assert bar.style == ("out" if value >= 0 else "in")
 
 
-def test_badges_are_left_out_where_every_card_would_have_one() -> None:
+def test_badges_are_omitted_if_every_card_would_have_one() -> None:
     section = outlier_section(Explained(3, 0, explanations(3)), SUMMARY)
     assert not any(card.badge for card in gallery(section).items)
-    assert "all of them discoveries" in section.lead
+    assert "all discoveries" in section.lead
 
 
-def test_a_modelled_p_value_is_told_if_there_is_one() -> None:
+def test_an_extrapolated_p_value_is_shown_if_present() -> None:
     modelled = {"p_value_tail": 3e-7, "p_value_tail_low": 2e-9, "p_value_tail_high": 1.4e-6}
     section = outlier_section(Explained(1, 0, explanations(1, **modelled)), SUMMARY)
-    assert gallery(section).items[0].fact == "p = 0.0020, modelled 3e-07 (2e-09 to 1e-06)"
+    assert gallery(section).items[0].fact == "p = 0.0020, extrapolated 3e-07 (2e-09 to 1e-06)"
 
 
-def test_a_bundles_words_are_text_and_no_markup() -> None:
+def test_phrases_of_a_bundle_are_escaped() -> None:
     (each,) = explanations(1)
     hostile = each._replace(pushes=[Push("<img src=x>", 9.0, 4.0, "<script>alert(1)</script>")])
     page = render_page(score_head("photos", SUMMARY), [outlier_section(Explained(1, 0, [hostile]), SUMMARY)])
@@ -88,10 +88,9 @@ def test_a_bundles_words_are_text_and_no_markup() -> None:
     assert "<img src=x>" not in page
 
 
-def test_what_is_missing_is_said() -> None:
+def test_missing_images_are_reported() -> None:
     assert (
-        "2 images among the highest scores can no longer be read"
-        in outlier_section(Explained(3, 2, explanations(3)), SUMMARY).lead
+        "2 images among them can no longer be read" in outlier_section(Explained(3, 2, explanations(3)), SUMMARY).lead
     )
     gone = outlier_section(Explained(0, 5, []), SUMMARY)
     assert gone.blocks == []

@@ -1,4 +1,4 @@
-"""What the score report says is what the scores are."""
+"""The score report agrees with the scores."""
 
 from dataclasses import replace
 
@@ -31,7 +31,7 @@ def drawn(calibration: np.ndarray, scores: np.ndarray, level: float = 0.01) -> C
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.5, 3.0, 300.0]), st.sampled_from([1e-4, 1.0, 1e5]))
-def test_the_threshold_is_in_sight_whatever_the_scores(seed: int, shift: float, scale: float) -> None:
+def test_the_threshold_is_always_visible(seed: int, shift: float, scale: float) -> None:
     random = np.random.default_rng(seed)
     calibration = np.sort(random.gamma(2, scale, 300)).astype(np.float32)
     scores = random.gamma(2, scale, 200) + shift * scale
@@ -41,7 +41,7 @@ def test_the_threshold_is_in_sight_whatever_the_scores(seed: int, shift: float, 
     assert len(chart.x_ticks) >= 2
 
 
-def test_bars_beyond_the_threshold_hold_exactly_the_outliers() -> None:
+def test_bars_beyond_the_threshold_are_exactly_the_outliers() -> None:
     calibration = np.sort(RANDOM.normal(size=999)).astype(np.float32)
     scores = RANDOM.normal(0.5, 1.2, 5000).astype(np.float32)
     summary = replace(SUMMARY, threshold=threshold(calibration, 0.01))
@@ -58,11 +58,11 @@ def test_degenerate_scores_still_draw(scores: np.ndarray) -> None:
     assert drawn(np.full(200, 1.0, dtype=np.float32), scores).x_ticks
 
 
-def test_the_head_tells_the_finding() -> None:
+def test_the_head_states_the_main_result() -> None:
     head = score_head("photos", SUMMARY)
-    assert head.title == "12 of 1,000 images stand out"
+    assert head.title == "12 discoveries among 1,000 images"
     assert [figure.value for figure in head.figures.items][:6] == ["1,000", "990", "10", "30", "12", "1,234"]
-    assert score_head("photos", replace(SUMMARY, discoveries=1)).title == "1 of 1,000 images stands out"
+    assert score_head("photos", replace(SUMMARY, discoveries=1)).title == "1 discovery among 1,000 images"
     nothing = score_head("photos", replace(SUMMARY, discoveries=0, scored=0, errors=1000, outliers=0))
     assert nothing.title == "No discoveries among 1,000 images"
 
@@ -79,9 +79,9 @@ def test_the_head_says_when_no_discovery_is_possible() -> None:
             fdr_threshold=None,
         ),
     )
-    assert head.title == "No discoveries are possible among 1,000 images"
+    assert head.title == "No discoveries possible among 1,000 images"
     assert (
-        "With 500 calibration images, a false discovery rate of 10 % allows no fewer than 20 discoveries, and only 3 "
+        "With 500 calibration images, a false discovery rate of 10% requires at least 20 discoveries, but only 3 "
         "images have the smallest p-value, 1/501." in head.lead
     )
 
