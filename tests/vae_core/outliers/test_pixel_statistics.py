@@ -8,8 +8,8 @@ import torch
 import export
 import jobs
 import vae_core
-from vae_core.likelihoods import LikelihoodName
 from vae_core.latents import StandardNormal
+from vae_core.likelihoods import LikelihoodName
 from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
 from vae_core.outliers import pixel_statistics
