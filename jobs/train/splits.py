@@ -37,10 +37,9 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     if min(sizes) < 1:
         raise UserError(f"{images.rows} images are too few to train on: at least 10 are needed, thousands to learn")
     rng = np.random.default_rng([config.seed, 0x5EED])
-    kept = min(images.rows - sum(sizes), _MOST_KEPT, _MOST_KEPT_BYTES // contract.nbytes)
-    pieces, offsets = _spread(images, rng, sum(sizes) + kept)
-    drawn = _draw(pieces, offsets, rng, sum(sizes) + kept)
-    pictures, rows, errors = _read(pieces, offsets, np.sort(drawn[: sum(sizes)]), contract)
+    pieces, offsets = _spread(images, rng, sum(sizes))
+    drawn = _draw(pieces, offsets, rng, sum(sizes))
+    pictures, rows, errors = _read(pieces, offsets, np.sort(drawn), contract)
     if len(rows) < 2:
         raise UserError(f"no image can be read ({errors['reason'][0]}); check what the files hold")
     # Shuffled, then cut: both splits come from all of the data.
@@ -48,8 +47,10 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     cut = len(order) * sizes[0] // sum(sizes)
     for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
         run.write_split(split, pictures[chosen], rows[chosen])
+    most = min(_MOST_KEPT, _MOST_KEPT_BYTES // contract.nbytes)
+    others = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), most + len(drawn)))
     # Rows among these that cannot be read are errors of the training itself.
-    pictures, rows, _ = _read(pieces, offsets, np.sort(drawn[sum(sizes) :]), contract)
+    pictures, rows, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:most]), contract)
     run.write_split("training", pictures, rows)
     return errors
 
