@@ -8,8 +8,10 @@ import numpy.typing as npt
 import torch
 
 from export.graphs.build import Contents, Splits, build
+from export.graphs.fit import fit_codes
 from export.graphs.options import BuildOptions
 from vae_core.config import TrainConfig
+from vae_core.latents import GaussianMixture
 from vae_core.likelihoods import LikelihoodName
 from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
@@ -54,6 +56,15 @@ def described(model: ConvVAE, images: npt.NDArray[np.uint8]) -> dict[str, npt.ND
     with torch.inference_mode():
         values = model.statistics({"image": torch.from_numpy(images)})
     return {name: value.numpy() for name, value in values.items()}
+
+
+def codes(model: ConvVAE) -> GaussianMixture:
+    """The mixture over the codes of 300 pictures."""
+    with torch.inference_mode():
+        shape = model.config.image_shape
+        posterior = model.posterior({"image": torch.from_numpy(pictures(300, shape, seed=4))})
+        noise = torch.randn(300, model.noise_size, generator=torch.Generator().manual_seed(0))
+        return fit_codes(posterior.draw(noise).numpy())
 
 
 @cache

@@ -17,7 +17,7 @@ from export.bundle import format as names
 from export.bundle.format import Contents, npz_bytes
 from export.graphs import parity
 from export.graphs.convert import OPSET, to_onnx
-from export.graphs.fit import fit_outlier_model, fit_prior
+from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.modules import (
     DecoderGraph,
     EncoderGraph,
@@ -36,7 +36,7 @@ from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.config import to_json
 from vae_core.errors import UserError
-from vae_core.latents import Prior, StandardNormal
+from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.conv.model import ConvVAE
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.score import OutlierModel
@@ -94,8 +94,9 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    outlier = fit_outlier_model(seen, model.statistic_groups)
-    prior = _prior(options, model, splits)
+    codes = _codes(model, splits)
+    outlier = fit_outlier_model(seen, model.statistic_groups, codes)
+    prior = codes if options.prior == "mixture" else StandardNormal(model.config.latent_dim)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
@@ -141,10 +142,8 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
     return Contents(manifest, files)
 
 
-def _prior(options: BuildOptions, model: ConvVAE, splits: Splits) -> Prior:
-    """The bundle's prior; a mixture is fitted to one draw of q(z|x) for each image that may be looked at."""
-    if options.prior == "normal":
-        return StandardNormal(model.config.latent_dim)
+def _codes(model: ConvVAE, splits: Splits) -> GaussianMixture:
+    """The mixture over codes, fitted to one draw of q(z|x) for each image that may be looked at."""
     images = splits.validation
     if splits.training is not None:
         images = np.concatenate([images, splits.training])
@@ -155,7 +154,7 @@ def _prior(options: BuildOptions, model: ConvVAE, splits: Splits) -> Prior:
             rows = np.arange(start, start + len(posterior.mean))
             epsilon = standard_normal(0, Purpose.FIT, rows, model.noise_size)
             draws.append(posterior.draw(torch.from_numpy(epsilon)).numpy())
-    return fit_prior(np.concatenate(draws))
+    return fit_codes(np.concatenate(draws))
 
 
 def _manifest(

@@ -1,4 +1,4 @@
-"""The densities behind the outlier score, fitted to held-out in-distribution images when a bundle is made.
+"""The densities behind the outlier score and the prior, fitted to in-distribution images when a bundle is made.
 
 How many Gaussians a mixture takes is not a matter of taste: half of the images are fitted, and the number under which
 the other half is likeliest is taken, for all images together.
@@ -23,21 +23,22 @@ from vae_core.outliers.groups import Group
 from vae_core.outliers.score import OutlierModel
 
 # One draw of q(z|x) per image has noise of its own: no more is needed than keeps a covariance invertible.
-_PRIOR_RIDGE = 1e-3
+_CODES_RIDGE = 1e-3
 # No latent variable is standardised by less: draws of one that the model does not use have a standard deviation of 1.
-_PRIOR_SCALE = 1e-1
+_CODES_SCALE = 1e-1
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
 
 Vectors = npt.NDArray[np.floating]
 
 
-def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...]) -> OutlierModel:
+def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...], codes: GaussianMixture) -> OutlierModel:
     """What in-distribution images are like, from such that took no part in training.
 
     Args:
         values: the inputs of the groups by name, as the scorer will compute them: [n], or [n, D] for a vector.
         groups: what the score is made of.
+        codes: the mixture over latent vectors, for the group that is of them.
 
     Raises:
         UserError: not all of them are finite.
@@ -46,11 +47,12 @@ def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...]) 
     for group in groups:
         columns = [values[value.name] for value in group.inputs]
         vectors = np.stack(columns, axis=1) if group.vector is None else columns[0]
-        if not np.isfinite(vectors).all():
-            raise UserError(
-                "the model's statistics of the validation images are not all finite: its weights diverged; train again"
-            )
-        densities[group.name] = fit_density(vectors, group.ridge, group.least_scale)
+        _require_finite(vectors)
+        densities[group.name] = (
+            _with_tail(_of_mixture(codes), vectors)
+            if group.is_code
+            else fit_density(vectors, group.ridge, group.least_scale)
+        )
     return OutlierModel(groups, densities)
 
 
@@ -62,44 +64,31 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
         ridge: added to every variance, after standardising.
         least_scale: the least standard deviation to standardise by.
     """
-    vectors = vectors.astype(np.float64)
-    centre, scale = vectors.mean(0), np.maximum(vectors.std(0), least_scale)
-    standard = (vectors - centre) / scale
-    # One thread: these are small matrices, and sums are then the same on every machine with the same library.
-    with threadpool_limits(1), warnings.catch_warnings():
-        # A mixture that has not quite converged is a density all the same.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
-
-    def tensor(values: npt.ArrayLike) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).float()
-
+    centre, scale, mixture = _fit(vectors, ridge, least_scale)
     density = Density(
-        centre=tensor(centre),
-        scale=tensor(scale),
-        log_weight=tensor(np.log(mixture.weights_)),
-        mean=tensor(mixture.means_),
-        whitening=tensor(mixture.precisions_cholesky_),
-        deviation=tensor(np.sqrt(np.einsum("ktt->kt", mixture.covariances_))),
+        centre=_tensor(centre),
+        scale=_tensor(scale),
+        log_weight=_tensor(np.log(mixture.weights_)),
+        mean=_tensor(mixture.means_),
+        whitening=_tensor(mixture.precisions_cholesky_),
+        deviation=_tensor(np.sqrt(np.einsum("ktt->kt", mixture.covariances_))),
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
-    usual, spread = tail_constants(-log_density(tensor(vectors), density))
-    return density._replace(usual=usual, spread=spread)
+    return _with_tail(density, vectors)
 
 
-def fit_prior(draws: Vectors) -> GaussianMixture:
-    """A mixture of Gaussians over `draws` [n, D] of latent vectors, one from q(z|x) of each image; deterministic.
+def fit_codes(draws: Vectors) -> GaussianMixture:
+    """The aggregate posterior: a mixture of Gaussians over `draws` [n, D], one from q(z|x) of each image. Deterministic.
 
-    Fitted to the means of q(z|x) it would be too narrow: latent variables that the model hardly uses would have
-    no variance at all.
+    It serves as the bundle's prior and as the density of codes in the outlier score. Fitted to the means of q(z|x) it
+    would be too narrow for a prior: latent variables that the model hardly uses would have no variance at all.
+
+    Raises:
+        UserError: not all draws are finite.
     """
-    draws = draws.astype(np.float64)
-    centre, scale = draws.mean(0), np.maximum(draws.std(0), _PRIOR_SCALE)
-    standard = (draws - centre) / scale
-    with threadpool_limits(1), warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        mixture = _mixture(_number_of_components(standard, _PRIOR_RIDGE), _PRIOR_RIDGE).fit(standard)
+    _require_finite(draws)
+    centre, scale, mixture = _fit(draws, _CODES_RIDGE, _CODES_SCALE)
     factor = np.linalg.cholesky(mixture.covariances_) * scale[:, None]  # of diag(s) S diag(s)
     cumulative = np.cumsum(mixture.weights_)[:-1]
     single = partial(np.ascontiguousarray, dtype=np.float32)
@@ -110,6 +99,50 @@ def fit_prior(draws: Vectors) -> GaussianMixture:
         whitening=single(np.linalg.inv(factor).swapaxes(1, 2)),
         cut=single([NormalDist().inv_cdf(min(share, 1 - 1e-9)) for share in cumulative]),
     )
+
+
+def _of_mixture(mixture: GaussianMixture) -> Density:
+    """The same density over vectors that are standardised already."""
+    size = mixture.latent_dim
+    return Density(
+        centre=torch.zeros(size),
+        scale=torch.ones(size),
+        log_weight=_tensor(mixture.log_weight),
+        mean=_tensor(mixture.mean),
+        whitening=_tensor(mixture.whitening),
+        deviation=_tensor(np.linalg.norm(mixture.factor, axis=-1)),  # √Σ_j L_tj² = √S_tt
+        usual=torch.zeros(()),
+        spread=torch.ones(()),
+    )
+
+
+def _with_tail(density: Density, vectors: Vectors) -> Density:
+    """The density with the tail constants of vectors [n, T]."""
+    usual, spread = tail_constants(-log_density(_tensor(vectors), density))
+    return density._replace(usual=usual, spread=spread)
+
+
+def _require_finite(vectors: Vectors) -> None:
+    if not np.isfinite(vectors).all():
+        raise UserError(
+            "the model's statistics of in-distribution images must be finite, but its weights diverged; train again"
+        )
+
+
+def _fit(vectors: Vectors, ridge: float, least_scale: float) -> tuple[Vectors, Vectors, Mixture]:
+    """The centre and scale that standardise vectors [n, T], and a mixture over them."""
+    vectors = vectors.astype(np.float64)
+    centre, scale = vectors.mean(0), np.maximum(vectors.std(0), least_scale)
+    standard = (vectors - centre) / scale
+    # One thread: these are small matrices, and sums are then the same on every machine with the same library.
+    with threadpool_limits(1), warnings.catch_warnings():
+        # A mixture that has not quite converged is a density all the same.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return centre, scale, _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
+
+
+def _tensor(values: npt.ArrayLike) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(values)).float()
 
 
 def _number_of_components(standard: Vectors, ridge: float) -> int:

@@ -56,13 +56,16 @@ class Group:
     weight: float
     """Of the surprise at this group in the score."""
     statistics: tuple[Statistic, ...]
-    ridge: float
+    ridge: float = 1e-2
     """Added to every variance when the density is fitted, after standardising: numbers that nearly repeat each other
     would otherwise be told apart by rounding, and a few images by accident."""
-    least_scale: float
+    least_scale: float = 1e-2
     """No number is standardised by less: what hardly varies is not to be magnified."""
     vector: Output | None = None
     """The vector whose log density the only statistic is; None if the statistics are the entries."""
+    is_code: bool = False
+    """Whether the vector is the mean of q(z|x): its density is then the mixture over codes that serves as prior too,
+    fitted to draws of q(z|x) of many more images than are held out, and not one of its own."""
 
     def __post_init__(self) -> None:
         assert self.statistics, f"the group {self.name} has no statistic"

@@ -55,8 +55,7 @@ def pixel_groups(nats_scale: float) -> tuple[Group, Group]:
             name="code",
             meaning="the latent code",
             weight=1.0,
-            ridge=3e-2,
-            least_scale=1e-1,  # the prior's standard deviation is 1: a latent variable that is not used varies less
+            is_code=True,
             vector=Output("mean", "mean of the approximate posterior q(z|x)", "1"),
             statistics=(
                 Statistic(

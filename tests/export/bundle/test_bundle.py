@@ -10,7 +10,7 @@ import onnx
 import pytest
 import torch
 
-from bundles import SHAPE, contents, described, pictures, trained
+from bundles import SHAPE, codes, contents, described, pictures, trained
 from export.bundle.format import Bundle, write_bundle
 from export.graphs import parity
 from export.graphs.build import Splits, build
@@ -110,7 +110,7 @@ def test_onnx_runtime_equals_pytorch_beyond_the_probe_batch(name: LikelihoodName
     noise = torch.from_numpy(antithetic(0, 8, 6))
     with torch.inference_mode():
         log_weights = importance_log_weights(model, {"image": batch}, noise)
-    outlier = fit_outlier_model(described(model, images), model.statistic_groups)
+    outlier = fit_outlier_model(described(model, images), model.statistic_groups, codes(model))
     graph = LikelihoodGraph(model, noise, StandardNormal(6))
     for each in (ScorerGraph(model, outlier), ExplainerGraph(model, outlier), graph):
         parity.check(type(each).__name__, to_onnx(each, "graph", {"image": images}), each, {"image": images})

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from bundles import described, pictures, trained
-from export.graphs.fit import fit_density, fit_outlier_model
+from bundles import codes, described, pictures, trained
+from export.graphs.fit import fit_codes, fit_density, fit_outlier_model
 from vae_core.errors import UserError
 from vae_core.outliers.density import log_density, surprise
 from vae_core.outliers.score import score
@@ -63,9 +63,38 @@ def test_few_images_are_enough_for_one_gaussian() -> None:
     assert len(fit_density(np.random.default_rng(0).normal(size=(20, 30)), 1e-2, 1e-2).mean) <= 5
 
 
+def test_codes_that_are_not_finite_are_the_runs_fault() -> None:
+    draws = kinds(100)
+    draws[3, 1] = np.inf
+    with pytest.raises(UserError, match="diverged"):
+        fit_codes(draws)
+
+
+def test_the_mixture_over_codes_is_the_density_of_its_draws() -> None:
+    draws = kinds(4000)
+    mixture = fit_codes(draws)
+    assert np.exp(mixture.log_weight).sum() == pytest.approx(1, rel=1e-5)
+    others = kinds(2000, seed=7)
+    again = mixture.draw(np.random.default_rng(0).normal(size=(2000, mixture.noise_size)).astype(np.float32))
+    # Draws from it are as likely as those it was fitted to, within four standard errors.
+    ours, theirs = mixture.log_prob(again), mixture.log_prob(others.astype(np.float32))
+    assert abs(ours.mean() - theirs.mean()) < 4 * np.hypot(ours.std(), theirs.std()) / 2000**0.5 + 0.05
+
+
+def test_the_score_looks_at_codes_through_the_mixture_that_is_the_prior() -> None:
+    model = trained()
+    mixture = codes(model)
+    outlier = fit_outlier_model(described(model, pictures(100, seed=1)), model.statistic_groups, mixture)
+    images = torch.from_numpy(pictures(20, seed=3))
+    with torch.inference_mode():
+        values = model.statistics({"image": images})
+        found = score(values, outlier)["log_aggregate_posterior"]
+    np.testing.assert_allclose(found.numpy(), mixture.log_prob(values["mean"].numpy()), rtol=1e-4, atol=1e-3)
+
+
 def test_strange_images_have_higher_scores() -> None:
     model = trained()
-    outlier = fit_outlier_model(described(model, pictures(400, seed=1)), model.statistic_groups)
+    outlier = fit_outlier_model(described(model, pictures(400, seed=1)), model.statistic_groups, codes(model))
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 20, 16), dtype=np.uint8)
     upright = pictures(50, seed=5)
 
@@ -86,4 +115,4 @@ def test_statistics_that_are_not_finite_are_the_runs_fault() -> None:
             found = described(model, pictures(20))
             found[value.name][3] = np.nan
             with pytest.raises(UserError, match="diverged"):
-                fit_outlier_model(found, model.statistic_groups)
+                fit_outlier_model(found, model.statistic_groups, codes(model))

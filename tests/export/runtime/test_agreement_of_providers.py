@@ -24,7 +24,7 @@ from vae_core.errors import UserError
 def bundle(calibrated_by: str, files: Mapping[str, bytes] | None = None, **manifest: Any) -> Bundle:
     """The bundle of the small trained model, with a manifest that says something else."""
     made = contents()
-    told = {**made.manifest, "format": FORMAT, "files": dict.fromkeys(made.files, {}), **manifest}
+    told = {**made.manifest, "format": FORMAT, "files": {name: {} for name in made.files}, **manifest}
     told["calibration"] = {**made.manifest["calibration"], "provider": calibrated_by}
     return Bundle(Folder.at("/nowhere"), json.dumps(told).encode(), {**made.files, **(files or {})})
 
