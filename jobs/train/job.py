@@ -94,7 +94,9 @@ def _fit(work: Work, run: Run) -> None:
     except TrainingFailedError as error:
         details = str(error).strip()
         reason = details.rpartition("\n")[2]
-        raise JobFailed(f"the training workers failed: {reason}\n{details}") from error
+        # Where torch does not see a GPU that was reserved, the workers' process group cannot be made.
+        hint = "; if a GPU cannot be used, train with --device cpu" if use_gpu else ""
+        raise JobFailed(f"the training workers failed: {reason}{hint}\n{details}") from error
     ray_files.delete_all()
     if run.folder.has(FAILURE):
         raise UserError(run.folder.read_text(FAILURE))

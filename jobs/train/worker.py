@@ -1,7 +1,5 @@
 """What Ray runs in each training worker. It lives apart from any `__main__`, so that it ships by name."""
 
-import socket
-
 import ray.train
 import ray.train.torch
 import torch
@@ -19,20 +17,14 @@ def train_worker(work: Work, *_: object) -> None:
 
     Ray passes a configuration of its own, which is empty.
     """
-    context, device = ray.train.get_context(), ray.train.torch.get_device()
-    if device.type != work.options.device:
-        # Others may be right, and wait for this one: they are stopped, and another node may be found for it.
-        raise RuntimeError(
-            f"a training worker reserved a GPU on {socket.gethostname()}, where torch sees none; check the driver and "
-            "torch's version there, or use --device cpu"
-        )
+    context = ray.train.get_context()
     set_tf32(work.options.train.precision)
     try:
         train(
             work,
             rank=context.get_world_rank(),
             workers=context.get_world_size(),
-            device=device,
+            device=ray.train.torch.get_device(),
             # A barrier each epoch, by which Ray sees that the workers are alive. Checkpoints are the run's own.
             report=lambda metrics: ray.train.report(metrics),
         )

@@ -42,7 +42,6 @@ attempt(score, ScoreOptions(**scoring, output=f"{folder}/auto"))
 attempt(score, ScoreOptions(**scoring, output=f"{folder}/cpu", provider="cpu"))
 attempt(sample, SampleOptions(bundle=bundle, count=4, output=f"{folder}/sampled", engine="ray", provider="cuda"))
 attempt(train, TrainOptions(**training, run=f"{folder}/one", workers=1))
-attempt(train, TrainOptions(**training, run=f"{folder}/two", workers=2))
 attempt(train, TrainOptions(**training, run=f"{folder}/four", workers=4))
 ray.shutdown()
 """
@@ -54,13 +53,10 @@ def test_a_reserved_gpu_that_is_not_there(tmp_path: Path, bundle: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
-    print(done.stdout)
     told = [line for line in done.stdout.splitlines() if line.startswith(("UserError", "JobFailed", "score ended"))]
     assert told[0].startswith("UserError provider cuda needs a CUDA device, and the machine ")
     assert told[1] == "score ended with cpu"
     assert told[2].startswith("UserError provider cuda needs a CUDA device, and the machine ")
-    assert told[3].startswith(
-        "JobFailed the training workers failed: RuntimeError: a training worker reserved a GPU on "
-    )
-    assert told[4].startswith("JobFailed the training workers failed: ")
-    assert told[5] == "UserError --workers must be at most the cluster's 2 GPUs, got 4; use --workers 2 or --device cpu"
+    assert told[3].startswith("JobFailed the training workers failed: ")
+    assert told[3].endswith("requires at least one CUDA device; if a GPU cannot be used, train with --device cpu")
+    assert told[4] == "UserError --workers must be at most the cluster's 2 GPUs, got 4; use --workers 2 or --device cpu"
