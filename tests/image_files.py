@@ -76,20 +76,20 @@ LAYOUTS: dict[str, Callable[[Pixels], tuple[pa.Array, dict[str, str]]]] = {
     "encoded": lambda images: (pa.array(pngs(images), pa.binary()), {}),
     "encoded, large": lambda images: (pa.array(pngs(images), pa.large_binary()), {}),
     "packed": lambda images: (packed(images), _shaped(images)),
-    "packed, shape untold": lambda images: (packed(images), {}),
+    "packed, shape undeclared": lambda images: (packed(images), {}),
     "tensor CHW": lambda images: (tensor(images), {}),
     "tensor HWC": lambda images: (
         tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1)), ["H", "W", "C"]),
         {},
     ),
-    "tensor HWC, untold": lambda images: (tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1))), {}),
+    "tensor HWC, undeclared": lambda images: (tensor(np.ascontiguousarray(images.transpose(0, 2, 3, 1))), {}),
     "lists": lambda images: (nested(images), {}),
     "lists, fixed": lambda images: (nested_fixed(images), {}),
     "flat list": lambda images: (
         pa.FixedSizeListArray.from_arrays(flat(images), images[0].size),
         _shaped(images),
     ),
-    "flat list, shape untold": lambda images: (
+    "flat list, shape undeclared": lambda images: (
         pa.array(images.reshape(len(images), -1).tolist(), pa.list_(pa.uint8())),
         {},
     ),

@@ -1,4 +1,4 @@
-"""Reading what scoring wrote, and images to be scored."""
+"""Images to score, and helpers to read the output of scoring."""
 
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -45,8 +45,8 @@ SUMMARY = ScoreSummary(
 )
 
 
-def strangers_and_blobs(count: int) -> np.ndarray:
-    """Images for `bundles.trained`, every fifth of them noise instead of blobs; uint8 [count, 1, 20, 16]."""
+def outliers_and_blobs(count: int) -> np.ndarray:
+    """Images for `bundles.trained`, blobs and every fifth of them noise; uint8 [count, 1, 20, 16]."""
     from bundles import pictures
 
     images = pictures(count, seed=7)
@@ -67,7 +67,7 @@ def read_errors(output: Path) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True)
 class TorchFree:
-    """A task, of which every row fails in a process that has imported torch."""
+    """A task that fails in a process that has imported torch."""
 
     task: Any
     kind: ClassVar[str] = "torch-free"
@@ -90,7 +90,7 @@ class TorchFree:
 
 
 def assert_same_scores(scores: pa.Table, expected: Mapping[str, np.ndarray]) -> None:
-    """Promise 1: |Δ| ≤ 1e-5·max(1, |v|) for continuous outputs, 1e-4 for scores, and p-values as their scores rank.
+    """Promise 1: |Δ| ≤ 1e-5·max(1, |v|) for continuous outputs, 1e-4 for scores, and p-values in line with scores.
 
     The densities behind an outlier score divide differences of statistics by their spreads, which magnifies rounding.
     """

@@ -1,4 +1,4 @@
-"""Small training runs, without Ray, for the tests of splits and of the loop."""
+"""Small training runs without Ray, for tests."""
 
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ MODEL = ConvConfig(image_shape=SHAPE, latent_dim=3, widths=(4, 8), hidden=8)
 
 
 def write_images(path: Path, count: int = 300, row_group_size: int = 64) -> Path:
-    """Blobs in the packed layout."""
+    """Images of blobs in the packed layout."""
     images = pictures(count, SHAPE)
     array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(120), count, [None, pa.py_buffer(images)])
     table = pa.table({"image": array}).replace_schema_metadata({"vae.shape": "[1, 12, 10]"})
@@ -38,7 +38,7 @@ def config(**options: Any) -> TrainConfig:
 
 
 def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
-    """A run directory as the launch makes it, and the work of its workers."""
+    """A run directory after setup, and the input of its workers."""
     run = Run(Folder.at(folder))
     make_splits(run, images, ImageContract(*SHAPE), train)
     run.write_head({"model": to_json(MODEL), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
@@ -47,7 +47,7 @@ def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
-    """The averaged weights of the run's last checkpoint."""
+    """The averaged weights in the last checkpoint of the run."""
     files = Run.open(str(folder)).read_checkpoint("last")
     assert files is not None
     return dict(checkpoint.load_model(files).named_parameters())

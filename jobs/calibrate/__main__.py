@@ -1,9 +1,9 @@
-"""Put images of one's own in the place of a bundle's calibration set.
+"""Recalibrate a bundle's p-values on your own clean images.
 
     vae calibrate --bundle bundle/ --images clean-photos/ --output calibrated/
 
-A p-value says how an image compares with the calibration images: those of the training run, unless other images that
-are known to be clean are put in their place. The model and its scores stay as they are.
+A p-value compares an image with the calibration images: by default those held out by the training run. This command
+replaces them. The model and its scores do not change.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Put images of one's own in the place of a bundle's calibration set."""
+"""Recalibrate a bundle: replace its calibration set by other images."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -34,14 +34,14 @@ from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit
 from vae_core.errors import JobFailed, UserError
 
-_REASONS = 3  # that are told
+_REASONS = 3  # most frequent reasons to report
 
 
-_NOT_FINITE = "its outlier score is not finite"
+_NOT_FINITE = "the outlier score is not finite"
 
 
 class _Scored(NamedTuple):
-    """What a batch of images came to."""
+    """A scored batch of images."""
 
     outputs: Arrays  # of the scorer without p_value, each [n]
     exemplars: list[Exemplar | None]  # n
@@ -49,14 +49,14 @@ class _Scored(NamedTuple):
 
 
 def calibrate(options: CalibrateOptions) -> Bundle:
-    """Do what the options say; returns the new bundle.
+    """Calibrate a bundle on other images, write it, and return it.
 
-    The images are read a batch at a time; kept are their scores, their statistics and some thousand exemplars.
+    Images are read in batches; only scores, statistics and a few thousand exemplars are kept.
 
     Raises:
-        UserError: bundle and images do not fit, the output's place is taken, there are too few or too many images, or
-            more than half of them cannot be used.
-        JobFailed: the images' storage cannot be reached.
+        UserError: bundle and images do not match, the output exists, there are too few or too many images, or more than
+            half of them cannot be used.
+        JobFailed: the storage of the images cannot be reached.
     """
     target = Folder.at(options.output)
     refuse_occupied(target)
@@ -71,26 +71,26 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     kept = [exemplar for batch in scored for exemplar in batch.exemplars]
     if reasons.total() > len(kept):
         raise UserError(
-            f"{reasons.total():,} of {reasons.total() + len(kept):,} images cannot be used ({_told(reasons)}); "
-            "nothing was written: give images that fit the model"
+            f"at least half of the images must be usable, got {len(kept):,} of {reasons.total() + len(kept):,} "
+            f"({_summarise(reasons)}); nothing was written: give images that match the model"
         )
     check_size(len(kept))
     names = [name for name in scored[0].outputs if name != P_VALUE]
     table = calibration_table({name: np.concatenate([b.outputs[name] for b in scored]) for name in names}, kept)
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
     calibrated = write_bundle(target, *exchange(bundle, table, source, scorer.provider))
-    left_out = f"; {reasons.total():,} left out ({_told(reasons)})" if reasons else ""
+    left_out = f"; {reasons.total():,} left out ({_summarise(reasons)})" if reasons else ""
     print(
         f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out}; "
-        f"p-values from {1 / (len(kept) + 1):.2g} up, hash {calibrated.hash[:12]}"
+        f"smallest p-value {1 / (len(kept) + 1):.2g}, hash {calibrated.hash[:12]}"
     )
     return calibrated
 
 
 def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
-    """Read and score the units' images on all cores; the batches in their order, of which some are empty.
+    """Read and score the images of the units on all cores, which share the sessions.
 
-    The threads share the sessions.
+    Returns the batches in order; some may be empty.
     """
     rows = sum(unit.rows for unit in units)
     stride = exemplar_stride(rows)
@@ -109,7 +109,7 @@ def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: I
         try:
             return [score(batch) for batch in read_unit(unit, contract)]
         except OSError as error:
-            raise JobFailed(f"the images cannot be read: {one_line(error)}") from error
+            raise JobFailed(f"cannot read the images: {one_line(error)}") from error
 
     scored: list[_Scored] = []
     pool = ThreadPoolExecutor(cores())
@@ -119,11 +119,11 @@ def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: I
                 scored += batches
                 progress.add(unit.rows, sum(batch.reasons.total() for batch in batches))
     finally:
-        pool.shutdown(cancel_futures=True)  # after Ctrl-C, only the units that are under way are waited for
+        pool.shutdown(cancel_futures=True)  # on Ctrl-C, wait only for the units in progress
     return scored
 
 
-def _told(reasons: Counter[str]) -> str:
-    """The most frequent reasons and how often each was given."""
-    told = [f"{count:,} because {reason}" for reason, count in reasons.most_common(_REASONS)]
-    return "; ".join([*told, *(["…"] if len(reasons) > _REASONS else [])])
+def _summarise(reasons: Counter[str]) -> str:
+    """The most frequent reasons with their counts."""
+    most = [f"{count:,}: {reason}" for reason, count in reasons.most_common(_REASONS)]
+    return "; ".join([*most, *(["…"] if len(reasons) > _REASONS else [])])

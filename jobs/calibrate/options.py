@@ -7,21 +7,19 @@ from export.runtime.device import Provider
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrateOptions:
-    """Put images of your own in the place of a bundle's calibration set."""
+    """Recalibrate a bundle's p-values on your own clean images."""
 
     bundle: str
-    """The bundle, made by `vae export`: a path or a URL. It is left as it is."""
+    """Path or URL of a bundle made by `vae export`; not modified."""
 
     images: tuple[str, ...]
-    """Files, folders, patterns or URLs of clean images, like those that will be scored; the model must not have been
-    trained on them."""
+    """Files, folders, patterns or URLs of clean images from the distribution to be scored, not used in training."""
 
     output: str
-    """Directory or URL of the new bundle: new or empty."""
+    """Output folder of the new bundle, a path or URL: new or empty."""
 
     resize: bool = False
-    """Convert images of another size or channel count, instead of leaving them out."""
+    """Convert images of another size or channel count; otherwise they are left out."""
 
     provider: Provider = "auto"
-    """What computes the images' scores, as in `vae score`: where it is another one that scores later, the two are
-    compared first."""
+    """ONNX Runtime provider, as in `vae score`. If scoring later uses another provider, the two are compared first."""

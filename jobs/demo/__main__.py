@@ -1,9 +1,9 @@
-"""The whole road on a small real data set that ships with the package: train, export, score, sample, look.
+"""Run everything end to end on a small real data set that ships with the package: train, export, score, sample.
 
     vae demo
 
-A model learns 8,000 images of clothes on two Ray workers, is exported to ONNX, and looks for strangers, 500
-handwritten digits, among 1,000 images of clothes it has not seen. Stopped, it goes on with the same command.
+Trains on 8,000 images of clothes with two Ray workers, exports the model to ONNX, and scores 1,000 unseen images of
+clothes mixed with 500 outliers, handwritten digits. Rerun the same command to resume.
 """
 
 import sys
@@ -20,16 +20,17 @@ from jobs.demo.options import DemoOptions
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and run the demo."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("demo", lambda: _tell(tyro.cli(DemoOptions, args=arguments, prog="vae demo")))
+    run_main("demo", lambda: _run(tyro.cli(DemoOptions, args=arguments, prog="vae demo")))
 
 
-def _tell(options: DemoOptions) -> None:
-    found = demo(options)
+def _run(options: DemoOptions) -> None:
+    result = demo(options)
     output = Path(options.output)
-    all_found = found.found + found.false
-    rate = f", {found.false / all_found:.1%} where at most {options.fdr:.0%} is the aim" if all_found else ""
+    discoveries = result.true + result.false
+    rate = f" ({result.false / discoveries:.1%}, target at most {options.fdr:.0%})" if discoveries else ""
     print(
-        f"\n{found.found} of {found.strangers} strangers found; {found.false} of the {all_found} found are none{rate}."
+        f"\nfound {result.true} of {result.outliers} outliers; "
+        f"{result.false} of {discoveries} discoveries are false{rate}"
     )
     print(
         f"report:  {(output / 'scores' / 'report.html').absolute().as_uri()}\n"

@@ -1,4 +1,4 @@
-"""The whole road on a small real data set that ships with the package: train, export, score, sample, look."""
+"""Run everything end to end on a small real data set that ships with the package."""
 
 from dataclasses import dataclass
 from importlib import resources
@@ -19,20 +19,20 @@ from jobs.score.options import ScoreOptions
 from jobs.train import recipes
 from jobs.train.options import TrainOptions
 
-TRAINING, TEST, STRANGERS = "fashion_mnist_8k_train.parquet", "fashion_mnist_1k_test.parquet", "mnist_500.parquet"
+TRAINING, TEST, OUTLIERS = "fashion_mnist_8k_train.parquet", "fashion_mnist_1k_test.parquet", "mnist_500.parquet"
 
 
 @dataclass(frozen=True)
-class Found:
-    """How well the strangers were found."""
+class DemoResult:
+    """Detection quality."""
 
-    strangers: int
-    found: int
-    false: int  # of the found, those that are no strangers
+    outliers: int
+    true: int  # discoveries that are outliers
+    false: int  # discoveries that are not
 
 
-def demo(options: DemoOptions) -> Found:
-    """Run the road; what is done already is not done again."""
+def demo(options: DemoOptions) -> DemoResult:
+    """Train, export, score and sample, skipping finished steps."""
     from dataclasses import replace
 
     from jobs.train.job import train
@@ -58,17 +58,17 @@ def demo(options: DemoOptions) -> Found:
         )
         _step(2, "export to ONNX")
         if Folder.at(bundle).has(MANIFEST):
-            print(f"{bundle} is there already")
+            print(f"{bundle} already exists")
         else:
             export(ExportOptions(run=run, bundle=bundle))
-        _step(3, "score 1,000 unseen images of clothes among 500 strangers, handwritten digits")
-        images = (str(data / TEST), str(data / STRANGERS))
+        _step(3, "score 1,000 unseen images of clothes and 500 outliers, handwritten digits")
+        images = (str(data / TEST), str(data / OUTLIERS))
         score(ScoreOptions(bundle=bundle, images=images, output=scores, fdr=options.fdr, engine="ray", provider="cpu"))
         _step(4, f"sample {options.samples:,} images")
         sample(SampleOptions(bundle=bundle, count=options.samples, output=corpus, engine="ray", provider="cpu"))
     discovered = Folder.at(scores).read_table("discoveries.parquet", columns=["file"])["file"]
-    found = pc.sum(pc.ends_with(discovered, STRANGERS)).as_py() or 0
-    return Found(strangers=500, found=found, false=len(discovered) - found)
+    true = pc.sum(pc.ends_with(discovered, OUTLIERS)).as_py() or 0
+    return DemoResult(outliers=500, true=true, false=len(discovered) - true)
 
 
 def _step(number: int, what: str) -> None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """The whole road on a small data set that ships with the package."""
+    """Run everything end to end on a small data set that ships with the package."""
 
     output: str = "demo"
-    """Directory for everything the demo makes."""
+    """Output folder."""
     workers: int = 2
     """Training workers."""
     epochs: int | None = None
-    """Passes over the training images; by default the recipe's."""
+    """Training epochs; default the recipe's."""
     samples: int = 1000
     """Images to generate."""
     fdr: float = 0.1
-    """Accepted share of clothes among the found."""
+    """False discovery rate: the expected share of clothes among the discoveries."""

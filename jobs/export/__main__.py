@@ -1,4 +1,4 @@
-"""Make a bundle of verified ONNX graphs from a training run.
+"""Export a training run to a bundle of verified ONNX graphs.
 
 vae export --run DIR --bundle DIR
 """
@@ -14,7 +14,7 @@ from jobs.export.options import ExportOptions
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line and export."""
+    """The command `vae export`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     run_main("export", lambda: export(tyro.cli(ExportOptions, args=arguments, prog="vae export")))
 

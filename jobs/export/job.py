@@ -1,4 +1,4 @@
-"""Make a bundle of verified ONNX graphs from a training run."""
+"""Export a training run to a bundle of verified ONNX graphs."""
 
 from typing import Any
 
@@ -7,10 +7,10 @@ from vae_core.errors import UserError
 
 
 def export(options: ExportOptions) -> None:
-    """Export a run's checkpoint.
+    """Export a checkpoint of a run.
 
     Raises:
-        UserError: there is no run or checkpoint, the bundle's place is taken, or parity does not hold.
+        UserError: the run or checkpoint is missing, the bundle exists, or an ONNX graph differs from PyTorch.
     """
     from export.bundle.format import refuse_occupied, write_bundle
     from export.graphs.build import Splits, build
@@ -20,7 +20,7 @@ def export(options: ExportOptions) -> None:
     from vae_core.models.conv.model import ConvVAE
 
     if options.checkpoint not in ("best", "last"):
-        raise UserError(f"--checkpoint {options.checkpoint} is not possible: it must be best or last")
+        raise UserError(f"--checkpoint must be best or last, got {options.checkpoint}")
     run = Run.open(options.run)
     target = Folder.at(options.bundle)
     refuse_occupied(target)
@@ -38,13 +38,13 @@ def export(options: ExportOptions) -> None:
     bundle = write_bundle(target, *build(model, splits, _training(run), options))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
-        f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs equal to PyTorch on the probe batch, "
+        f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "
         f"{len(splits.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
     )
 
 
 def _training(run: Any) -> dict[str, Any]:
-    """What the bundle records of the run."""
+    """The record of the run in the bundle."""
     head = run.read_head()
     history = run.history()
     return {

@@ -7,11 +7,11 @@ from export.graphs.options import BuildOptions
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions(BuildOptions):
-    """Make a bundle of verified ONNX graphs from a training run."""
+    """Export a training run to a bundle of verified ONNX graphs."""
 
     run: str
-    """Directory or URL of the training run."""
+    """Path or URL of the training run."""
     bundle: str
-    """Directory or URL of the bundle: new or empty."""
+    """Output folder of the bundle, a path or URL: new or empty."""
     checkpoint: str = "best"
-    """Which checkpoint: the `best` by validation ELBO, or the `last`."""
+    """Checkpoint to export: `best` by validation ELBO, or `last`."""

@@ -1,10 +1,10 @@
-"""Bring images of any layout into the packed one, which every job reads fastest.
+"""Convert images in any layout to the packed layout, the fastest to read.
 
     vae prepare --source photos/ --size 64 --output packed/
     vae prepare --source torchvision:FashionMNIST --output fashion/
 
-The output holds `images/*.parquet` (see `jobs.images.packing`), `errors/*.parquet` with the rows that could not be
-converted and why, and at the end `summary.json`. Killed, it goes on with the same command.
+The output contains `images/*.parquet` (see `jobs.images.packing`), `errors/*.parquet` with the rows that failed and
+why, and finally `summary.json`. Rerun the same command to resume.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Bring images of any layout into the packed one, which every job reads fastest."""
+"""Convert images in any layout to the packed layout, the fastest to read."""
 
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,24 @@ from vae_core.errors import UserError
 
 
 def prepare(options: PrepareOptions) -> dict[str, Any]:
-    """Do what the options say; returns the summary.
+    """Convert the images and return the summary.
 
     Raises:
-        UserError: there is nothing to read, the output holds something else, or not one image could be converted.
+        UserError: there is nothing to read, the output belongs to something else, or no image could be converted.
+        JobFailed: the job failed; the same call resumes it.
     """
     output = Folder.at(options.output)
     task, units, reads = _plan(options)
     totals = run(task, units, output, options, reads)
     if totals.summary is not None:
-        print(f"{output.url} is finished already: {_sentence(totals.summary)}")
+        print(f"{output.url} is already finished: {_sentence(totals.summary)}")
         return totals.summary
     prepared, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if prepared.rows == 0:
         first = first_error(output)
         raise UserError(
-            f"none of the {errors.rows:,} images could be prepared, the first ({first['file']}) because: "
-            f"{first['reason']}; all are in {output.url}/{ERRORS}"
+            f"none of the {errors.rows:,} images could be prepared; the first ({first['file']}): {first['reason']}; "
+            f"see all reasons in {output.url}/{ERRORS}"
         )
     summary = {
         "rows": sum(unit.rows for unit in units),
@@ -52,7 +53,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
 
 
 def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
-    """The task, its units, and some files that the workers read."""
+    """The task, its units, and some of the input files, to check that workers can read them."""
     named = [source for source in options.source if source.startswith(PREFIX)]
     if not named:
         images = find_images(options.source)
@@ -60,13 +61,14 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
         reads = [images.files[0].url, images.files[-1].url]
         return PackTask(contract, _kept(options, images), images.fingerprint), plan_units(images), reads
     if len(options.source) > 1:
-        raise UserError(f"{named[0]} cannot be joined with other sources; prepare each by itself")
+        raise UserError(f"{named[0]} cannot be combined with other sources; prepare each separately")
     root = str(Path(options.root).expanduser().absolute())
     source = VisionSet(named[0].removeprefix(PREFIX), options.split, root)
     columns = source.columns()
     for name in options.keep or ():
         if name not in columns.names:
-            raise UserError(f"{source.address} has no column {name}; it has {', '.join(columns.names) or 'none'}")
+            available = ", ".join(columns.names) or "none"
+            raise UserError(f"{source.address} has no column {name}; columns that can be kept: {available}")
     if options.keep is not None:
         columns = pa.schema([columns.field(name) for name in options.keep])
     task = PackTask(_contract(options, source.shape()), columns, source.address, source)

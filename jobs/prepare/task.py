@@ -1,6 +1,6 @@
-"""The work of preparing: a unit of images in any layout in, a packed table and one of errors out.
+"""The packing task: from a unit of images in any layout to a packed table and a table of errors.
 
-Beside the images stand the columns that were kept, and `source_file` and `source_row`: where each image came from.
+The packed table also has the kept columns, and each image's origin, `source_file` and `source_row`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -23,12 +23,12 @@ ORIGIN = {"file": "source_file", "row": "source_row"}
 
 @dataclass(frozen=True)
 class PackTask:
-    """Brings images of any layout into the packed one; see `jobs.bulk.Task`."""
+    """Converts images to the packed layout; see `jobs.bulk.Task`."""
 
     contract: ImageContract
-    columns: pa.Schema  # to be kept
-    inputs: str  # a fingerprint: other images make another job
-    source: VisionSet | None = None  # instead of files
+    columns: pa.Schema  # to keep
+    inputs: str  # fingerprint of the input
+    source: VisionSet | None = None  # in place of files
 
     kind: ClassVar[str] = "prepare"
     noun: ClassVar[str] = "images"
@@ -36,11 +36,11 @@ class PackTask:
 
     @property
     def parquet_options(self) -> Mapping[str, object]:
-        """Pixels do not repeat: looking for a dictionary among them is time lost."""
+        """Pixels do not repeat, so a dictionary encoding would only cost time."""
         return {"use_dictionary": [name for name in self._schema.names if name != "image"]}
 
     def identity(self) -> dict[str, Any]:
-        """What changes the result."""
+        """What identifies the job."""
         return {
             "shape": list(self.contract.shape),
             "resize": self.contract.resize,
@@ -53,13 +53,13 @@ class PackTask:
         return self._pack
 
     def failed(self, unit: Unit, reason: str) -> Part:
-        """One row that could not be packed."""
+        """The errors of a one-row unit that failed."""
         return Part(self._schema.empty_table(), error_row(unit, self.columns, reason))
 
     @property
     def _schema(self) -> pa.Schema:
         names = self.columns.names
-        # What was packed before keeps telling where it came from at first.
+        # Images that were packed before keep their first origin.
         types = {"file": pa.string(), "row": pa.int64()}
         origin = [pa.field(new, types[old]) for old, new in ORIGIN.items() if new not in names]
         return packed_schema(self.contract.shape, pa.schema([*self.columns, *origin]))

@@ -1,6 +1,6 @@
-"""The data sets that torchvision downloads, as a source of images.
+"""Data sets that torchvision downloads, as a source of images.
 
-torchvision, and with it torch, is imported only when such a set is asked for.
+torchvision, and thus torch, is imported only on use.
 """
 
 import inspect
@@ -26,35 +26,35 @@ _UNIT_ROWS = 4096
 class VisionSet(NamedTuple):
     """One split of a torchvision data set."""
 
-    name: str  # as torchvision spells the class: FashionMNIST
-    split: str  # train, test, or what the set calls its parts
-    root: str  # the folder where torchvision keeps the files
+    name: str  # torchvision's class name: FashionMNIST
+    split: str  # train, test, or another split of the set
+    root: str  # torchvision's folder for the files
 
     @property
     def address(self) -> str:
-        """What the `file` column says."""
+        """The value of the `file` column."""
         return f"{PREFIX}{self.name}/{self.split}"
 
     def shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of the first image; raises UserError where the set cannot be opened."""
+        """(C, H, W) of the first image; raises UserError if the set cannot be opened."""
         try:
             height, width, channels = _pixels(_open(self)[0][0]).shape
         except BadImage as error:
-            raise UserError(f"the first image of {self.address} cannot be used: {error}; take another set") from error
+            raise UserError(f"cannot use the first image of {self.address}: {error}; choose another set") from error
         return channels, height, width
 
     def columns(self) -> pa.Schema:
-        """`label`, where the set's targets are numbers."""
+        """`label`, if the targets are integers."""
         labelled = _label(_open(self)[0]) is not None
         return pa.schema([("label", pa.int64())] if labelled else [])
 
     def units(self) -> list[Unit]:
-        """The set cut into units of work."""
+        """The units of work."""
         rows = len(_open(self))
         return gather(Piece(self.address, 0, 0, rows, 0).cut(_UNIT_ROWS), _UNIT_ROWS)
 
     def read(self, pieces: Iterable[Piece], contract: ImageContract, columns: pa.Schema) -> Iterator[ImageBatch]:
-        """The rows of some pieces; see `jobs.images.reader.read_images`."""
+        """Read pieces; see `jobs.images.reader.read_images`."""
         for piece in pieces:
             for part in piece.cut(_BATCH):
                 yield self._batch(part, contract, columns)
@@ -77,7 +77,7 @@ class VisionSet(NamedTuple):
 
 
 def downloadable() -> list[str]:
-    """The names of torchvision's data sets that it can download.
+    """Names of the data sets that torchvision can download.
 
     Raises:
         UserError: torchvision is not installed.
@@ -91,7 +91,7 @@ def _torchvision_datasets() -> Any:
         from torchvision import datasets
     except ImportError as error:
         raise UserError(
-            f"a {PREFIX} source needs torchvision, which is not installed; pip install 'vae-core[train]'"
+            f"a {PREFIX} source needs torchvision, which is not installed; run pip install 'vae-core[train]'"
         ) from error
     return datasets
 
@@ -102,49 +102,49 @@ def _parameters(dataset: Any) -> Iterable[str]:
 
 @lru_cache(maxsize=2)
 def _open(source: VisionSet) -> Any:
-    """The torchvision data set; its files are downloaded if they are not there."""
-    known = downloadable()
-    if source.name not in known:
-        raise UserError(f"torchvision downloads no data set {source.name}; it has {', '.join(known)}")
+    """The torchvision data set, downloaded if missing."""
+    names = downloadable()
+    if source.name not in names:
+        raise UserError(f"the torchvision data set must be one of {', '.join(names)}, got {source.name}")
     dataset = getattr(_torchvision_datasets(), source.name)
     options = _split_options(source, _parameters(dataset))
     try:
         return dataset(source.root, download=False, **options)
     except ValueError as error:
-        raise UserError(f"{source.address} cannot be opened: {error}") from error
+        raise UserError(f"cannot open {source.address}: {error}") from error
     except (RuntimeError, OSError):
-        pass  # torchvision's way to say that the files are not there
+        pass  # the files are missing
     try:
         return dataset(source.root, download=True, **options)
     except (RuntimeError, OSError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
-            f"{source.name} is not in {source.root} and cannot be downloaded, perhaps for want of a network "
-            f"({reason}); put its files where torchvision looks for them, or name another --root"
+            f"{source.name} is not in {source.root} and cannot be downloaded ({reason}); check the network, put the "
+            "files where torchvision expects them, or give another --root"
         ) from error
 
 
 def _split_options(source: VisionSet, parameters: Iterable[str]) -> dict[str, object]:
     if "train" in parameters:
         if source.split not in ("train", "test"):
-            raise UserError(f"{source.name} has the splits train and test, not {source.split}")
+            raise UserError(f"--split must be train or test for {source.name}, got {source.split}")
         return {"train": source.split == "train"}
     if "split" in parameters:
         return {"split": source.split}
     if source.split != "train":
-        raise UserError(f"{source.name} has no splits; leave --split out")
+        raise UserError(f"{source.name} has no splits; omit --split")
     return {}
 
 
 def _pixels(image: Any) -> Pixels:
-    """A picture as torchvision gives it, as [height, width, channels]."""
+    """Convert a torchvision image to [height, width, channels]."""
     if not isinstance(image, Image.Image):
-        raise BadImage(f"it is a {type(image).__name__}, not a picture")
+        raise BadImage(f"the image must be a PIL image, got {type(image).__name__}")
     if image.mode in ("1", "P", "CMYK", "YCbCr", "HSV"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     pixels = np.asarray(image)
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise BadImage(f"its pixels are {pixels.dtype}")
+        raise BadImage(f"pixels must be uint8 or uint16, got {pixels.dtype}")
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 

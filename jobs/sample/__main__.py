@@ -1,9 +1,9 @@
-"""Generate a corpus of images from a bundle's model.
+"""Generate images from a bundle.
 
     vae sample --bundle bundle/ --count 10000 --output corpus/
 
-The output holds `images/*.parquet` as the `datasets` library reads them, or `images/*.png` with an index, and at the
-end `summary.json`. Sample i of a seed is the same image in every corpus. Killed, it goes on with the same command.
+The output contains `images/*.parquet` in the format of the `datasets` library, or `images/*.png` with an index, and
+finally `summary.json`. Sample i of a seed is the same image in every corpus. Rerun the same command to resume.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Generate a corpus of images from a bundle's model."""
+"""The sampling job: plan, run, summarise."""
 
 from typing import Any
 
@@ -14,11 +14,11 @@ from vae_core.errors import UserError
 
 
 def sample(options: SampleOptions) -> dict[str, Any]:
-    """Do what the options say; returns the summary.
+    """Generate images and return the summary.
 
     Raises:
-        UserError: the bundle cannot be used, the output holds something else, or not one sample could be drawn.
-        JobFailed: the job cannot go on; the same call resumes it.
+        UserError: the bundle is invalid, the output belongs to something else, or no sample could be drawn.
+        JobFailed: the job failed; the same call resumes it.
     """
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
@@ -26,12 +26,15 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
     totals = run(task, units, output, options, reads=[task.bundle.manifest])
     if totals.summary is not None:
-        print(f"{output.url} is finished already: {_sentence(totals.summary)}")
+        print(f"{output.url} is already finished: {_sentence(totals.summary)}")
         return totals.summary
     drawn, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if drawn.rows == 0:
         reason = first_error(output)["reason"]
-        raise UserError(f"none of the {errors.rows:,} samples could be drawn, the first because: {reason}")
+        raise UserError(
+            f"none of the {errors.rows:,} samples could be drawn; the first: {reason}; "
+            f"see all reasons in {output.url}/{ERRORS}"
+        )
     summary = {
         "count": options.count,
         "samples": drawn.rows,
@@ -42,7 +45,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "bundle": options.bundle,
         "bundle_hash": bundle.hash,
         "engine": totals.engine,
-        # Of the last run, which did all of the job unless it was interrupted.
+        # Of the last run: the whole job, unless it was resumed.
         "last_run": totals.describe(),
         "rows_per_second": round(totals.rows_per_second, 1),
         "versions": versions(),
@@ -55,5 +58,6 @@ def sample(options: SampleOptions) -> dict[str, Any]:
 def _sentence(summary: dict[str, Any]) -> str:
     errors = f"; {summary['errors']:,} errors" if summary["errors"] else ""
     return (
-        f"{summary['samples']:,} samples of seed {summary['seed']}, {summary['rows_per_second']:,.0f} a second{errors}"
+        f"{summary['samples']:,} samples with seed {summary['seed']}, "
+        f"{summary['rows_per_second']:,.0f} per second{errors}"
     )

@@ -11,34 +11,34 @@ Format = Literal["parquet", "png"]
 
 @dataclass(frozen=True, kw_only=True)
 class SampleOptions(InferenceOptions):
-    """Generate a corpus of images with a bundle."""
+    """Generate images from a bundle."""
 
     bundle: str
-    """The bundle, made by `vae export`: a path or a URL."""
+    """Path or URL of a bundle made by `vae export`."""
 
     count: int
-    """How many images."""
+    """Number of images."""
 
     output: str
-    """The folder, or the URL of one, that takes the corpus: empty, or this very job's, which then goes on."""
+    """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     seed: int = 0
-    """Of the corpus, from 0: another seed gives other images."""
+    """Random seed, at least 0."""
 
     format: Format = "parquet"
-    """Parquet files as the `datasets` library reads them, or a PNG file per image."""
+    """`parquet` files in the format of the `datasets` library, or one `png` file per image."""
 
     draw: bool = False
-    """Draw every pixel from p(x|z), instead of taking its mean: with the noise of the likelihood."""
+    """Draw pixels from p(x|z), including the noise of the likelihood; otherwise images are its means."""
 
     unit_rows: int | None = None
-    """How many images a worker takes at once; by default a 64th of all, between 256 and 4,096."""
+    """Images per unit of work; default 1/64 of all, at least 256 and at most 4,096."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.count < 1:
-            raise UserError(f"--count {self.count} is not possible: it must be at least 1")
+            raise UserError(f"--count must be at least 1, got {self.count}")
         if not 0 <= self.seed < 2**63:
-            raise UserError(f"--seed {self.seed} is not possible: it must be from 0 up to 2^63 − 1")
+            raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
         if self.unit_rows is not None and self.unit_rows < 1:
-            raise UserError(f"--unit-rows {self.unit_rows} is not possible: it must be at least 1")
+            raise UserError(f"--unit-rows must be at least 1, got {self.unit_rows}")

@@ -1,6 +1,6 @@
-"""The work of a sampling job: a range of sample indices in, a table of images (or files) out.
+"""The sampling task: from a range of sample indices to a table of images, or of image files.
 
-What a worker needs, and nothing else: numpy, pyarrow, an image encoder and ONNX Runtime, no torch.
+Workers import numpy, pyarrow, an image encoder and ONNX Runtime, but not torch.
 """
 
 import json
@@ -20,11 +20,11 @@ from export.storage import Folder
 from jobs.bulk import Part
 from jobs.sample.options import SampleOptions
 
-LEAST_ROWS, MOST_ROWS = 256, 4096
+MIN_ROWS, MAX_ROWS = 256, 4096
 UNIT_BYTES = 64 << 20  # decoded
 
 _IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
-# What makes the `datasets` library, and so the Hugging Face hub, show pictures.
+# Lets the `datasets` library and the Hugging Face hub show images.
 _FEATURES = {
     "image": {"_type": "Image"},
     "index": {"dtype": "int64", "_type": "Value"},
@@ -40,7 +40,7 @@ _ERRORS = pa.schema([("index", pa.int64()), ("reason", pa.string())])
 
 @dataclass(frozen=True)
 class SampleUnit:
-    """The samples of indices start … stop − 1."""
+    """Samples start … stop − 1."""
 
     number: int
     start: int
@@ -48,22 +48,22 @@ class SampleUnit:
 
     @property
     def rows(self) -> int:
-        """How many samples."""
+        """Number of samples."""
         return self.stop - self.start
 
     def halves(self) -> tuple["SampleUnit", "SampleUnit"]:
-        """The unit in two, of the same number."""
+        """The unit split in two, both with its number."""
         middle = (self.start + self.stop) // 2
         return SampleUnit(self.number, self.start, middle), SampleUnit(self.number, middle, self.stop)
 
     def to_json(self) -> dict[str, int]:
-        """As values that `json.dumps` takes."""
+        """JSON-serialisable form."""
         return {"number": self.number, "start": self.start, "stop": self.stop}
 
 
 def plan_samples(count: int, shape: tuple[int, int, int], unit_rows: int | None = None) -> list[SampleUnit]:
-    """Cut 0 … count − 1 into units: by default a 64th of them, 256 to 4,096 samples and at most 64 MiB of pixels."""
-    share = min(max(count // 64, LEAST_ROWS), MOST_ROWS)
+    """Split 0 … count − 1 into units: by default 1/64 of them, 256 to 4,096 samples and at most 64 MiB of pixels."""
+    share = min(max(count // 64, MIN_ROWS), MAX_ROWS)
     rows = unit_rows or max(1, min(share, UNIT_BYTES // int(np.prod(shape))))
     return [SampleUnit(number, start, min(start + rows, count)) for number, start in enumerate(range(0, count, rows))]
 
@@ -74,7 +74,7 @@ class SampleTask:
 
     bundle: BundleRef
     options: SampleOptions
-    output: Folder  # takes the image files of format png
+    output: Folder  # for the image files, with format png
 
     kind: ClassVar[str] = "sample"
     noun: ClassVar[str] = "images"
@@ -86,11 +86,11 @@ class SampleTask:
 
     @property
     def parquet_options(self) -> Mapping[str, object]:
-        """PNG is compressed already, and small row groups let readers shuffle."""
+        """PNG is already compressed, and small row groups let readers shuffle."""
         return {"compression": "none", "use_dictionary": ["seed"], "row_group_size": 1024}
 
     def identity(self) -> dict[str, Any]:
-        """What makes another job of it."""
+        """What identifies the job."""
         return {
             "bundle": self.bundle.hash,
             "seed": self.options.seed,
@@ -99,10 +99,10 @@ class SampleTask:
         }
 
     def open(self, device: Device) -> Callable[[SampleUnit], Iterator[Part]]:
-        """Open the bundle, verify it, and return what draws a unit.
+        """Open and verify the bundle, and return the function that draws a unit.
 
         Raises:
-            UserError: the bundle is another one than the job was planned with.
+            UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
         sampler = Sampler(bundle, provider=device)
@@ -134,6 +134,6 @@ class SampleTask:
         return sample
 
     def failed(self, unit: SampleUnit, reason: str) -> Part:
-        """One sample that could not be drawn."""
+        """The error of a one-sample unit that failed."""
         errors = pa.table({"index": [unit.start], "reason": [reason]}, schema=_ERRORS)
         return Part((_CORPUS if self.options.format == "parquet" else _FILES).empty_table(), errors)

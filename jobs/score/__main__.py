@@ -2,8 +2,8 @@
 
     vae score --bundle bundle/ --images photos/ --output scored/
 
-The output holds `scores/*.parquet`, `errors/*.parquet` with the rows that could not be scored and why,
-`discoveries.parquet`, `report.html`, and at the end `summary.json`. Killed, it goes on with the same command.
+The output contains `scores/*.parquet`, `errors/*.parquet` with the rows that failed and why, `discoveries.parquet`,
+`explanations.parquet`, `report.html`, and finally `summary.json`. Rerun the same command to resume.
 """
 
 import sys

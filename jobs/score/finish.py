@@ -1,7 +1,7 @@
-"""The end of a scoring job: from its parts to discoveries, report and summary.
+"""Finish a scoring job: from its parts to discoveries, explanations, report and summary.
 
-Everything is counted over the parts, never collected, so a job that was interrupted and went on comes to the same.
-Each part is read once for that (`jobs.discoveries.walk`), and those that hold discoveries or explained rows once more.
+Everything is computed from the parts, so an interrupted and resumed job gives the same result. Each part is read once
+(`jobs.discoveries.walk`), and those with discoveries or explained rows once more.
 """
 
 from typing import Any
@@ -29,10 +29,10 @@ DISCOVERIES = "discoveries.parquet"
 
 
 def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
-    """Count over all parts, write discoveries, explanations, report and summary; returns the summary.
+    """Count over all parts, write discoveries, explanations, report and summary, and return the summary.
 
     Raises:
-        UserError: not one row was scored.
+        UserError: no row was scored.
     """
     from jobs.report.score_report import write_score_report
 
@@ -44,14 +44,14 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         TopCounter(max(MAX_DISCOVERIES, options.explain)),
     )
     scores = walk(job.parts, [ranks, statistics, histogram, top])
-    why = ReasonCounter()
-    errors = walk(job.output.child(ERRORS), [why])
+    reasons = ReasonCounter()
+    errors = walk(job.output.child(ERRORS), [reasons])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
     if scores.rows == 0:
         first = first_error(job.output)
         raise UserError(
-            f"none of the {errors.rows:,} images could be scored, the first ({first['file']}) because: "
-            f"{first['reason']}; the others' reasons are in {job.output.url}/{ERRORS}"
+            f"none of the {errors.rows:,} images could be scored; the first ({first['file']}): {first['reason']}; "
+            f"see all reasons in {job.output.url}/{ERRORS}"
         )
     level = benjamini_hochberg(ranks.counts, options.fdr)
     job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, top, level))
@@ -85,14 +85,14 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         rows_per_second=round(totals.rows_per_second, 1),
         versions=versions(),
     )
-    write_score_report(job, summary, histogram.histogram, explained, why.reasons)
-    found = summary.to_json()
-    finish(job.output, found)
-    return found
+    write_score_report(job, summary, histogram.histogram, explained, reasons.reasons)
+    content = summary.to_json()
+    finish(job.output, content)
+    return content
 
 
 def _explain(job: ScoreJob, places: list[Place]) -> Explained:
     if not places:
-        job.output.delete(EXPLANATIONS)  # of a run that was interrupted and asked for some
+        job.output.delete(EXPLANATIONS)  # left by an interrupted run with --explain > 0
         return Explained(0, 0, [])
     return write_explanations(job, places, keep=SHOWN)

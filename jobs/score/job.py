@@ -1,4 +1,4 @@
-"""Score images for outliers."""
+"""The scoring job: plan, run, finish."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,31 +11,31 @@ from jobs.score.plan import ScoreJob
 
 
 def score(options: ScoreOptions) -> dict[str, Any]:
-    """Do what the options say; returns the summary.
+    """Score images and return the summary.
 
     Raises:
-        UserError: bundle, images or options do not fit, the output holds something else, or not one row was scored.
-        JobFailed: the job cannot go on; the same call resumes it.
+        UserError: bundle, images or options are invalid, the output belongs to something else, or no row was scored.
+        JobFailed: the job failed; the same call resumes it.
     """
     return run_job(ScoreJob.plan(options, Bundle.open(options.bundle)))
 
 
 def run_job(job: ScoreJob) -> dict[str, Any]:
-    """Do a job that is planned; returns the summary. Raises what `score` does."""
+    """Run a planned job and return the summary; raises as `score` does."""
     task, files = job.task(), job.images.files
     totals = run(task, job.units, job.output, job.options, [task.bundle.manifest, files[0].url, files[-1].url])
     if totals.summary is not None:
-        print(f"{job.output.url} is finished already: {_sentence(totals.summary)}")
+        print(f"{job.output.url} is already finished: {_sentence(totals.summary)}")
         return totals.summary
     summary = conclude(job, totals)
-    print(f"{job.output.url}: {_sentence(summary)}; see report.html there")
+    print(f"{job.output.url}: {_sentence(summary)}; see report.html")
     return summary
 
 
 def _sentence(summary: Mapping[str, Any]) -> str:
     failed = summary["errors"] + summary["bad_files"]
     return (
-        f"{summary['scored']:,} images scored, {summary['rows_per_second']:,.0f} a second; "
+        f"{summary['scored']:,} images scored, {summary['rows_per_second']:,.0f} per second; "
         f"{summary['outliers']:,} outliers (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
         f"{failed:,} errors"
     )
@@ -47,6 +47,6 @@ def _discoveries(summary: Mapping[str, Any]) -> str:
     size, top = summary["calibration_images"], summary["smallest_p_values"]
     return (
         f"no discoveries possible (with {size:,} calibration images, a false discovery rate of {summary['fdr']:g} "
-        f"allows no fewer than {summary['least_discoveries']:,}, and {top:,} images have the smallest p-value, "
+        f"requires at least {summary['least_discoveries']:,}, but only {top:,} images have the smallest p-value, "
         f"1/{size + 1:,})"
     )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
 
-SHOWN = 48  # explained images in the report's gallery
+SHOWN = 48  # explained images in the report
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,51 +13,51 @@ class ScoreOptions(InferenceOptions):
     """Score images for outliers with a bundle."""
 
     bundle: str
-    """The bundle, made by `vae export`: a path or a URL."""
+    """Path or URL of a bundle made by `vae export`."""
 
     images: tuple[str, ...]
     """Files, folders, patterns or URLs of images."""
 
     output: str
-    """The folder, or the URL of one, that takes the scores: empty, or this very job's, which then goes on."""
+    """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     key: str | None = None
-    """A column of the images that identifies a row; it stands beside `file` and `row` in scores and errors."""
+    """Input column that identifies a row; copied to scores and errors, beside `file` and `row`."""
 
     keep: tuple[str, ...] = ()
-    """Columns of the images to carry over."""
+    """Further input columns to copy to scores and errors."""
 
     likelihood: bool = False
-    """Also estimate log p(x), which costs many decodes per image: elbo, log_px and effective_samples in nats."""
+    """Also estimate log p(x), with many decodes per image: `elbo` and `log_px` in nats, and `effective_samples`."""
 
     resize: bool = False
-    """Convert images of another size or channel count, instead of leaving them out as errors."""
+    """Convert images of another size or channel count; otherwise they are errors."""
 
     fpr: float = 0.01
-    """False positive rate of `is_outlier`: the share of ordinary images that is flagged."""
+    """False positive rate of `is_outlier`: the share of inliers that are flagged."""
 
     fdr: float = 0.1
-    """False discovery rate of discoveries.parquet: the share of ordinary images among those flagged."""
+    """False discovery rate of discoveries.parquet: the expected share of inliers among the discoveries."""
 
     tail: bool = False
-    """Also give p-values below the 1/(n + 1) of n calibration images, in the columns `p_value_tail` and, for a 95%
-    interval of its estimation error, `p_value_tail_low` and `p_value_tail_high`. They come from a model, a generalised
+    """Also extrapolate p-values below 1/(n + 1), the smallest with n calibration images: `p_value_tail`, and a 95%
+    interval of its estimation error, `p_value_tail_low` to `p_value_tail_high`. They come from a model, a generalised
     Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
     explain: int = SHOWN
-    """Most outlying images to explain, in explanations.parquet and, the first of them, in the report; 0 for none."""
+    """Number of most outlying images to explain in explanations.parquet; the report shows the first 48. 0 for none."""
 
     unit_rows: int | None = None
-    """About how many rows a worker takes at once; by default a 64th of all, between 1,024 and 32,768."""
+    """Approximate rows per unit of work; default 1/64 of all, at least 1,024 and at most 32,768."""
 
     batch_size: int = 128
-    """Images per run of the network. It changes memory and speed, not scores."""
+    """Images per run of the network. Affects memory and speed, not scores."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("fpr", "fdr"):
             if not 0 < getattr(self, name) < 1:
-                raise UserError(f"--{name} {getattr(self, name)} is not possible: it must lie between 0 and 1")
+                raise UserError(f"--{name} must lie between 0 and 1, got {getattr(self, name)}")
         for name, least in (("unit_rows", 1), ("batch_size", 1), ("explain", 0)):
             if (value := getattr(self, name)) is not None and value < least:
-                raise UserError(f"--{name.replace('_', '-')} {value} is not possible: it must be at least {least}")
+                raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

@@ -1,4 +1,4 @@
-"""A scoring job as it is planned: everything that follows from its options, a bundle and the images found."""
+"""The plan of a scoring job: everything derived from its options, the bundle and the list of images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -29,25 +29,25 @@ class ScoreJob:
 
     @classmethod
     def plan(cls, options: ScoreOptions, bundle: Bundle) -> "ScoreJob":
-        """Find the images that the options name.
+        """Check the options against the bundle, and list the images.
 
         Raises:
-            UserError: there are none, the bundle has too few calibration images for the false positive rate, or it
-                cannot be scored with on the provider that is wanted.
+            UserError: there are no images, the bundle has too few calibration images for the false positive rate, or it
+                does not support the provider.
         """
         threshold(bundle.calibration_scores, options.fpr)
         if scoring_provider(bundle, options.provider) == "cpu":
-            options = replace(options, provider="cpu", workers_per_gpu=None)  # no worker reserves a GPU in vain
+            options = replace(options, provider="cpu", workers_per_gpu=None)  # so that workers reserve no GPU
         return cls(options, bundle, find_images(options.images))
 
     @cached_property
     def output(self) -> Folder:
-        """The job's directory."""
+        """The output folder."""
         return Folder.at(self.options.output)
 
     @property
     def parts(self) -> Folder:
-        """The folder of its scores."""
+        """The folder of the score parts."""
         return self.output.child(ScoreTask.results)
 
     @cached_property
@@ -57,32 +57,32 @@ class ScoreJob:
 
     @property
     def contract(self) -> ImageContract:
-        """How images are read."""
+        """The images that the model accepts."""
         return ImageContract(*self.bundle.shape, resize=self.options.resize)
 
     @cached_property
     def tail(self) -> Tail | None:
-        """The model of `p_value_tail`, if the options ask for it; a UserError if none can be fitted."""
+        """The model of `p_value_tail`, with --tail; raises UserError if it cannot be fitted."""
         return fit_tail(self.bundle.calibration_scores) if self.options.tail else None
 
     @property
     def title(self) -> str:
-        """What is scored, in few words: the names of files and folders."""
+        """A short name of the input: its files and folders."""
         return ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in self.options.images)
 
     def task(self) -> ScoreTask:
-        """The work of a unit.
+        """The task that workers run.
 
         Raises:
-            UserError: a column to be kept is not there, or its name is taken; or no tail can be fitted.
+            UserError: a column to keep is missing or has a reserved name, or the tail cannot be fitted.
         """
         options = self.options
         names = dict.fromkeys([*([options.key] if options.key else []), *options.keep])
         columns = self.images.keep([name for name in names if name not in (FILE.name, ROW.name)])
         if options.explain and (taken := [name for name in columns.names if name in own_columns()]):
             raise UserError(
-                f"the column {taken[0]} cannot be kept, since explanations have one of that name; rename it or give "
-                "--explain 0"
+                f"the column {taken[0]} cannot be kept: the name is reserved for explanations; rename it in the input, "
+                "or give --explain 0"
             )
         return ScoreTask(
             bundle=BundleRef.of(self.bundle),

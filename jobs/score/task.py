@@ -1,6 +1,6 @@
-"""The work of a scoring job: a unit of images in, a table of scores and a table of errors out.
+"""The scoring task: from a unit of images to a table of scores and a table of errors.
 
-What a worker needs, and nothing else: numpy, pyarrow, an image decoder and ONNX Runtime, no torch.
+Workers import numpy, pyarrow, an image decoder and ONNX Runtime, but not torch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"
 FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
-PROVIDER = b"vae.provider"  # schema metadata of a part: what computed it
+PROVIDER = b"vae.provider"  # schema metadata of a part: the ONNX Runtime provider
 
 
 @dataclass(frozen=True)
@@ -37,9 +37,9 @@ class ScoreTask:
     bundle: BundleRef
     options: ScoreOptions
     contract: ImageContract
-    columns: pa.Schema  # of the input, kept beside the scores
-    outputs: tuple[str, ...]  # what the bundle computes: `Scorer.output_names`
-    inputs: str  # a hash over the input's files
+    columns: pa.Schema  # input columns to copy
+    outputs: tuple[str, ...]  # columns that the bundle computes: `Scorer.output_names`
+    inputs: str  # hash of the input files
     tail: Tail | None = None  # the model of p_value_tail, with --tail
 
     kind: ClassVar[str] = "score"
@@ -49,11 +49,13 @@ class ScoreTask:
     def __post_init__(self) -> None:
         ours = [*self.outputs, *TAIL_COLUMNS, IS_OUTLIER]
         if taken := [name for name in self.columns.names if name in ours]:
-            raise UserError(f"the column {taken[0]} cannot be kept, since scores have one of that name; rename it")
+            raise UserError(
+                f"the column {taken[0]} cannot be kept: the name is reserved for scores; rename it in the input"
+            )
 
     @property
     def parquet_options(self) -> Mapping[str, object]:
-        """Scores hardly repeat; p-values, keys and flags do."""
+        """Dictionary-encode p-values, keys and flags, which repeat; scores hardly do."""
         plain = {*self.outputs, ROW.name} - {P_VALUE}
         return {"use_dictionary": [name for name in self.schema.names if name not in plain]}
 
@@ -62,11 +64,11 @@ class ScoreTask:
         """The columns of the scores."""
         numbers = [pa.field(name, pa.float32()) for name in self.outputs]
         if self.tail is not None:
-            numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # in float32 the smallest would be 0
+            numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # float32 would round the smallest to 0
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
-        """What makes another job of it."""
+        """What identifies the job."""
         return {
             "bundle": self.bundle.hash,
             "inputs": self.inputs,
@@ -75,14 +77,14 @@ class ScoreTask:
             "resize": self.contract.resize,
             "fpr": self.options.fpr,
             "fdr": self.options.fdr,
-            "tail": self.tail is not None,  # the bundle says the rest
+            "tail": self.tail is not None,  # its parameters follow from the bundle
         }
 
     def open(self, device: Device) -> Callable[[Unit], Iterator[Part]]:
-        """Open the bundle, verify it, and return what scores a unit.
+        """Open and verify the bundle, and return the function that scores a unit.
 
         Raises:
-            UserError: the bundle is another one than the job was planned with.
+            UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
         options = self.options
@@ -102,12 +104,12 @@ class ScoreTask:
                 ],
                 schema=schema,
             )
-            # No order among rows without a number, so no p-value either.
+            # NaN and infinity have no rank, hence no p-value.
             finite = np.isfinite(numbers[SCORE])
             if finite.all():
                 return Part(scores, nothing.errors)
             lost = keys.filter(~finite)
-            return Part(scores.filter(finite), with_reasons(lost, ["its outlier score is not finite"] * len(lost)))
+            return Part(scores.filter(finite), with_reasons(lost, ["the outlier score is not finite"] * len(lost)))
 
         def score(unit: Unit) -> Iterator[Part]:
             yield nothing
@@ -116,12 +118,12 @@ class ScoreTask:
                 runs = []
                 for run in scorer.runs(batch.images) if len(batch.images) else ():
                     runs.append(run)
-                    yield nothing  # a place to stop; a table for every run would cost time
+                    yield nothing  # allows stopping here; a table per run would be slow
                 if runs:
                     yield part(batch.keys, concatenate(runs))
 
         return score
 
     def failed(self, unit: Unit, reason: str) -> Part:
-        """One row that could not be scored, after the bad files that are the unit's to report."""
+        """The errors of a one-row unit that failed: its bad files, then the row."""
         return Part(self.schema.empty_table(), error_row(unit, self.columns, reason))

@@ -3,7 +3,7 @@
     vae train --images PATH… --run DIR --recipe fashion-mnist --workers 2
     ray job submit --working-dir . -- python -m jobs.train --images s3://… --run s3://…
 
-The same command continues a run that was interrupted.
+Rerun the same command to resume.
 """
 
 import argparse
@@ -22,13 +22,13 @@ from vae_core.errors import UserError
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Read the command line and train."""
+    """The command `vae train`."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     run_main("train", lambda: _run(arguments))
 
 
 def _run(arguments: Sequence[str]) -> None:
-    # The recipe gives the defaults of the other options, and the family says which there are: both are needed first.
+    # The recipe sets the defaults of the other options, and the family determines which exist: parse both first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe")
     finder.add_argument("--family")
@@ -51,7 +51,7 @@ def _run(arguments: Sequence[str]) -> None:
 
     metrics = train(options)
     print(describe(metrics, options.train.epochs))
-    print(f"{options.run} is trained; next: vae export --run {options.run} --bundle DIR")
+    print(f"{options.run} is trained; next, run vae export --run {options.run} --bundle DIR")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Start or continue a training run: plan it, hold images out, and hand it to Ray Train."""
+"""Start or resume a training run: check it, make the splits, and run Ray Train."""
 
 import platform
 import time
@@ -24,22 +24,22 @@ from jobs.train.splits import make_splits
 from vae_core.config import ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
 
-_WORKER_FAILURES = 3  # restarts from the last checkpoint before the run is given up
-# Times that the workers do not start, until the run is given up: at a minute each if the cluster lacks the resources,
-# for which an autoscaler may be at work; a few seconds each if their processes die.
+_WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
+# Failed attempts to start the workers before the run fails. An attempt takes a minute if the cluster lacks resources,
+# which gives an autoscaler time, and a few seconds if the worker processes die.
 _START_FAILURES = 20
 
 
 def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
-    """Train, or continue, until the last epoch is done; return its metrics.
+    """Train or resume until the last epoch is done; return its metrics.
 
     Raises:
-        UserError: the images, the options or an existing run do not fit, or training diverged.
-        JobFailed: the workers failed, again and again; the same call goes on from their last checkpoint.
+        UserError: images or options are invalid or differ from those of the existing run, or training diverged.
+        JobFailed: the workers failed repeatedly; the same call resumes from their last checkpoint.
     """
     images = find_images(options.images)
     run = Run(Folder.at(options.run))
-    # As the workers need them: they may have another working directory.
+    # Absolute paths: workers may have another working directory.
     options = replace(options, run=run.folder.address, model=_fit_to_images(options.model, images))
     head = _head(options, images)
     _check_run(run, head)
@@ -78,8 +78,7 @@ def _fit(work: Work, run: Run) -> None:
             resources_per_worker={"CPU": options.cpus_per_worker} | ({"GPU": 1} if use_gpu else {}),
         ),
         run_config=RunConfig(
-            # A name of its own each time: Ray would take a known name for a run to resume, and the run's own
-            # checkpoints do that.
+            # A unique name: Ray would try to resume a run with a known name, which our own checkpoints do.
             name=f"launch-{time.time_ns()}",
             storage_path=ray_files.address,
             failure_config=FailureConfig(
@@ -103,26 +102,26 @@ def _fit(work: Work, run: Run) -> None:
 
 
 def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
-    """The model with the images' shape, unless it has one of its own."""
+    """Set the model's image shape to that of the images, unless it is configured."""
     return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
 def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
-    """The options with the device, the number of workers and the CPUs of each decided: none is `auto` or None.
+    """Resolve device, number of workers and CPUs per worker, so that none is `auto` or None.
 
     Raises:
-        UserError: the cluster has not enough CPUs or GPUs, or the batch does not divide among the workers.
+        UserError: the cluster has too few CPUs or GPUs, or the workers do not divide the batch size.
     """
     use_gpu = options.device != "cpu" and cluster.gpus > 0
     if options.device == "cuda" and not use_gpu:
-        raise UserError("--device cuda needs a GPU, and the cluster has none; use --device cpu")
+        raise UserError("--device cuda needs a GPU, but the cluster has none; use --device cpu")
     workers = options.workers or (cluster.gpus if use_gpu else 1)
     if use_gpu and workers > cluster.gpus:
         raise UserError(
             f"--workers must be at most the cluster's {cluster.gpus} GPUs, got {workers}; "
             f"use --workers {cluster.gpus} or --device cpu"
         )
-    # torch takes as many threads. On a shared cluster we claim one each by default, and leave the rest to others.
+    # torch uses as many threads. On a shared cluster claim one CPU per worker by default, and leave the rest to others.
     cpus = options.cpus_per_worker or (1 if cluster.is_shared else max(1, cluster.cpus // workers))
     if cpus * workers > cluster.cpus:
         raise UserError(
@@ -145,7 +144,7 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any
             "fingerprint": images.fingerprint,
             "resize": options.resize,
         },
-        "recipe": options.recipe,  # told, not compared: what it says stands above
+        "recipe": options.recipe,  # for information; its values are above
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
 
@@ -153,17 +152,17 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any
 def _check_run(run: Run, head: dict[str, Any]) -> None:
     """Raise a UserError unless `run` is new or was started with the same head."""
     if not run.exists():
-        known = {"splits", "errors", "ray"}  # of a run killed while it was being set up
-        if strangers := sorted(set(run.folder.subfolders()) - known | set(run.folder.names())):
+        partial = {"splits", "errors", "ray"}  # left by a run that was killed during setup
+        if other := sorted(set(run.folder.subfolders()) - partial | set(run.folder.names())):
             raise UserError(
-                f"{run.folder.url} holds other files ({strangers[0]}); give an empty or new --run directory"
+                f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"
             )
         return
-    found = run.read_head()
+    existing = run.read_head()
     for part in ("model", "train", "data"):
         for key, value in head[part].items():
-            if key != "name" and found[part].get(key) != value:
+            if key != "name" and existing[part].get(key) != value:
                 raise UserError(
-                    f"{run.folder.url} is a run with {part} {key} = {found[part].get(key)}, not {value}; "
-                    "continue it with the options it was started with, or give another --run directory"
+                    f"{part} {key} must be {existing[part].get(key)}, as when {run.folder.url} was started, got "
+                    f"{value}; resume with the same options and images, or give another --run"
                 )

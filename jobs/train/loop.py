@@ -1,7 +1,7 @@
-"""The training loop of one worker: Ray-free, so that one process, or any launcher of processes, can run it.
+"""The training loop of one worker; independent of Ray, so that one process or any launcher can run it.
 
-Workers keep in step: each takes the same number of steps of equal size, gradients are averaged in every step, and the
-first of them writes.
+Workers run in lockstep: each takes the same number of steps of equal size, gradients are averaged in every step, and
+rank 0 writes.
 """
 
 import math
@@ -41,18 +41,18 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Work:
-    """What every worker gets."""
+    """The input of every worker."""
 
-    options: TrainOptions[ModelConfig]  # with an absolute `run` and a model that fits the images
+    options: TrainOptions[ModelConfig]  # `run` is absolute, and the model has the images' shape
     pieces: list[Piece]  # of all training images
 
 
 def train(
     work: Work, rank: int, workers: int, device: torch.device, report: Callable[[dict[str, Any]], None]
 ) -> dict[str, Any]:
-    """Train from the run's last checkpoint, or from the start, to the last epoch; return the last epoch's metrics.
+    """Train from the last checkpoint, or from the start, to the last epoch; return the last epoch's metrics.
 
-    With several workers torch.distributed must be initialised.
+    Several workers need torch.distributed initialised.
     """
     return _Loop(work, rank, workers, device, report).run()
 
@@ -69,13 +69,13 @@ class _Loop:
         images = TrainingImages(work.pieces, held_rows(run), ImageContract(*shape, resize=options.resize))
         cache_bytes = int(options.cache_gigabytes * 1e9)
         self.share = Share(images, rank, workers, config.seed, cache_bytes, on_errors=run.write_errors)
-        # The same on every worker, whose shares may differ by a row. A data set smaller than a batch is one batch.
+        # Equal on all workers, although shares may differ by a row. A data set smaller than a batch is one batch.
         self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
         self.steps = max(1, self.share.smallest // self.batch)
         model = to_device(seeded(options.model, config.seed), device)
         parallel = None
         if workers > 1:
-            # A CPU that sends gradients does not compute meanwhile, so that they had better go in one piece.
+            # On CPUs communication does not overlap computation, so one bucket is fastest.
             buckets = {"device_ids": [device.index]} if device.type == "cuda" else {"bucket_cap_mb": 1 << 20}
             parallel = DistributedDataParallel(model, gradient_as_bucket_view=True, **buckets)
             if device.type == "cpu":
@@ -91,9 +91,9 @@ class _Loop:
         )
         self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
-        self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images: over all workers
+        self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images; over all workers
         self.norm = torch.zeros((), device=device)  # of the last step's gradient
-        self.seconds = 0.0  # of this epoch, before this process
+        self.seconds = 0.0  # of this epoch, in earlier processes
         self.history: list[dict[str, Any]] = []
         if (files := run.read_checkpoint("last")) is not None:
             self._restore(checkpoint.restore(files, self.optimisation))
@@ -112,7 +112,7 @@ class _Loop:
 
     def _train_epoch(self, recorder: Recorder | None) -> None:
         began, first_step = time.monotonic(), self.step
-        local = torch.zeros(4, dtype=torch.float64, device=self.device)  # read only where something is reported
+        local = torch.zeros(4, dtype=torch.float64, device=self.device)  # read only for reports, to avoid synchronising
         model = self.optimisation.model.train()
         for batch, epsilon in prefetch(self._tensors(self.epoch, first_step, model), depth=3):
             metrics = self.optimisation.step(batch, epsilon)
@@ -143,7 +143,7 @@ class _Loop:
             yield batch, noises
 
     def _gather(self, local: Tensor) -> None:
-        """Add this worker's sums to those of the epoch so far, with the other workers'."""
+        """Add the sums of all workers to those of the epoch."""
         self.sums += sum_over_workers(local.clone()).cpu()
         local.zero_()
 
@@ -152,8 +152,8 @@ class _Loop:
         validation = self.validator.run(average)
         if not math.isfinite(validation.elbo):
             raise UserError(
-                f"training diverged in epoch {self.epoch + 1}: the validation ELBO is {validation.elbo}; "
-                "lower --learning-rate or --gradient-clip and start another run"
+                f"training diverged in epoch {self.epoch + 1}: the validation ELBO must be finite, got "
+                f"{validation.elbo}; lower --learning-rate or --gradient-clip and start a new run"
             )
         images = self.steps * self.batch * self.workers
         elbo, reconstruction, kl = (self.sums[:3] / self.sums[3].clamp(min=1)).tolist()
@@ -182,7 +182,7 @@ class _Loop:
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.sums.zero_()
         self._save(best)
-        # After the checkpoint: an epoch that stands in metrics.jsonl is never trained again.
+        # After the checkpoint, so that an epoch in metrics.jsonl is never repeated.
         if recorder is not None:
             recorder.epoch(self.history)
             recorder.progress(self.epoch * images, record["images_per_second"], elbo)
@@ -211,7 +211,7 @@ class _Loop:
 
 
 def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:
-    """The same items, made ahead of time by a thread; what it raises is raised here."""
+    """Yield the same items, computed ahead by a thread; its exceptions are raised here."""
     ready: queue.Queue[T | BaseException | None] = queue.Queue(depth)
     stopped = threading.Event()
 

@@ -1,4 +1,4 @@
-"""The driver's view of a run in progress: a bar or lines, from the files that the first worker writes."""
+"""Show the progress of a run on the driver, from the files that rank 0 writes."""
 
 import contextlib
 import json
@@ -14,7 +14,7 @@ _SECONDS_BETWEEN = 1.0
 
 @contextlib.contextmanager
 def watching(run: Run, epochs: int) -> Iterator[None]:
-    """Show the run's progress while the block runs."""
+    """Show the progress of the run during the block."""
     stop = threading.Event()
     thread = threading.Thread(target=_watch, args=(run, epochs, stop), daemon=True, name="monitor")
     thread.start()
@@ -26,11 +26,11 @@ def watching(run: Run, epochs: int) -> Iterator[None]:
 
 
 def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
-    shown = len(run.history())  # epochs of an earlier process were shown by it
+    shown = len(run.history())  # earlier epochs were shown by an earlier process
     progress: Progress | None = None
     last = 0
     while True:
-        ending = stop.wait(_SECONDS_BETWEEN)  # one more look after the end, for the last epoch
+        ending = stop.wait(_SECONDS_BETWEEN)  # poll once more after the end, for the last epoch
         state = _read_json(run, "progress.json")
         if state is not None:
             if progress is None:
@@ -53,7 +53,7 @@ def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
 
 
 def describe(record: dict[str, Any], epochs: int) -> str:
-    """One epoch in one line; nats per image, of the validation images where nothing else is said."""
+    """One epoch in one line; in nats per validation image unless labelled otherwise."""
     line = (
         f"epoch {record['epoch']}/{epochs}  ELBO {record['validation_elbo']:.1f}  "
         f"reconstruction {record['validation_reconstruction']:.1f}  KL {record['validation_kl']:.1f}  "

@@ -15,35 +15,33 @@ M = TypeVar("M", bound=ModelConfig)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainOptions(Generic[M]):
-    """Train a variational autoencoder on images; the same command continues an interrupted run."""
+    """Train a variational autoencoder on images; rerun the same command to resume."""
 
     images: tuple[str, ...]
     """Files, folders, patterns or URLs of the training images."""
     run: str
-    """Directory or URL of the run: new, or one to continue."""
+    """Folder of the run, a path or URL: new, or a run to resume."""
     recipe: str | None = None
-    """A recipe that ships with the package, or a TOML file; flags override what it says."""
+    """A recipe that ships with the package, or a TOML file; other options override it."""
     data: str | None = None
-    """What the model card calls the training images; by default the names of their files and folders."""
+    """Name of the training images in the model card; default the names of their files and folders."""
     workers: int | None = None
-    """Training workers; by default one per GPU, or one on the CPU."""
+    """Training workers; default one per GPU, or one on the CPU."""
     device: Provider = "auto"
-    """What the workers compute with: `cpu`, `cuda` with a GPU for each worker, or `auto`: GPUs if the cluster has
-    any."""
+    """`cpu`, `cuda` with one GPU per worker, or `auto`: GPUs if the cluster has any."""
     cpus_per_worker: int | None = None
-    """CPUs, and so torch threads, of each worker; by default one on a shared cluster, and an equal part of a cluster
-    started here."""
+    """CPUs, hence torch threads, per worker; default one on a shared cluster, or an equal share of a local one."""
     resize: bool = False
-    """Convert images of another size or channel count instead of leaving them out."""
+    """Convert images of another size or channel count; otherwise they are left out."""
     address: str | None = None
-    """The Ray cluster to run on; RAY_ADDRESS by default, or a local one started for the run."""
+    """Address of the Ray cluster; default RAY_ADDRESS, or a local cluster started for the run."""
     cache_gigabytes: float = 4.0
-    """Decoded images that each worker keeps in memory; a larger share is read anew each epoch."""
+    """Decoded images that each worker keeps in memory; a larger share is read again each epoch."""
     checkpoint_minutes: float = 10.0
-    """Minutes between checkpoints inside an epoch; one is always written at its end."""
+    """Minutes between checkpoints within an epoch; one is always written at its end."""
     model: Annotated[M, tyro.conf.arg(name="")]
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         if not self.checkpoint_minutes > 0:
-            raise UserError(f"--checkpoint-minutes must be more than 0, got {self.checkpoint_minutes:g}")
+            raise UserError(f"--checkpoint-minutes must be greater than 0, got {self.checkpoint_minutes:g}")

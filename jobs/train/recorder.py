@@ -1,7 +1,7 @@
-"""What a run tells of itself: metrics.jsonl, TensorBoard, and how far it is.
+"""Record the metrics of a run, metrics.jsonl and TensorBoard, and its progress.
 
-All are written anew from the history that the checkpoint holds, never appended to: after a crash they agree with the
-checkpoint that the run continues from, and any storage can hold them.
+The files are rewritten from the history in the checkpoint, never appended to: after a crash they agree with the
+checkpoint that the run resumes from, and the storage need not support appending.
 """
 
 import json
@@ -13,18 +13,18 @@ from typing import Any
 from export.storage import Folder
 
 _SECONDS_BETWEEN = 2.0
-_LOCAL = ("epoch", "step", "seconds")  # no curves
+_NOT_PLOTTED = ("epoch", "step", "seconds")
 
 
 class Recorder:
-    """Writes the records of a run; used by one worker only."""
+    """Writes the records of a run; used by rank 0 only."""
 
     def __init__(self, folder: Folder, total_images: int, history: list[dict[str, Any]]) -> None:
-        """Take the run's folder, the images it will process in all epochs, and the epochs that are done."""
+        """Create from the run's folder, the number of images over all epochs, and the records of finished epochs."""
         from torch.utils.tensorboard import SummaryWriter
 
         self._folder, self._total = folder, total_images
-        self._spoken = 0.0
+        self._reported = 0.0
         self._scratch = tempfile.TemporaryDirectory(prefix="vae-tensorboard-")
         self._writer = SummaryWriter(self._scratch.name)
         for record in history:
@@ -38,17 +38,17 @@ class Recorder:
 
     @property
     def is_due(self) -> bool:
-        """Whether progress was last told a few seconds ago."""
-        return time.monotonic() - self._spoken >= _SECONDS_BETWEEN
+        """Whether the last progress report is a few seconds old."""
+        return time.monotonic() - self._reported >= _SECONDS_BETWEEN
 
     def progress(self, images_done: int, images_per_second: float, elbo: float | None) -> None:
-        """Say how far the run is; `elbo` is the training ELBO of late."""
-        self._spoken = time.monotonic()
+        """Report progress; `elbo` is the recent training ELBO."""
+        self._reported = time.monotonic()
         state = {"images": images_done, "total": self._total, "images_per_second": images_per_second, "elbo": elbo}
         self._folder.write_text("progress.json", json.dumps(state))
 
     def close(self) -> None:
-        """End the recording."""
+        """Close the TensorBoard writer."""
         self._writer.close()
         self._scratch.cleanup()
 
@@ -60,9 +60,9 @@ class Recorder:
         for name in current:
             board.write(name, (Path(self._scratch.name) / name).read_bytes())
         for name in set(board.names()) - current:
-            board.delete(name)  # events of a run that was killed: the new file holds its epochs too
+            board.delete(name)  # of a killed process: the new file has its epochs too
 
     def _add_to_tensorboard(self, record: dict[str, Any]) -> None:
         for key, value in record.items():
-            if key not in _LOCAL:
+            if key not in _NOT_PLOTTED:
                 self._writer.add_scalar(key, value, global_step=record["epoch"])

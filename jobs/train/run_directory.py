@@ -1,12 +1,12 @@
-"""The run directory: everything that one training run is, readable by people.
+"""The run directory: everything about one training run, in readable formats.
 
 run.json                 configuration, data, versions: the identity of the run
 splits/*.parquet         the held-out images and a sample of the others, packed, with their rows in the training data
-checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json say which is which
+checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json name the last and the best
 metrics.jsonl            one line per epoch
 tensorboard/             the same for TensorBoard
-errors/*.parquet         training images that could not be read
-progress.json            how far a run in progress is
+errors/*.parquet         unreadable training images
+progress.json            progress of a running job
 """
 
 import hashlib
@@ -41,7 +41,7 @@ class SplitImages(NamedTuple):
     """The images of a split."""
 
     images: npt.NDArray[np.uint8]  # [N,C,H,W]
-    rows: npt.NDArray[np.int64]  # [N], over all training images, in the order of their files
+    rows: npt.NDArray[np.int64]  # [N], row numbers over all training images, in file order
 
 
 @dataclass(frozen=True)
@@ -52,14 +52,14 @@ class Run:
 
     @classmethod
     def open(cls, url: str) -> "Run":
-        """The run at a path or URL.
+        """Open the run at a path or URL.
 
         Raises:
-            UserError: there is none, or it is of another format.
+            UserError: there is none, or it has another format version.
         """
         run = cls(Folder.at(url))
         if not run.exists():
-            raise UserError(f"{url} is no run: it has no run.json; give the --run directory of `vae train`")
+            raise UserError(f"{url} is not a run: it has no run.json; give the --run folder of `vae train`")
         run.read_head()
         return run
 
@@ -68,16 +68,15 @@ class Run:
         return self.folder.has("run.json")
 
     def read_head(self) -> dict[str, Any]:
-        """run.json.
+        """Read run.json.
 
         Raises:
-            UserError: it is damaged or of another format.
+            UserError: it is damaged or has another format version.
         """
         head, where = self.folder.read_json("run.json"), f"{self.folder.url}/run.json"
         if (found := head.get("format")) != FORMAT:
             raise UserError(
-                f"{where} has run format {found!r:.20}, this version reads format {FORMAT}; train again in another "
-                "directory"
+                f"{where} must have run format {FORMAT}, got {found!r:.20}; train again in another directory"
             )
         for part in ("model", "train", "data"):
             if not isinstance(head.get(part), dict):
@@ -91,13 +90,13 @@ class Run:
         self.folder.write_text("run.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The metrics of each epoch that is done."""
+        """The metrics of each finished epoch."""
         if not self.folder.has("metrics.jsonl"):
             return []
         return [json.loads(line) for line in self.folder.read_text("metrics.jsonl").splitlines()]
 
     def write_split(self, split: Split, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
-        """Keep the images [N,C,H,W] of a split and their rows [N], in the packed layout."""
+        """Write the images [N,C,H,W] of a split and their rows [N], in the packed layout."""
         _, channels, height, width = images.shape
         schema = packed_schema((channels, height, width), pa.schema([("training_row", pa.int64())]))
         columns = [packed_column(np.ascontiguousarray(images)), pa.array(rows)]
@@ -105,7 +104,7 @@ class Run:
         self.folder.child("splits").write_table(f"{split}.parquet", table, row_group_size=4096)
 
     def read_split(self, split: Split, shape: tuple[int, int, int]) -> SplitImages:
-        """The images of a split, all of them.
+        """Read all images of a split.
 
         Raises:
             UserError: the split is missing or damaged.
@@ -118,18 +117,18 @@ class Run:
         return SplitImages(np.concatenate([batch.images for batch in batches]), rows)
 
     def write_errors(self, errors: pa.Table) -> None:
-        """Keep training images that could not be read. Named from its first row: written again, it replaces itself."""
+        """Record unreadable training images. The file is named after its first row, so rewriting replaces it."""
         first = f"{errors['file'][0].as_py()}\0{errors['row'][0].as_py()}"
         name = hashlib.sha256(first.encode()).hexdigest()[:16]
         self.folder.child("errors").write_table(f"{name}.parquet", errors)
 
     def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:
-        """Write a checkpoint under `name`, call it the last (and the best), and drop those that are neither."""
+        """Write a checkpoint, mark it as the last (and the best), and delete those that are neither."""
         checkpoints = self.folder.child(CHECKPOINTS)
         folder = checkpoints.child(name)
         for file, content in files.items():
             folder.write(file, content)
-        # The pointers are replaced atomically and after the files: what they name is always whole.
+        # The pointers are replaced atomically, after the files, so they always name a complete checkpoint.
         for which in ("last", "best") if best else ("last",):
             checkpoints.write_text(f"{which}.json", json.dumps({"checkpoint": name}))
         kept = {self._pointer("last"), self._pointer("best")}
@@ -138,10 +137,10 @@ class Run:
                 checkpoints.child(other).delete_all()
 
     def read_checkpoint(self, which: Which) -> dict[str, bytes] | None:
-        """The files of the last or the best checkpoint; None if there is none yet.
+        """Read the files of the last or the best checkpoint; None if there is none yet.
 
         Raises:
-            UserError: last.json or best.json names no checkpoint of this run.
+            UserError: last.json or best.json does not name a checkpoint of this run.
         """
         name = self._pointer(which)
         if name is None:

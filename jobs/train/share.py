@@ -1,9 +1,9 @@
-"""A worker's share of the training images, walked in an order given by (seed, epoch, rank).
+"""A worker's share of the training images, in an order determined by (seed, epoch, rank).
 
-The training rows are all rows less the held-out ones. Worker r of n owns the r-th of n equal runs of them. If its
-images fit in memory they are decoded once and permuted anew each epoch; otherwise row groups are read in a new order
-each epoch through a shuffle buffer. Either way the batches of an epoch are a function of (seed, epoch, rank), and an
-epoch can be entered at any step.
+The training rows are all rows except the held-out ones. Worker r of n owns the r-th of n equal ranges of them. If its
+images fit in memory they are decoded once and permuted each epoch; otherwise row groups are read in a random order
+through a shuffle buffer. Either way the batches of an epoch are a function of (seed, epoch, rank), and an epoch can be
+entered at any step.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,15 +19,15 @@ from jobs.images.source import Piece
 from jobs.train.splits import starts
 from vae_core.batch import IMAGE, ROW
 
-_READ_ROWS = 8192  # a piece of this size is read at once when a share is streamed
+_READ_ROWS = 8192  # rows per read when a share is streamed
 
 
 Columns = dict[str, npt.NDArray[Any]]
-"""A batch as the reader makes it: `image` uint8 [B,C,H,W] and `row` int64 [B], over all training images."""
+"""A batch as numpy arrays: `image` uint8 [B,C,H,W] and `row` int64 [B], numbered over all training images."""
 
 
 class _Window(NamedTuple):
-    """A run of images and the order to take them in."""
+    """Images, and the order in which to use them."""
 
     columns: Columns
     order: npt.NDArray[np.int64]
@@ -38,11 +38,11 @@ class _Window(NamedTuple):
 
 
 class TrainingImages(NamedTuple):
-    """The images that the workers share."""
+    """All training images, to be shared by the workers."""
 
     pieces: list[Piece]  # of all images, in order
-    held: npt.NDArray[np.int64]  # rows that are held out, sorted
-    contract: ImageContract  # the model's images
+    held: npt.NDArray[np.int64]  # held-out rows, sorted
+    contract: ImageContract
 
 
 class Share:
@@ -62,11 +62,11 @@ class Share:
         Args:
             images: of all workers.
             rank: 0 ≤ rank < workers.
-            workers: how many share the data.
+            workers: number of workers.
             seed: of the order.
-            cache_bytes: decoded images are kept in memory up to this size, and shuffled in buffers of half of it
-                beyond.
-            on_errors: takes the tables of rows that could not be read.
+            cache_bytes: a share up to this decoded size is kept in memory; a larger one is streamed through a shuffle
+                buffer of half this size.
+            on_errors: called with the error tables of unreadable rows.
         """
         pieces, held, contract = images
         self._held, self._contract, self._rank, self._seed = held, contract, rank, seed
@@ -85,8 +85,7 @@ class Share:
     def batches(self, epoch: int, size: int, steps: int, first_step: int = 0) -> Iterator[Columns]:
         """Batches `first_step`…`steps` − 1 of an epoch, each of `size` images.
 
-        Every worker takes as many steps; one whose share is smaller, for rows that could not be read, begins its
-        epoch again.
+        All workers take the same number of steps; one whose share runs out, because of unreadable rows, repeats it.
 
         Raises:
             ValueError: no image of the share can be read.
@@ -105,7 +104,7 @@ class Share:
                 raise ValueError(f"none of the {self.rows} training images of worker {self._rank} can be read")
 
     def _windows(self, epoch: int) -> Iterator[_Window]:
-        """Shuffled runs of images that make up the share."""
+        """The share as shuffled windows."""
         rng = np.random.default_rng([self._seed, epoch, self._rank])
         if self.fits:
             if self._cached is None:
@@ -125,7 +124,7 @@ class Share:
         self._seen_errors = True
 
     def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Columns]:
-        """The training images of pieces, each given with its first row over all images."""
+        """Read the training images of pieces, each given with its first row number over all images."""
         for run in _runs(pieces):
             for batch in read_images([piece for piece, _ in run], self._contract, batch_rows=_READ_ROWS):
                 rows = _global_rows(batch.keys, run)
@@ -144,7 +143,7 @@ class _Pool:
 
     def __init__(self) -> None:
         self._parts: list[_Window] = []
-        self._used = 0  # images of the first part already taken
+        self._used = 0  # images already taken from the first part
         self.rows = 0
 
     def add(self, part: _Window) -> None:
@@ -152,7 +151,7 @@ class _Pool:
         self.rows += len(part.order)
 
     def take(self, size: int) -> Columns:
-        """The first `size` images."""
+        """Remove and return the first `size` images."""
         taken = []
         need = size
         while need:
@@ -179,7 +178,7 @@ def _shuffled(columns: Columns, rng: np.random.Generator) -> _Window:
 
 
 def _runs(pieces: list[tuple[Piece, int]]) -> Iterator[list[tuple[Piece, int]]]:
-    """Pieces to be read together: each by itself, but image files, of one row each, many at a time."""
+    """Group pieces to read together: image files, which have one row each, in batches; other pieces alone."""
     files: list[tuple[Piece, int]] = []
     for piece, offset in pieces:
         if piece.row_group < 0:
@@ -194,7 +193,7 @@ def _runs(pieces: list[tuple[Piece, int]]) -> Iterator[list[tuple[Piece, int]]]:
 
 
 def _global_rows(keys: pa.Table, run: list[tuple[Piece, int]]) -> npt.NDArray[np.int64]:
-    """The rows over all images of rows that were read from a run of pieces."""
+    """Row numbers over all images of the rows read from a run of pieces."""
     if len(run) == 1:
         piece, offset = run[0]
         rows: npt.NDArray[np.int64] = keys["row"].to_numpy() - piece.first_row + offset
@@ -204,13 +203,13 @@ def _global_rows(keys: pa.Table, run: list[tuple[Piece, int]]) -> npt.NDArray[np
 
 
 def _global_row(k: int, held: npt.NDArray[np.int64]) -> int:
-    """The row over all images of the k-th row that is not held out."""
-    # Before held[i] there are held[i] − i rows that are not: k lies behind as many held rows as have this ≤ k.
+    """Row number over all images of the k-th training row."""
+    # held[i] − i training rows precede held[i], so the k-th follows the held rows for which this is ≤ k.
     return k + int(np.searchsorted(held - np.arange(len(held)), k, side="right"))
 
 
 def _clip(pieces: list[Piece], offsets: npt.NDArray[np.int64], first: int, last: int) -> list[tuple[Piece, int]]:
-    """What of the pieces lies in rows [first, last), in pieces of at most `_READ_ROWS`, with their first rows."""
+    """The part of the pieces in rows [first, last), as pieces of at most `_READ_ROWS` with their first row numbers."""
     clipped = []
     for piece, offset in zip(pieces, offsets[:-1].tolist(), strict=True):
         low, high = max(first, offset), min(last, offset + piece.rows)

@@ -1,8 +1,8 @@
-"""The splits: images drawn at random before training, and copied into the run, so that export needs the run alone.
+"""The splits: images drawn at random before training and copied into the run, so that export needs only the run.
 
-Validation images choose the best epoch and fit the outlier score; calibration images do nothing but calibrate. Both are
-held out. A sample of the training images is kept too: the bundle's prior is fitted to the codes of more images than are
-held out.
+Validation images select the best epoch and fit the outlier score; calibration images are used for calibration only.
+Both are held out. A sample of the training images is kept too, as the bundle's prior is fitted to the codes of more
+images than are held out.
 """
 
 from collections.abc import Sequence
@@ -18,45 +18,45 @@ from jobs.train.run_directory import HELD_OUT, Run
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError
 
-# To draw single rows evenly from a billion would mean reading them all: beyond this many row groups, this many are
-# drawn first, and the rows from these.
-_MOST_PIECES = 1024
-_LARGEST_SHARE = 0.1  # of the data, for each held-out split
-# Of the training images that are kept: beyond these a mixture prior hardly gains, and a run should stay small.
-_MOST_KEPT, _MOST_KEPT_BYTES = 12_000, 128 << 20
+# Drawing single rows uniformly from a billion would mean reading them all: with more row groups, this many are drawn
+# first, and rows only from these.
+_MAX_PIECES = 1024
+_MAX_SHARE = 0.1  # of the data, for each held-out split
+# Training images to keep: more hardly improve a mixture prior, and a run should stay small.
+_MAX_KEPT, _MAX_KEPT_BYTES = 12_000, 128 << 20
 
 
 def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: TrainConfig) -> pa.Table:
-    """Draw, read and keep the splits; the held-out rows that could not be read come back as an errors table.
+    """Draw, read and write the splits; return the errors of unreadable held-out rows.
 
     Raises:
-        UserError: there are too few images to hold any out and train on the rest.
+        UserError: there are too few images.
     """
-    most = int(images.rows * _LARGEST_SHARE)
-    sizes = [min(config.validation_images, most), min(config.calibration_images, most)]
+    limit = int(images.rows * _MAX_SHARE)
+    sizes = [min(config.validation_images, limit), min(config.calibration_images, limit)]
     if min(sizes) < 1:
-        raise UserError(f"{images.rows} images are too few to train on: at least 10 are needed, thousands to learn")
+        raise UserError(f"training needs at least 10 images, and thousands to be useful, got {images.rows}")
     rng = np.random.default_rng([config.seed, 0x5EED])
     pieces, offsets = _spread(images, rng, sum(sizes))
     drawn = _draw(pieces, offsets, rng, sum(sizes))
     pictures, rows, errors = _read(pieces, offsets, np.sort(drawn), contract)
     if len(rows) < 2:
-        raise UserError(f"no image can be read ({errors['reason'][0]}); check what the files hold")
-    # Shuffled, then cut: both splits come from all of the data.
+        raise UserError(f"no image can be read ({errors['reason'][0]}); check the input files")
+    # Shuffle before splitting, so that both splits span all of the data.
     order = rng.permutation(len(rows))
     cut = len(order) * sizes[0] // sum(sizes)
     for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
         run.write_split(split, pictures[chosen], rows[chosen])
-    most = min(_MOST_KEPT, _MOST_KEPT_BYTES // contract.nbytes)
-    others = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), most + len(drawn)))
-    # Rows among these that cannot be read are errors of the training itself.
-    pictures, rows, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:most]), contract)
+    limit = min(_MAX_KEPT, _MAX_KEPT_BYTES // contract.nbytes)
+    others = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), limit + len(drawn)))
+    # Unreadable rows among these are reported by the training.
+    pictures, rows, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:limit]), contract)
     run.write_split("training", pictures, rows)
     return errors
 
 
 def held_rows(run: Run) -> npt.NDArray[np.int64]:
-    """The rows of both held-out splits over all training images, sorted."""
+    """Row numbers of both held-out splits over all training images, sorted."""
     splits = run.folder.child("splits")
     tables = [splits.read_table(f"{split}.parquet", columns=["training_row"]) for split in HELD_OUT]
     rows: npt.NDArray[np.int64] = np.sort(pa.concat_tables(tables)["training_row"].to_numpy())
@@ -64,27 +64,27 @@ def held_rows(run: Run) -> npt.NDArray[np.int64]:
 
 
 def starts(pieces: Sequence[Piece]) -> npt.NDArray[np.int64]:
-    """The first row of each piece, counted over all of them, and after them the number of rows: [P + 1]."""
+    """The first row number of each piece over all pieces, then the total number of rows: [P + 1]."""
     return np.concatenate([[0], np.cumsum([piece.rows for piece in pieces], dtype=np.int64)])
 
 
 def _spread(images: ImageSet, rng: np.random.Generator, wanted: int) -> tuple[list[Piece], npt.NDArray[np.int64]]:
-    """The pieces to draw from, and the first row of each over all images."""
+    """The pieces to draw from, and the first row number of each over all images."""
     pieces = images.pieces
     offsets = starts(pieces)[:-1]
-    if len(pieces) <= _MOST_PIECES or pieces[0].row_group < 0:
+    if len(pieces) <= _MAX_PIECES or pieces[0].row_group < 0:
         return pieces, offsets
     order = rng.permutation(len(pieces))
     rows_by_order = np.cumsum([pieces[i].rows for i in order])
-    enough = int(np.searchsorted(rows_by_order, 10 * wanted)) + 1  # no piece gives more than a tenth of its rows
-    chosen = np.sort(order[: max(_MOST_PIECES, enough)])
+    enough = int(np.searchsorted(rows_by_order, 10 * wanted)) + 1  # draw at most a tenth of each piece, on average
+    chosen = np.sort(order[: max(_MAX_PIECES, enough)])
     return [pieces[i] for i in chosen], offsets[chosen]
 
 
 def _draw(
     pieces: Sequence[Piece], offsets: npt.NDArray[np.int64], rng: np.random.Generator, size: int
 ) -> npt.NDArray[np.int64]:
-    """`size` different rows of the pieces, as rows over all images."""
+    """Draw `size` distinct rows of the pieces; row numbers are over all images."""
     local = starts(pieces)
     drawn = rng.choice(int(local[-1]), size=size, replace=False)
     piece = np.searchsorted(local, drawn, side="right") - 1
@@ -95,7 +95,7 @@ def _draw(
 def _read(
     pieces: Sequence[Piece], offsets: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], contract: ImageContract
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], pa.Table]:
-    """The images of the drawn rows, the rows that could be read, and errors for the others."""
+    """Read the drawn rows: images, their row numbers, and the errors of unreadable rows."""
     pictures: list[npt.NDArray[np.uint8]] = []
     rows: list[npt.NDArray[np.int64]] = []
     errors: list[pa.Table] = []
@@ -104,7 +104,7 @@ def _read(
         if not len(wanted):
             continue
         for batch in read_images([piece], contract):
-            # A row's place over all images is its piece's offset and its distance from the piece's first row.
+            # Row number over all images = offset of the piece + distance from its first row.
             found = batch.keys["row"].to_numpy() - piece.first_row + offset
             kept = np.isin(found, wanted)
             pictures.append(batch.images[kept])

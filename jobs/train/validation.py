@@ -1,4 +1,4 @@
-"""Validation: the ELBO, the importance-weighted bound and the active latent units of the held-out images."""
+"""Validation on the held-out images: ELBO, importance-weighted bound and active latent units."""
 
 from typing import NamedTuple
 
@@ -15,7 +15,7 @@ from vae_core.models.base import Model
 from vae_core.noise import Purpose
 
 _BATCH = 256
-_BOUND_IMAGES = 1000  # the importance-weighted bound takes K decodes an image: the first thousand are enough
+_BOUND_IMAGES = 1000  # the importance-weighted bound costs K decodes per image, so use only the first thousand
 _ACTIVE_VARIANCE = 0.01  # Burda et al. 2016: a unit is active if the variance of its posterior mean exceeds this
 
 
@@ -30,19 +30,19 @@ class Validation(NamedTuple):
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
-    """The sum of `values` over all workers, in place; `values` itself where there is one."""
+    """Sum `values` over all workers, in place; a no-op with one worker."""
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         dist.all_reduce(values)
     return values
 
 
 class Validator:
-    """Validates a model on this worker's part of the images: every n-th."""
+    """Validates a model; each of n workers processes every n-th image."""
 
     def __init__(
         self, images: npt.NDArray[np.uint8], *, rank: int, workers: int, samples: int, seed: int, device: torch.device
     ) -> None:
-        """Take the images [N,C,H,W] that all workers share, and K = `samples` for the bound."""
+        """Create from all validation images [N,C,H,W], and K = `samples` for the bound."""
         self._rows = np.arange(rank, len(images), workers)
         self._images = torch.from_numpy(images[self._rows])
         self._samples, self._seed, self._device = samples, seed, device
@@ -50,7 +50,7 @@ class Validator:
 
     @torch.inference_mode()
     def run(self, model: Model) -> Validation:
-        """Validate `model`; the noise is the same every time, so that epochs can be compared."""
+        """Validate `model`, with the same noise every time, so that epochs are comparable."""
         size = model.noise_size
         latents = model.prior(self._batch(0, 1, size)[0]).latent_dim
         sums = torch.zeros(4, dtype=torch.float64)  # reconstruction, kl, bound, images in the bound

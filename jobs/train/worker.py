@@ -1,4 +1,4 @@
-"""What Ray runs in each training worker. It lives apart from any `__main__`, so that it ships by name."""
+"""The function that Ray runs in each training worker; importable, as a function of `__main__` ships by value."""
 
 import ray.train
 import ray.train.torch
@@ -9,13 +9,13 @@ from jobs.train.run_directory import Run
 from vae_core.config import Precision
 from vae_core.errors import UserError
 
-FAILURE = "failure.txt"  # in the run: what the user has to mend
+FAILURE = "failure.txt"  # in the run: a user-fixable error
 
 
 def train_worker(work: Work, *_: object) -> None:
-    """The training function of the TorchTrainer: this worker's rank and device, then the loop.
+    """The training function of the TorchTrainer: runs the loop with this worker's rank and device.
 
-    Ray passes a configuration of its own, which is empty.
+    Ray also passes its own configuration, which is empty.
     """
     context = ray.train.get_context()
     set_tf32(work.options.train.precision)
@@ -25,18 +25,18 @@ def train_worker(work: Work, *_: object) -> None:
             rank=context.get_world_rank(),
             workers=context.get_world_size(),
             device=ray.train.torch.get_device(),
-            # A barrier each epoch, by which Ray sees that the workers are alive. Checkpoints are the run's own.
+            # A barrier each epoch, for Ray's health check. Checkpoints are written by the loop, not by Ray.
             report=lambda metrics: ray.train.report(metrics),
         )
     except UserError as error:
-        # All workers come to it alike. Raised, Ray would restart them in vain.
+        # Every worker hits this; raising would only trigger retries.
         Run.open(work.options.run).folder.write_text(FAILURE, str(error))
 
 
 def set_tf32(precision: Precision) -> None:
-    """Keep all bits of fp32 products on a GPU if `precision` is fp32.
+    """Disable TF32 on GPUs if `precision` is fp32.
 
-    By default cuDNN's convolutions round what they multiply to the 10 bits of TF32, also where autocast is off.
+    By default cuDNN convolutions round their inputs to TF32's 10 bits of mantissa, even without autocast.
     """
     torch.backends.cudnn.allow_tf32 = precision != "fp32"
     torch.backends.cuda.matmul.allow_tf32 = False

@@ -26,7 +26,7 @@ from jobs.sample.task import SampleTask, plan_samples
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
-from scored import TorchFree, assert_same_scores, read_scores, strangers_and_blobs
+from scored import TorchFree, assert_same_scores, outliers_and_blobs, read_scores
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("layout", ["packed", "huggingface"])
 def test_scores_equal_those_of_the_scorer(tmp_path: Path, bundle: Path, workers: int, layout: str) -> None:
-    images = strangers_and_blobs(230)
+    images = outliers_and_blobs(230)
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS[layout](images), row_group_size=64, label=np.arange(230))
     options = {"bundle": str(bundle), "images": (source,), "keep": ("label",), "unit_rows": 30}
     summary = score(ScoreOptions(**options, output=str(tmp_path / "ray"), engine="ray", workers=workers))
@@ -67,7 +67,7 @@ def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> 
 
 
 def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path) -> None:
-    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](strangers_and_blobs(40)))
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](outliers_and_blobs(40)))
     opened, images = Bundle.open(str(bundle)), find_images([source])
     options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=True)
     reference = BundleRef.of(opened)
@@ -90,7 +90,7 @@ def test_bundle_and_images_at_relative_paths_are_found_by_actors(
 ) -> None:
     monkeypatch.chdir(tmp_path)  # where no actor of the session's cluster is
     Path("bundle").symlink_to(bundle)
-    write_parquet(Path("in.parquet"), *LAYOUTS["packed"](strangers_and_blobs(30)))
+    write_parquet(Path("in.parquet"), *LAYOUTS["packed"](outliers_and_blobs(30)))
     summary = score(ScoreOptions(bundle="bundle", images=("in.parquet",), output="out", engine="ray", workers=1))
     assert summary["scored"] == 30
 

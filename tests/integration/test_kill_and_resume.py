@@ -17,7 +17,7 @@ import pytest
 
 from export.runtime.scorer import Scorer
 from image_files import LAYOUTS, write_parquet
-from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
+from scored import assert_same_scores, outliers_and_blobs, read_errors, read_scores
 
 PATIENCE = 180  # seconds
 
@@ -56,7 +56,7 @@ def resume(arguments: list[str]) -> str:
     ],
 )
 def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signal_number: int) -> None:
-    images = strangers_and_blobs(900)
+    images = outliers_and_blobs(900)
     rows = LAYOUTS["huggingface"](images)[0].to_pylist()
     rows[250] = {"bytes": b"no image", "path": None}
     source = write_parquet(tmp_path / "in.parquet", pa.array(rows), row_group_size=100)

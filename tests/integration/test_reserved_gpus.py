@@ -8,7 +8,7 @@ import pytest
 
 from export.runtime.device import cuda_devices
 from image_files import LAYOUTS, write_parquet
-from scored import strangers_and_blobs
+from scored import outliers_and_blobs
 from training_runs import write_images
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")]
@@ -48,7 +48,7 @@ ray.shutdown()
 
 
 def test_a_reserved_gpu_that_is_not_there(tmp_path: Path, bundle: Path) -> None:
-    write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](strangers_and_blobs(30)))
+    write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](outliers_and_blobs(30)))
     write_images(tmp_path / "train.parquet", 400)
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)

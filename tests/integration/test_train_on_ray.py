@@ -1,4 +1,4 @@
-"""Training on a real local Ray cluster with two workers; killed, it goes on and ends as it would have."""
+"""Training on a real local Ray cluster with two workers; a killed run resumes exactly."""
 
 import json
 import os
@@ -38,7 +38,7 @@ importance_samples = 4
 
 
 def options_of(images: Path, run: Path) -> TrainOptions[Any]:
-    model = replace(MODEL, image_shape=(0, 0, 0))  # found in the images
+    model = replace(MODEL, image_shape=(0, 0, 0))  # inferred from the images
     return TrainOptions(
         images=(str(images),), run=str(run), model=model, train=config(), workers=2, checkpoint_minutes=1e-9
     )
@@ -50,7 +50,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path: Path, images: Path) -> None:
+def test_two_workers_train_and_a_killed_run_resumes_exactly(tmp_path: Path, images: Path) -> None:
     record = train(options_of(images, tmp_path / "straight"))
     straight = Run.open(str(tmp_path / "straight"))
     assert record == straight.history()[-1]
@@ -88,14 +88,14 @@ def test_two_workers_train_and_a_killed_run_ends_as_an_undisturbed_one(tmp_path:
         assert torch.equal(value, resumed[name]), name
     assert not (broken / "progress.json").exists()
 
-    # A finished run is left as it is.
+    # A finished run is not changed.
     before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
     assert train(options_of(images, broken)) == record
     assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
 
 
 def _wait_until_quiet(run: Path) -> None:
-    """Until the workers of a killed driver have gone: nothing of the run changes for a while."""
+    """Wait until the workers of a killed driver are gone: the run stops changing."""
     deadline = time.monotonic() + PATIENCE
     last, since = None, time.monotonic()
     while time.monotonic() - since < 3:
@@ -107,14 +107,14 @@ def _wait_until_quiet(run: Path) -> None:
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_a_run_that_diverges_is_the_users_to_mend(tmp_path: Path, images: Path) -> None:
+def test_a_diverging_run_is_a_user_error(tmp_path: Path, images: Path) -> None:
     options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="training diverged in epoch 1"):
         train(replace(options, train=config(learning_rate=1e20)))
 
 
 @pytest.mark.usefixtures("ray_cluster")
-def test_workers_that_cannot_share_the_batch_are_refused(tmp_path: Path, images: Path) -> None:
+def test_an_indivisible_batch_size_is_an_error(tmp_path: Path, images: Path) -> None:
     options = options_of(images, tmp_path / "run")
     with pytest.raises(UserError, match="--batch-size must be a multiple of the 3 workers, got 32"):
         train(replace(options, workers=3))

@@ -14,7 +14,7 @@ import pytest
 from export.storage import Folder
 from image_files import LAYOUTS, write_parquet
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
-from scored import strangers_and_blobs
+from scored import outliers_and_blobs
 from training_runs import write_images
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
@@ -53,7 +53,7 @@ def address() -> str:
 
 
 def test_score_on_ray_and_its_child_processes(hostile: Path, tmp_path: Path, bundle: Path) -> None:
-    images = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](strangers_and_blobs(60)))
+    images = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](outliers_and_blobs(60)))
     command = ["jobs.score", "--bundle", bundle, "--images", images, "--output", tmp_path / "out", "--unit-rows", 30]
     engines = [["--engine", "ray", "--address", address(), "--workers", 1], ["--engine", "local"]]
     vae(hostile, *command, *engines[0])

@@ -76,7 +76,7 @@ def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no
     [
         ("--epochs", "0", "epochs must be at least 1, got 0"),
         ("--widths", "0", "widths"),
-        ("--recipe", "fashion", "there is no recipe 'fashion'"),
+        ("--recipe", "fashion", "or a path ending in .toml, got fashion"),
     ],
 )
 def test_values_out_of_range(complain, tmp_path: Path, images: str, option: str, value: str, said: str) -> None:  # type: ignore[no-untyped-def]
@@ -103,7 +103,7 @@ def test_a_run_with_other_options_is_not_resumed(complain, tmp_path: Path) -> No
     start(tmp_path / "run", found(images), config())
     before = (tmp_path / "run" / "run.json").read_bytes()
     said = complain("train", "--images", str(images), "--run", f"{tmp_path}/run", "--latent-dim", "7")
-    assert "is a run with model latent_dim = 3, not 7" in sentence(said, "train")
+    assert "model latent_dim must be 3, as when" in sentence(said, "train")
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
@@ -111,12 +111,12 @@ def test_a_directory_with_other_files_is_not_a_run(complain, tmp_path: Path, ima
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.doc").touch()
     said = complain("train", "--images", images, "--run", f"{tmp_path}/run")
-    assert "holds other files (thesis.doc)" in sentence(said, "train")
+    assert "with other files (thesis.doc)" in sentence(said, "train")
 
 
 def test_export_without_a_run_or_a_checkpoint(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
-    assert "is no run" in sentence(said, "export")
+    assert "is not a run" in sentence(said, "export")
     start(tmp_path / "run", found(write_images(tmp_path / "images.parquet")), config())
     said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
     assert "has no best checkpoint yet" in sentence(said, "export")
@@ -162,7 +162,7 @@ def test_every_row_failing_is_an_error(complain, tmp_path: Path, bundle: Path) -
 def test_a_rate_finer_than_the_calibration(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
     options = ["--images", images, "--bundle", str(bundle), "--output", f"{tmp_path}/out"]
     assert "calibration images" in sentence(complain("score", *options, "--fpr", "1e-9"), "score")
-    assert "--fdr 1.5 is not possible" in sentence(complain("score", *options, "--fdr", "1.5"), "score")
+    assert "--fdr must lie between 0 and 1, got 1.5" in sentence(complain("score", *options, "--fdr", "1.5"), "score")
     assert not (tmp_path / "out").exists()
 
 

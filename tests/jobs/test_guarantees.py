@@ -15,7 +15,7 @@ from export.guarantees.p_values import p_values, ranks, threshold
 from jobs.discoveries.control import benjamini_hochberg
 
 RESAMPLES = 200
-SIZE = 1999  # so that 0.001, 0.01 and 0.05 of n + 1 are whole: the guarantee is then an equality
+SIZE = 1999  # 0.001, 0.01 and 0.05 of n + 1 are integers, so that the guarantee is an equality
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 # In-distribution scores of any kind.
@@ -32,7 +32,7 @@ def mean_and_error(values: list[float]) -> tuple[float, float]:
 
 @pytest.mark.parametrize("level", [0.001, 0.01, 0.05])
 @pytest.mark.parametrize("kind", KNOWN)
-def test_the_false_positive_rate_is_the_one_asked_for(kind: str, level: float) -> None:
+def test_the_false_positive_rate_is_as_requested(kind: str, level: float) -> None:
     random = np.random.default_rng(0)
     rates = []
     for _ in range(RESAMPLES):
@@ -45,7 +45,7 @@ def test_the_false_positive_rate_is_the_one_asked_for(kind: str, level: float) -
     assert abs(mean - level) <= 2 * error
 
 
-def test_ties_only_make_false_positives_rarer() -> None:
+def test_ties_only_lower_the_false_positive_rate() -> None:
     random = np.random.default_rng(1)
     rates = []
     for _ in range(RESAMPLES):
@@ -58,35 +58,35 @@ def test_ties_only_make_false_positives_rarer() -> None:
 @pytest.mark.parametrize("rate", [0.05, 0.1])
 @pytest.mark.parametrize("share", [0.01, 0.05])
 @pytest.mark.parametrize("separation", [3.0, 6.0])
-def test_the_false_discovery_rate_is_at_most_the_one_asked_for(separation: float, share: float, rate: float) -> None:
+def test_the_false_discovery_rate_is_at_most_as_requested(separation: float, share: float, rate: float) -> None:
     random = np.random.default_rng(2)
-    strangers = round(share * 5000)
+    outliers = round(share * 5000)
     false_shares, powers = [], []
     for _ in range(RESAMPLES):
         calibration = np.sort(random.normal(size=SIZE).astype(np.float32))
         scores = random.normal(size=5000).astype(np.float32)
-        scores[:strangers] += separation
+        scores[:outliers] += separation
         rank = ranks(p_values(calibration, scores), SIZE)
         level = benjamini_hochberg(np.bincount(rank, minlength=SIZE + 2), rate)
         flagged = rank <= level.rank
         assert flagged.sum() == level.discoveries
-        false_shares.append(flagged[strangers:].sum() / max(1, level.discoveries))
-        powers.append(flagged[:strangers].mean())
+        false_shares.append(flagged[outliers:].sum() / max(1, level.discoveries))
+        powers.append(flagged[:outliers].mean())
     mean, error = mean_and_error(false_shares)
     assert mean <= rate + 2 * error
-    # It is not held by flagging nothing: far strangers are found as soon as n + 1 ≥ 1/(rate · share), and then some.
+    # The test has power: distant outliers are found once n + 1 is somewhat above 1/(rate · share).
     if separation == 6.0 and (SIZE + 1) * rate * share > 1.5:
         assert np.mean(powers) >= 0.95
 
 
-def test_the_benchmark_tells_what_holds_and_what_it_takes() -> None:
+def test_the_benchmark_of_guarantees() -> None:
     benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/guarantees.py"))
     random = np.random.default_rng(3)
-    known, strangers = (random.normal(mean, 1, 2000).astype(np.float32) for mean in (0, 6))
-    result = benchmark["measure"](known[:999], known[999:], strangers, resamples=20, seed=0)
+    inliers, outliers = (random.normal(mean, 1, 2000).astype(np.float32) for mean in (0, 6))
+    result = benchmark["measure"](inliers[:999], inliers[999:], outliers, resamples=20, seed=0)
     assert all(row["holds"] for row in result["false_positive_rate"] + result["discoveries"])
     sizes = {(row["strangers"], row["rate"]): row["calibration_images"] for row in result["needed"]}
-    # Resolution alone asks for 199; for 1 % at 0.05 for 1,999, more than there are.
+    # Resolution alone requires 199; 1% at 0.05 requires 1,999, more than there are.
     assert 199 <= sizes[0.05, 0.1] < 600
     assert sizes[0.01, 0.05] is None
     table = benchmark["table"](json.loads(json.dumps(result)))

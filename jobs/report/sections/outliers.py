@@ -12,7 +12,7 @@ from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, 
 from jobs.report.sections.scores import common_folder
 from jobs.report.wording import count, counted, number, p_value
 from jobs.score.explain.explanation import Explanation
-from jobs.score.explain.reasons import Push
+from jobs.score.explain.reasons import Aspect
 from jobs.score.explain.write import Explained
 from jobs.score.summary import ScoreSummary
 
@@ -72,7 +72,7 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
     The file name is shown relative to `folder`.
     """
     row, rank = each.row, each.rank
-    zero, bars = _bars(each.pushes)
+    zero, bars = _bars(each.aspects)
     return Card(
         [
             picture(each.image, f"image {rank}"),
@@ -86,15 +86,15 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
         each.reason.replace(" σ", "\N{NO-BREAK SPACE}σ"),
         bars,
         zero,
-        [stored_picture(known.picture, f"calibration image like image {rank}", SMALL) for known in each.nearest],
+        [stored_picture(one.picture, f"calibration image nearest to image {rank}", SMALL) for one in each.nearest],
     )
 
 
-def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
+def _bars(aspects: Sequence[Aspect]) -> tuple[float, list[Bar]]:
     """Position of zero on a card's track, and a bar for each of the largest contributions of either sign."""
-    largest = sorted(pushes, key=lambda push: -abs(push.contribution))[:BARS]
-    drawn = [push for push in pushes if push in largest]
-    values = [push.contribution for push in drawn]
+    largest = sorted(aspects, key=lambda aspect: -abs(aspect.contribution))[:BARS]
+    drawn = [aspect for aspect in aspects if aspect in largest]
+    values = [aspect.contribution for aspect in drawn]
     low, high = min(0.0, *values), max(0.0, *values)
     span = max(high - low, 1e-9)
 
@@ -103,13 +103,13 @@ def _bars(pushes: Sequence[Push]) -> tuple[float, list[Bar]]:
 
     return at(0.0), [
         Bar(
-            push.name,
-            f"{'+' if push.contribution >= 0 else ''}{number(push.contribution, 2)}",
-            at(min(0.0, push.contribution)),
-            at(max(0.0, push.contribution)),
-            "out" if push.contribution >= 0 else "in",
+            aspect.name,
+            f"{'+' if aspect.contribution >= 0 else ''}{number(aspect.contribution, 2)}",
+            at(min(0.0, aspect.contribution)),
+            at(max(0.0, aspect.contribution)),
+            "out" if aspect.contribution >= 0 else "in",
         )
-        for push in drawn
+        for aspect in drawn
     ]
 
 

@@ -1,4 +1,4 @@
-"""What an explanation of an outlying image is, and how a bundle gives it."""
+"""Explain outlying images: reconstruction, surprise map, contributions and nearest calibration images."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -9,43 +9,43 @@ import numpy.typing as npt
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.runtime.scorer import Scorer
-from jobs.score.explain.reasons import Push, pushes, reason
+from jobs.score.explain.reasons import Aspect, reason, summarise_aspects
 
-TOLD = ("file", "row", SCORE, P_VALUE, *TAIL_COLUMNS)
-NEIGHBOURS = 3  # calibration images that are told of each image
+ROW_COLUMNS = ("file", "row", SCORE, P_VALUE, *TAIL_COLUMNS)
+NEIGHBOURS = 3  # nearest calibration images per image
 
 
 class Neighbour(NamedTuple):
-    """A calibration image with a code near to that of the image explained."""
+    """A calibration image whose latent code is near that of the explained image."""
 
-    picture: bytes  # PNG, no side longer than 64 pixels
+    picture: bytes  # PNG, at most 64 pixels per side
     distance: float  # between the codes
-    score: float  # its own outlier score
+    score: float  # outlier score of the calibration image
 
 
 class Explanation(NamedTuple):
-    """One outlying image."""
+    """The explanation of one outlying image."""
 
     rank: int  # 1 is the most outlying
-    row: Mapping[str, Any]  # of the scores: the columns `TOLD`
+    row: Mapping[str, Any]  # its row of the scores: the columns `ROW_COLUMNS`
     image: npt.NDArray[np.uint8]  # [C,H,W]
     reconstructed: npt.NDArray[np.uint8]  # [C,H,W]
     surprise: npt.NDArray[np.float32]  # nats per pixel, [H,W]
     contributions: Mapping[str, float]  # of each statistic to the outlier score
     deviations: Mapping[str, float]  # in standard deviations
-    pushes: Sequence[Push]  # what the statistics do to the score, by what they look at
+    aspects: Sequence[Aspect]  # the contributions, summed by aspect
     nearest: Sequence[Neighbour]
 
     @property
     def reason(self) -> str:
         """Why it is outlying, in a sentence."""
-        return reason(self.pushes)
+        return reason(self.aspects)
 
 
 def explain_images(
     scorer: Scorer, images: npt.NDArray[np.uint8], rows: Sequence[Mapping[str, Any]], ranks: Sequence[int]
 ) -> list[Explanation]:
-    """Explanations of images [N,C,H,W], N ≥ 1, with their rows of the scores and their ranks."""
+    """Explain images [N,C,H,W], N ≥ 1, given their rows of the scores and their ranks."""
     bundle = scorer.bundle
     outputs = scorer.explain(images, NEIGHBOURS)
     pictures = bundle.calibration["image"]
@@ -66,10 +66,10 @@ def explain_images(
                 surprise=outputs["surprise"][i],
                 contributions=contributions,
                 deviations=deviations,
-                pushes=pushes(statistics, contributions, deviations),
+                aspects=summarise_aspects(statistics, contributions, deviations),
                 nearest=[
-                    Neighbour(pictures[known].as_py()["bytes"], distance, float(bundle.calibration_scores[known]))
-                    for known, distance in nearest
+                    Neighbour(pictures[index].as_py()["bytes"], distance, float(bundle.calibration_scores[index]))
+                    for index, distance in nearest
                 ],
             )
         )

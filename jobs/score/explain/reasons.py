@@ -1,9 +1,9 @@
-"""Why an image was flagged, in a plain sentence, from what its statistics contribute to its outlier score.
+"""Why an image was flagged, in a sentence, from the contributions of its statistics to the outlier score.
 
-Statistics that look at the same thing repeat each other, so that their contributions may be large and cancel. They are
-added up by aspect, by what they look at; for Shapley values of a squared distance, as contributions are, the sum over
-several statistics is their own. Each aspect speaks through its most unusual statistic, in the words that the bundle has
-for it: text from somebody else, in which `{}` is replaced and nothing else interpreted.
+Statistics of one aspect are correlated, so that their contributions can be large and cancel; they are summed by aspect.
+(Contributions are Shapley values of a squared distance, so the sum over a group is the group's own.) Each aspect is
+described by its most unusual statistic, with the phrase that the bundle has for it: untrusted text, in which only `{}`
+is replaced.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,48 +12,48 @@ from typing import NamedTuple
 from jobs.report.wording import number
 from vae_core.outliers.groups import Statistic
 
-# Below so many standard deviations a statistic is not unusual by itself, only beside the others.
+# Statistics with smaller deviations, in standard deviations, are unusual only in combination.
 _UNUSUAL = 2.0
-# An aspect that gives less than this part of what pushes the image out is not told, and no more than so many are.
-_LEAST_PART, _MOST_PHRASES = 0.15, 3
+# Aspects with a smaller share of the positive contributions are omitted, and at most so many are named.
+_MIN_SHARE, _MAX_PHRASES = 0.15, 3
 
 
-class Push(NamedTuple):
-    """What the statistics of one aspect do to an outlier score together."""
+class Aspect(NamedTuple):
+    """The joint contribution of the statistics of one aspect to an outlier score."""
 
-    name: str  # the aspect
-    contribution: float  # to the score: positive pushes the image out
-    deviation: float  # of the most unusual of them, in standard deviations
-    phrase: str  # in which way it is off
+    name: str
+    contribution: float  # positive raises the score
+    deviation: float  # of the most unusual statistic, in standard deviations
+    phrase: str  # describes that deviation
 
 
-def pushes(
+def summarise_aspects(
     statistics: Sequence[Statistic], contributions: Mapping[str, float], deviations: Mapping[str, float]
-) -> list[Push]:
-    """What each aspect of the statistics does, the one that pushes most first."""
-    aspects: dict[str, list[Statistic]] = {}
+) -> list[Aspect]:
+    """Sum the contributions by aspect, the largest first."""
+    groups: dict[str, list[Statistic]] = {}
     for statistic in statistics:
-        aspects.setdefault(statistic.aspect, []).append(statistic)
-    found = []
-    for aspect, members in aspects.items():
+        groups.setdefault(statistic.aspect, []).append(statistic)
+    aspects = []
+    for name, members in groups.items():
         leader = max(members, key=lambda statistic: abs(deviations[statistic.name]))
         total = sum(contributions[statistic.name] for statistic in members)
         deviation = deviations[leader.name]
-        found.append(Push(aspect, total, deviation, _phrase(leader, deviation)))
-    return sorted(found, key=lambda push: -push.contribution)
+        aspects.append(Aspect(name, total, deviation, _phrase(leader, deviation)))
+    return sorted(aspects, key=lambda aspect: -aspect.contribution)
 
 
-def reason(pushed: Sequence[Push]) -> str:
-    """One sentence from what pushes most, as `pushes` orders it."""
-    out = [push for push in pushed if push.contribution > 0]
-    enough = _LEAST_PART * sum(push.contribution for push in out)
-    leading = [push for push in out if push.contribution >= enough][:_MOST_PHRASES]
-    told = [push.phrase for push in leading if abs(push.deviation) >= _UNUSUAL]
-    if told:
-        return _sentence("; ".join(told))
+def reason(aspects: Sequence[Aspect]) -> str:
+    """One sentence on the largest contributions, in the order of `summarise_aspects`."""
+    positive = [aspect for aspect in aspects if aspect.contribution > 0]
+    enough = _MIN_SHARE * sum(aspect.contribution for aspect in positive)
+    leading = [aspect for aspect in positive if aspect.contribution >= enough][:_MAX_PHRASES]
+    phrases = [aspect.phrase for aspect in leading if abs(aspect.deviation) >= _UNUSUAL]
+    if phrases:
+        return _sentence("; ".join(phrases))
     if leading:
-        return _sentence(f"nothing is unusual by itself, only together: {', '.join(push.name for push in leading)}")
-    return "Nothing pushes it out."
+        return _sentence(f"only the combination is unusual: {', '.join(aspect.name for aspect in leading)}")
+    return "No aspect raises the score."
 
 
 def _sentence(text: str) -> str:

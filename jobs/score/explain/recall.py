@@ -1,7 +1,7 @@
-"""The images behind a few rows of a job's scores, read again from the input.
+"""Read the images of a few scored rows again from the input.
 
-A row of the scores names its file and row; the unit of its part says in which row group that row
-stands, so nothing but the row group is read.
+A row of the scores names its file and row, and the unit of its part gives the row group, so only that row group is
+read.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,9 +21,9 @@ READERS = 8
 def recall_images(
     units: Sequence[Unit], places: Sequence[Place], rows: Sequence[Mapping[str, object]], contract: ImageContract
 ) -> list[Pixels | None]:
-    """The image [C, H, W] of each of `rows` (at `places` of the scores); None where it cannot be read any more.
+    """The image [C, H, W] of each of `rows`, at `places` of the scores; None if it can no longer be read.
 
-    `units` is the job's whole plan.
+    `units` is the complete plan of the job.
     """
     by_number = {unit.number: unit for unit in units}
 
@@ -33,14 +33,14 @@ def recall_images(
             piece = _find(unit, str(row["file"]), int(str(row["row"])))
             return None if piece is None else _read_one(piece, contract)
         except (OSError, pa.ArrowException):
-            return None  # the input may have moved since; the report shows what is left
+            return None  # the input may have moved since; the report shows the other images
 
     with ThreadPoolExecutor(READERS) as pool:
         return list(pool.map(recall, places, rows))
 
 
 def _find(unit: Unit, file: str, row: int) -> Piece | None:
-    """The piece of a single row, cut out of the unit's pieces."""
+    """A one-row piece of the unit."""
     for piece in unit.pieces:
         skipped = row - piece.first_row
         if piece.file == file and 0 <= skipped < piece.rows:

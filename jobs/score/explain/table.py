@@ -1,12 +1,12 @@
-"""The format of `explanations.parquet`: columns of the scores that say which image it is, then what explains it.
+"""The format of `explanations.parquet`: the columns of the scores that identify the image, then its explanation.
 
 - rank, reason: 1 is the most outlying; why, in a sentence
-- image, reconstructed: PNG files of the image as it was scored, and of what the model makes of it
-- surprise, surprise_top: nats per pixel as a grey PNG, and what its white stands for; see `surprise_picture`
-- nearest, nearest_distance, nearest_score: PNG files of the calibration images whose latent codes are nearest, the
+- image, reconstructed: PNG files of the scored image and of its reconstruction
+- surprise, surprise_top: nats per pixel as a grey PNG, and the value of white; see `surprise_picture`
+- nearest, nearest_distance, nearest_score: PNG files of the calibration images with the nearest latent codes, the
   distances between the codes, and their outlier scores
-- contributions, deviations: for each statistic what it adds to the outlier score, which is their sum, and by how many
-  standard deviations of the ordinary images most like this one it is too high
+- contributions, deviations: for each statistic, its contribution to the outlier score, which is their sum, and its
+  deviation from the most similar inliers in their standard deviations, positive if higher
 """
 
 import json
@@ -22,7 +22,7 @@ from jobs.score.explain.explanation import Explanation
 
 _PICTURE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 _IMAGE_FEATURE = {"_type": "Image"}
-# What makes the `datasets` library, and so the Hugging Face hub, show pictures.
+# Lets the `datasets` library and the Hugging Face hub show images.
 _FEATURES: dict[str, Any] = {
     "image": _IMAGE_FEATURE,
     "reconstructed": _IMAGE_FEATURE,
@@ -32,14 +32,14 @@ _FEATURES: dict[str, Any] = {
 
 
 def own_columns() -> tuple[str, ...]:
-    """The names of the columns that explanations have beside those of the scores."""
+    """Names of the columns of explanations that scores do not have."""
     return tuple(_own_schema(()).names)
 
 
 def surprise_picture(surprise: npt.NDArray[np.float32]) -> tuple[bytes, float]:
-    """Nats per pixel [H,W] as a grey PNG that can be looked at and computed with, and what its white stands for.
+    """Nats per pixel [H,W] as a grey PNG, and `top`, the value of white.
 
-    nats = top · (level / 255)²: a square root lets both one nat and a thousand be seen, and keeps two digits of either.
+    nats = top · (level / 255)²: on a square-root scale both 1 nat and 1,000 are visible, to two digits.
     """
     top = float(surprise.max())
     levels = np.rint(255.0 * np.sqrt(surprise / max(top, 1e-12))).astype(np.uint8)
@@ -66,17 +66,17 @@ def _own_schema(statistics: Sequence[str]) -> pa.Schema:
 
 
 def explanation_schema(rows: pa.Schema, statistics: Sequence[str]) -> pa.Schema:
-    """The schema of explanations, of rows that are identified by the columns `rows`."""
+    """Schema of explanations; the columns `rows` identify the image."""
     features = json.dumps({"info": {"features": _FEATURES}})
     return pa.schema([*rows, *_own_schema(statistics)], metadata={"huggingface": features})
 
 
 def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schema: pa.Schema) -> pa.Table:
-    """Explanations beside the columns that identify their rows, in the `schema` of `explanation_schema`."""
-    ours = []
+    """Explanations with the columns that identify their rows, in the `schema` of `explanation_schema`."""
+    own_rows = []
     for each in explanations:
         surprise, top = surprise_picture(each.surprise)
-        ours.append(
+        own_rows.append(
             {
                 "rank": each.rank,
                 "reason": each.reason,
@@ -84,14 +84,14 @@ def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schem
                 "reconstructed": _picture(encode_png(each.reconstructed)),
                 "surprise": _picture(surprise),
                 "surprise_top": top,
-                "nearest": [_picture(known.picture) for known in each.nearest],
-                "nearest_distance": [known.distance for known in each.nearest],
-                "nearest_score": [known.score for known in each.nearest],
+                "nearest": [_picture(neighbour.picture) for neighbour in each.nearest],
+                "nearest_distance": [neighbour.distance for neighbour in each.nearest],
+                "nearest_score": [neighbour.score for neighbour in each.nearest],
                 "contributions": each.contributions,
                 "deviations": each.deviations,
             }
         )
-    own = pa.Table.from_pylist(ours, pa.schema(list(schema)[len(rows.schema) :]))
+    own = pa.Table.from_pylist(own_rows, pa.schema(list(schema)[len(rows.schema) :]))
     return pa.Table.from_arrays([*rows.columns, *own.columns], schema=schema)
 
 

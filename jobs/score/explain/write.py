@@ -1,6 +1,6 @@
-"""Explain the most outlying images of a scoring job: read them again, ask the bundle, write `explanations.parquet`.
+"""Explain the most outlying images of a scoring job and write `explanations.parquet`.
 
-Some images at a time are read, explained and written, so memory does not grow with their number.
+Images are read again, explained and written in batches, so memory does not grow with their number.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,20 +12,20 @@ import pyarrow.parquet as pq
 
 from export.runtime.scorer import Scorer
 from jobs.discoveries.top import Place, read_rows
-from jobs.score.explain.explanation import TOLD, Explanation, explain_images
+from jobs.score.explain.explanation import ROW_COLUMNS, Explanation, explain_images
 from jobs.score.explain.recall import recall_images
 from jobs.score.explain.table import explanation_schema, explanation_table
 from jobs.score.plan import ScoreJob
 
 EXPLANATIONS = "explanations.parquet"
-_AT_ONCE = 64  # images; also the rows of a row group, of which readers of pictures want few
+_BATCH = 64  # images; also rows per row group, small for the sake of image viewers
 
 
 class Explained(NamedTuple):
-    """What `write_explanations` did."""
+    """Result of `write_explanations`."""
 
     written: int
-    unreadable: int  # images that were scored and can no longer be read
+    unreadable: int  # scored images that can no longer be read
     first: list[Explanation]
 
 
@@ -33,9 +33,9 @@ def write_explanations(job: ScoreJob, places: Sequence[Place], keep: int) -> Exp
     """Write `explanations.parquet`.
 
     Args:
-        job: whose parts are all there.
-        places: of the rows to explain in its scores, one at least, the most outlying first.
-        keep: so many of the explanations are returned too.
+        job: with all its parts.
+        places: locations of the rows to explain, at least one, the most outlying first.
+        keep: number of explanations to return too.
     """
     rows = read_rows(job.parts, places)
     statistics = [each.name for each in job.bundle.statistics]
@@ -53,13 +53,13 @@ def write_explanations(job: ScoreJob, places: Sequence[Place], keep: int) -> Exp
 def explain_rows(
     job: ScoreJob, places: Sequence[Place], rows: pa.Table
 ) -> Iterator[tuple[list[Explanation], pa.Table]]:
-    """Some explanations at a time, and their `rows` of the scores; what cannot be read any more is left out."""
+    """Batches of explanations with their `rows` of the scores; images that can no longer be read are omitted."""
     scorer = Scorer(job.bundle, provider="cpu")
-    told = rows.select([name for name in TOLD if name in rows.schema.names]).to_pylist()
-    for start in range(0, len(places), _AT_ONCE):
-        here = slice(start, start + _AT_ONCE)
-        images = recall_images(job.units, places[here], told[here], job.contract)
-        there = {start + index: image for index, image in enumerate(images) if image is not None}
-        if there:
-            ranks, known = [index + 1 for index in there], [told[index] for index in there]
-            yield explain_images(scorer, np.stack(list(there.values())), known, ranks), rows.take(list(there))
+    values = rows.select([name for name in ROW_COLUMNS if name in rows.schema.names]).to_pylist()
+    for start in range(0, len(places), _BATCH):
+        batch = slice(start, start + _BATCH)
+        images = recall_images(job.units, places[batch], values[batch], job.contract)
+        readable = {start + index: image for index, image in enumerate(images) if image is not None}
+        if readable:
+            ranks, kept = [index + 1 for index in readable], [values[index] for index in readable]
+            yield explain_images(scorer, np.stack(list(readable.values())), kept, ranks), rows.take(list(readable))

@@ -1,4 +1,4 @@
-"""Recipes: TOML files that name a model and how to train it; some ship with the package."""
+"""Recipes: TOML files with model and training options; some ship with the package."""
 
 from importlib import resources
 from pathlib import Path
@@ -10,15 +10,15 @@ _SHIPPED = resources.files("jobs.train.recipes")
 
 
 def names() -> list[str]:
-    """The recipes that ship with the package."""
+    """Names of the recipes that ship with the package."""
     return sorted(item.name.removesuffix(".toml") for item in _SHIPPED.iterdir() if item.name.endswith(".toml"))
 
 
 def load(name: str) -> Recipe:
-    """The recipe of that name, or in the TOML file at that path.
+    """Load a recipe by name or from a TOML file.
 
     Raises:
-        UserError: there is none, or it has an unknown key or an impossible value.
+        UserError: it does not exist, or has an unknown key or an invalid value.
     """
     if name.endswith(".toml"):
         try:
@@ -26,5 +26,5 @@ def load(name: str) -> Recipe:
         except OSError as error:
             raise UserError(f"cannot read the recipe {name}: {error.strerror}; check the path") from error
     if name not in names():
-        raise UserError(f"there is no recipe '{name}'; those that ship are {', '.join(names())}, others end in .toml")
+        raise UserError(f"--recipe must be one of {', '.join(names())} or a path ending in .toml, got {name}")
     return recipe_from_toml((_SHIPPED / f"{name}.toml").read_text(), f"recipe {name}")

@@ -119,6 +119,6 @@ def test_a_score_is_the_sum_of_its_contributions_and_has_a_reason(bundle: Bundle
     ]:
         found = explained(bundle, image)
         assert sum(found.contributions.values()) == pytest.approx(found.row["outlier_score"], rel=1e-3)
-        assert {push.name for push in found.pushes} == {"light", "peaks", "layout"}
+        assert {aspect.name for aspect in found.aspects} == {"light", "peaks", "layout"}
         assert reason in found.reason.lower()
         assert " σ " in found.reason

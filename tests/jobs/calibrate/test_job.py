@@ -1,4 +1,4 @@
-"""Calibrating a bundle on other images: what changes, what may not, and what is refused."""
+"""Calibrating a bundle on other images: changes, invariants, user errors."""
 
 import hashlib
 import json
@@ -33,11 +33,11 @@ def run(bundle: Path, images: str, output: Path, resize: bool = False) -> Bundle
 
 @pytest.fixture
 def clean(tmp_path: Path) -> str:
-    """240 clean images that the bundle has not seen, in row groups of 50."""
+    """240 unseen clean images, in row groups of 50."""
     return write_parquet(tmp_path / "clean.parquet", *LAYOUTS["packed"](pictures(240, seed=21)), row_group_size=50)
 
 
-def test_the_very_same_images_give_the_very_same_bundle(tmp_path: Path, bundle: Path) -> None:
+def test_the_same_images_give_the_same_bundle(tmp_path: Path, bundle: Path) -> None:
     # The calibration images of `bundles.contents`.
     source = write_parquet(tmp_path / "same.parquet", *LAYOUTS["packed"](pictures(399, seed=2)))
     before, after = Bundle.open(str(bundle)), run(bundle, source, tmp_path / "out")
@@ -63,7 +63,7 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
     scores = after.calibration_scores
     np.testing.assert_allclose(scores, np.sort(expected["outlier_score"]), rtol=1e-4)
     np.testing.assert_array_equal(new["p_value"], p_values(scores, new["outlier_score"]).astype(np.float32))
-    # Rows stay rows: an image's statistics, code and picture stand beside its score.
+    # Rows stay aligned: statistics, code and picture belong to the same image as the score.
     shown = calibration_images(after)
     again = Scorer(before, provider="cpu").score(shown)
     codes = Scorer(before, provider="cpu").encode(shown)[0]
@@ -71,7 +71,7 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
     assert_same_scores(after.calibration, {name: again[name] for name in numbers})
 
 
-def test_the_new_bundle_describes_itself(tmp_path: Path, bundle: Path, clean: str) -> None:
+def test_the_new_bundle_records_its_calibration(tmp_path: Path, bundle: Path, clean: str) -> None:
     before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
     expected = {"images": 240, "source": "clean.parquet", "provider": "cpu", "exchanged_in": before.hash}
     assert after.manifest["calibration"] == expected
@@ -79,7 +79,7 @@ def test_the_new_bundle_describes_itself(tmp_path: Path, bundle: Path, clean: st
         if name not in ("calibration", "files"):
             assert after.manifest[name] == value, name
     assert "- calibration: 240 images, clean.parquet\n" in after.read(CARD).decode()
-    # The probe batch still checks any runtime.
+    # The probe batch remains valid.
     for name in after.manifest["graphs"]:
         title = name.removesuffix(".onnx")
         found = Session(after.read(name), provider="cpu").run(after.probe)
@@ -102,7 +102,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     expected = np.sort(Scorer(after, provider="cpu").score(good)["outlier_score"])
     np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
     said = capsys.readouterr().out
-    assert "calibrated on 57 images of in; 4 left out (2 because the image must be 16×20, got 8×8" in said
+    assert "calibrated on 57 images of in; 4 left out (2: the image must be 16×20, got 8×8" in said
 
 
 def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
@@ -122,9 +122,9 @@ def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(
     assert all(image.tobytes() in given for image in shown)
 
 
-def test_other_sizes_are_converted_if_asked(tmp_path: Path, bundle: Path) -> None:
+def test_other_sizes_are_converted_with_resize(tmp_path: Path, bundle: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(30, (3, 40, 32))))
-    with pytest.raises(UserError, match=r"30 of 30 images cannot be used \(30 because .*use --resize to convert it"):
+    with pytest.raises(UserError, match=r"got 0 of 30 \(30: .*use --resize to convert it"):
         run(bundle, source, tmp_path / "refused")
     assert not (tmp_path / "refused").exists()
     assert len(run(bundle, source, tmp_path / "out", resize=True).calibration) == 30
@@ -174,7 +174,7 @@ def test_a_hostile_manifest_writes_nothing_outside_the_output(
     assert not (tmp_path / "mine/out").exists()
 
 
-def test_scores_that_are_no_numbers_do_not_calibrate(
+def test_non_finite_scores_are_left_out(
     tmp_path: Path, bundle: Path, clean: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     original = Session.run_batched
@@ -187,7 +187,7 @@ def test_scores_that_are_no_numbers_do_not_calibrate(
 
     monkeypatch.setattr(Session, "run_batched", spoilt)
     after = run(bundle, clean, tmp_path / "out")
-    assert "its outlier score is not finite" in capsys.readouterr().out
+    assert "the outlier score is not finite" in capsys.readouterr().out
     assert len(after.calibration_scores) < 240
     assert np.isfinite(after.calibration_scores).all()
 
@@ -195,7 +195,7 @@ def test_scores_that_are_no_numbers_do_not_calibrate(
 def test_the_command(tmp_path: Path, bundle: Path, clean: str, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["--bundle", str(bundle), "--images", clean, "--output", str(tmp_path / "out")]
     command.main(arguments)
-    assert "calibrated on 240 images of clean.parquet; p-values from 0.0041 up" in capsys.readouterr().out
+    assert "calibrated on 240 images of clean.parquet; smallest p-value 0.0041" in capsys.readouterr().out
     with pytest.raises(SystemExit) as exit_info:
         command.main(arguments)
     assert exit_info.value.code == 2

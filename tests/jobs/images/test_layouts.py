@@ -49,7 +49,7 @@ def test_a_piece_may_begin_and_end_inside_a_row_group(tmp_path: Path, layout: st
         assert batch.keys["row"].to_pylist() == list(range(15 + start, 15 + stop))
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "untold" not in name or "HWC" in name])
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "undeclared" not in name or "HWC" in name])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_the_shape_is_read_from_the_first_image(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
     column, metadata = LAYOUTS[layout](pictures(3, shape))

@@ -1,4 +1,4 @@
-"""`vae prepare`: every layout becomes the packed one, and every row is prepared or in the errors."""
+"""`vae prepare`: every layout is converted to the packed one, and every row is prepared or an error."""
 
 import gzip
 import json
@@ -30,7 +30,7 @@ def options(source: Path | str, output: Path, **others: object) -> PrepareOption
 
 
 def read_back(output: Path) -> tuple[np.ndarray, pa.Table]:
-    """The images and all other columns of a prepared folder, read as any job would."""
+    """The images and other columns of a prepared folder, read as any job does."""
     found = find_images([str(output)])
     assert not found.bad_files
     shape = first_image_shape(found)
@@ -39,8 +39,8 @@ def read_back(output: Path) -> tuple[np.ndarray, pa.Table]:
     return batch.images, batch.keys.select(found.columns.names)
 
 
-@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "untold" not in name])
-def test_every_layout_becomes_the_packed_one(tmp_path: Path, layout: str) -> None:
+@pytest.mark.parametrize("layout", [name for name in LAYOUTS if "undeclared" not in name])
+def test_every_layout_is_converted(tmp_path: Path, layout: str) -> None:
     images = pictures(30, (3, 8, 7))
     column, metadata = LAYOUTS[layout](images)
     path = write_parquet(tmp_path / "in/a.parquet", column, metadata, row_group_size=9, label=list(range(30)))
@@ -59,7 +59,7 @@ def test_every_layout_becomes_the_packed_one(tmp_path: Path, layout: str) -> Non
         assert json.loads(schema.metadata[b"vae.shape"]) == [3, 8, 7]
 
 
-def test_bad_rows_and_bad_files_are_set_apart(tmp_path: Path) -> None:
+def test_bad_rows_and_bad_files_become_errors(tmp_path: Path) -> None:
     images = pictures(3)
     for name, image in zip("abc", images, strict=True):
         (tmp_path / f"in-{name}.png").write_bytes(encode(image))
@@ -79,7 +79,7 @@ def test_bad_rows_and_bad_files_are_set_apart(tmp_path: Path) -> None:
     assert [Path(file).name for file in columns["source_file"].to_pylist()] == ["in-a.png", "in-b.png", "in-c.png"]
 
 
-def test_a_size_makes_all_images_alike(tmp_path: Path) -> None:
+def test_size_resizes_all_images(tmp_path: Path) -> None:
     for number, shape in enumerate([(3, 8, 8), (1, 30, 20), (4, 5, 5)]):
         (tmp_path / f"in{number}.png").write_bytes(encode(pictures(1, shape)[0]))
     summary = prepare(options(f"{tmp_path}/*.png", tmp_path / "out", size=12))
@@ -87,7 +87,7 @@ def test_a_size_makes_all_images_alike(tmp_path: Path) -> None:
     assert read_back(tmp_path / "out")[0].shape == (3, 3, 12, 12)
 
 
-def test_the_same_command_again_changes_nothing_and_another_is_refused(tmp_path: Path) -> None:
+def test_a_rerun_changes_nothing_and_another_job_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(encode(pictures(1)[0]))
     first = prepare(options(tmp_path / "a.png", tmp_path / "out"))
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
@@ -117,14 +117,14 @@ def test_columns_can_be_chosen(tmp_path: Path) -> None:
 
 
 def test_nothing_prepared_is_an_error(tmp_path: Path) -> None:
-    column, metadata = LAYOUTS["packed, shape untold"](pictures(2))
+    column, metadata = LAYOUTS["packed, shape undeclared"](pictures(2))
     path = write_parquet(tmp_path / "a.parquet", column, metadata)
     with pytest.raises(UserError, match=r"vae\.shape"):
         prepare(options(path, tmp_path / "out"))
 
 
-def test_an_impossible_size_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--size is 0"):
+def test_an_invalid_size_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--size must be at least 1, got 0"):
         options(tmp_path, tmp_path, size=0)
 
 
@@ -190,22 +190,22 @@ def test_torchvision_sets_can_be_resized(
     assert read_back(tmp_path / "out")[1].column_names == ["source_file", "source_row"]
 
 
-def test_what_torchvision_cannot_give_is_explained(
+def test_errors_of_torchvision_sets(
     tmp_path: Path, fashion_mnist: dict[str, tuple[np.ndarray, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torchvision")
     for name in ("http_proxy", "https_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there: a machine without a network
+        monkeypatch.setenv(name, "http://127.0.0.1:9")  # simulates a machine without a network
     output, root = tmp_path / "out", str(tmp_path / "root")
     with pytest.raises(UserError, match=r"MNIST is not in .*root and cannot be downloaded"):
         prepare(options("torchvision:MNIST", output, root=root))
-    with pytest.raises(UserError, match=r"downloads no data set NoSuch; it has .*CIFAR10.*FashionMNIST"):
+    with pytest.raises(UserError, match=r"must be one of .*CIFAR10.*FashionMNIST.*, got NoSuch"):
         prepare(options("torchvision:NoSuch", output, root=root))
-    with pytest.raises(UserError, match="splits train and test, not extra"):
+    with pytest.raises(UserError, match="--split must be train or test for FashionMNIST, got extra"):
         prepare(options("torchvision:FashionMNIST", output, root=root, split="extra"))
-    with pytest.raises(UserError, match="no column name; it has label"):
+    with pytest.raises(UserError, match="no column name; columns that can be kept: label"):
         prepare(options("torchvision:FashionMNIST", output, root=root, keep=("name",)))
-    with pytest.raises(UserError, match="cannot be joined"):
+    with pytest.raises(UserError, match="cannot be combined"):
         prepare(PrepareOptions(source=("torchvision:FashionMNIST", root), output=str(output)))
     assert not output.exists()
 
@@ -222,7 +222,7 @@ def test_a_row_that_kills_its_worker_does_not_hide_the_bad_files_of_its_unit(tmp
     ]
 
 
-def test_another_input_under_the_same_name_is_another_job(tmp_path: Path) -> None:
+def test_changed_input_is_another_job(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encode(pictures(1)[0]))
     prepare(options(path, tmp_path / "out"))
@@ -231,7 +231,7 @@ def test_another_input_under_the_same_name_is_another_job(tmp_path: Path) -> Non
         prepare(options(path, tmp_path / "out"))
 
 
-def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_user_error_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["--source", str(tmp_path / "nothing"), "--output", str(tmp_path / "out")])
     assert stopped.value.code == 2

@@ -1,4 +1,4 @@
-"""Sampling on the local engine: image i of a seed is the same bytes whatever else is asked for."""
+"""Sampling on the local engine: image i of a seed has the same bytes in every corpus."""
 
 import io
 import itertools
@@ -23,7 +23,7 @@ from vae_core.errors import UserError
 
 
 def run_sample(bundle: Path, output: Path, count: int, **options: Any) -> dict[str, Any]:
-    """On the local engine, also where an earlier test has connected to Ray."""
+    """Sample on the local engine, even if an earlier test has connected to Ray."""
     return sample(SampleOptions(bundle=str(bundle), count=count, output=str(output), engine="local", **options))
 
 
@@ -38,7 +38,7 @@ def pixels(png: bytes) -> np.ndarray:
 
 
 @pytest.mark.parametrize("draw", [False, True])
-def test_a_corpus_holds_the_samplers_images(tmp_path: Path, bundle: Path, draw: bool) -> None:
+def test_a_corpus_contains_the_images_of_the_sampler(tmp_path: Path, bundle: Path, draw: bool) -> None:
     summary = run_sample(bundle, tmp_path / "out", 150, seed=5, draw=draw, unit_rows=40)
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"images", "plan.json", "summary.json"}
     table = corpus(tmp_path / "out")
@@ -50,7 +50,7 @@ def test_a_corpus_holds_the_samplers_images(tmp_path: Path, bundle: Path, draw: 
     assert (summary["count"], summary["samples"], summary["errors"]) == (150, 150, 0)
 
 
-def test_the_corpus_says_to_the_datasets_library_that_it_holds_images(tmp_path: Path, bundle: Path) -> None:
+def test_metadata_for_the_datasets_library(tmp_path: Path, bundle: Path) -> None:
     run_sample(bundle, tmp_path / "out", 10)
     schema = pq.read_schema(tmp_path / "out/images/part-000000.parquet")
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
@@ -59,7 +59,7 @@ def test_the_corpus_says_to_the_datasets_library_that_it_holds_images(tmp_path: 
     assert schema.field("image").type == pa.struct([("bytes", pa.binary()), ("path", pa.string())])
 
 
-def test_a_prefix_is_a_prefix_whatever_the_units_and_workers(tmp_path: Path, bundle: Path) -> None:
+def test_a_smaller_corpus_is_a_prefix_for_any_units_and_workers(tmp_path: Path, bundle: Path) -> None:
     run_sample(bundle, tmp_path / "all", 130, draw=True)
     whole = corpus(tmp_path / "all").to_pylist()
     for count, options in [(1, {}), (65, {"unit_rows": 7, "workers": 3}), (129, {"unit_rows": 64, "workers": 1})]:
@@ -100,12 +100,12 @@ def test_units_cover_every_index_once(count: int, unit_rows: int | None) -> None
             assert min(left.rows, right.rows) > 0
 
 
-def test_a_finished_corpus_is_left_alone_and_another_is_refused(
+def test_a_finished_corpus_is_not_repeated_and_another_is_refused(
     tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = run_sample(bundle, tmp_path / "out", 20)
     assert run_sample(bundle, tmp_path / "out", 20) == first
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     with pytest.raises(UserError, match="another seed"):
         run_sample(bundle, tmp_path / "out", 20, seed=1)
     with pytest.raises(UserError, match="another input"):
@@ -115,14 +115,14 @@ def test_a_finished_corpus_is_left_alone_and_another_is_refused(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--count", "0"], "--count 0 is not possible"),
-        (["--seed", "-1"], "--seed -1 is not possible"),
-        (["--unit-rows", "0"], "--unit-rows 0 is not possible"),
+        (["--count", "0"], "--count must be at least 1, got 0"),
+        (["--seed", "-1"], "--seed must lie between 0 and 2^63 − 1, got -1"),
+        (["--unit-rows", "0"], "--unit-rows must be at least 1, got 0"),
         (["--format", "gif"], "invalid choice 'gif'"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
     ],
 )
-def test_a_users_mistake_is_said_before_anything_is_written(
+def test_user_errors_are_reported_before_anything_is_written(
     tmp_path: Path, bundle: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ["--bundle", str(bundle), "--count", "5", "--output", str(tmp_path / "out")]

@@ -1,4 +1,4 @@
-"""Scoring on the local engine: what it writes, that a score depends on bundle and image alone, and what it refuses."""
+"""Scoring on the local engine: outputs, invariance of scores, user errors."""
 
 import json
 import math
@@ -23,7 +23,7 @@ from jobs.calibrate.options import CalibrateOptions
 from jobs.score import __main__ as command
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
-from scored import assert_same_scores, read_errors, read_scores, strangers_and_blobs
+from scored import assert_same_scores, outliers_and_blobs, read_errors, read_scores
 from vae_core.errors import UserError
 
 COUNT = 230
@@ -31,7 +31,7 @@ COUNT = 230
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return strangers_and_blobs(COUNT)
+    return outliers_and_blobs(COUNT)
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +42,13 @@ def expected(bundle: Path, images: np.ndarray) -> dict[str, np.ndarray]:
 
 @pytest.fixture
 def source(tmp_path: Path, images: np.ndarray) -> str:
-    """The images, packed, in row groups of 50, with a key and a label."""
+    """The packed images in row groups of 50, with a key and a label."""
     columns = {"key": [f"k{i}" for i in range(COUNT)], "label": np.arange(COUNT, dtype=np.int16)}
     return write_parquet(tmp_path / "in/images.parquet", *LAYOUTS["packed"](images), row_group_size=50, **columns)
 
 
 def run_score(bundle: Path, images: str | list[str], output: Path, **options: Any) -> dict[str, Any]:
-    """On the local engine, also where an earlier test has connected to Ray."""
+    """Score on the local engine, even if an earlier test has connected to Ray."""
     paths = [images] if isinstance(images, str) else images
     return score(ScoreOptions(bundle=str(bundle), images=tuple(paths), output=str(output), engine="local", **options))
 
@@ -59,7 +59,7 @@ def exits_with(code: int, arguments: list[str]) -> None:
     assert exit_info.value.code == code
 
 
-def test_the_output_is_what_the_design_says(
+def test_the_output_has_the_documented_content(
     tmp_path: Path, bundle: Path, source: str, images: np.ndarray, expected: Mapping[str, np.ndarray]
 ) -> None:
     summary = run_score(bundle, source, tmp_path / "out", key="key", keep=("label",), fpr=0.05)
@@ -87,7 +87,7 @@ def test_the_output_is_what_the_design_says(
     assert summary["bundle_hash"] == opened.hash
     assert (summary["engine"], summary["provider"]) == ("local", Scorer(opened).provider)
 
-    # A fifth of the images are strangers.
+    # A fifth of the images are outliers.
     drift = {each["statistic"]: each for each in summary["drift"]["statistics"]}
     assert set(drift) == set(expected) - {"p_value"}
     assert summary["drift"]["verdict"] == "clearly different"
@@ -114,14 +114,14 @@ def test_the_output_is_what_the_design_says(
         {"unit_rows": 1000, "workers": 1},
     ],
 )
-def test_scores_do_not_know_batches_units_and_workers(
+def test_scores_do_not_depend_on_batches_units_and_workers(
     tmp_path: Path, bundle: Path, source: str, expected: Mapping[str, np.ndarray], options: dict[str, Any]
 ) -> None:
     run_score(bundle, source, tmp_path / "out", **options)
     assert_same_scores(read_scores(tmp_path / "out"), expected)
 
 
-def test_scores_do_not_know_the_layout(
+def test_scores_do_not_depend_on_the_layout(
     tmp_path: Path, bundle: Path, images: np.ndarray, expected: Mapping[str, np.ndarray]
 ) -> None:
     folder = tmp_path / "pngs/below"
@@ -145,7 +145,7 @@ def test_likelihood_adds_its_columns(tmp_path: Path, bundle: Path, source: str, 
     np.testing.assert_allclose(scores["bits_per_dim"].to_numpy(), -log_px / (20 * 16 * np.log(2)), rtol=1e-5)
 
 
-def test_the_tail_has_columns_of_its_own(tmp_path: Path, bundle: Path, source: str) -> None:
+def test_the_tail_adds_its_columns(tmp_path: Path, bundle: Path, source: str) -> None:
     plain = run_score(bundle, source, tmp_path / "plain")
     summary = run_score(bundle, source, tmp_path / "out", tail=True)
     assert plain["tail"] is None
@@ -161,12 +161,12 @@ def test_the_tail_has_columns_of_its_own(tmp_path: Path, bundle: Path, source: s
         np.testing.assert_array_equal(scores[name].to_numpy(), values)
     explained = pq.read_table(tmp_path / "out/explanations.parquet")
     assert set(columns) <= set(explained.schema.names)
-    strangers = np.arange(COUNT) % 5 == 0
-    assert (scores["p_value_tail"].to_numpy()[strangers] < 1 / 400).mean() > 0.9  # finer than 399 images can tell
+    outliers = np.arange(COUNT) % 5 == 0
+    assert (scores["p_value_tail"].to_numpy()[outliers] < 1 / 400).mean() > 0.9  # below the resolution of 399 images
     discovered = pq.read_table(tmp_path / "out/discoveries.parquet")
     assert discovered.schema.names == scores.schema.names
     page = (tmp_path / "out/report.html").read_text()
-    assert "p_value_tail comes from a model" in page
+    assert "p_value_tail extrapolates" in page
     assert "p_value_tail" not in (tmp_path / "plain/report.html").read_text()
     with pytest.raises(UserError, match=r"another tail \(true, now false\)"):
         run_score(bundle, source, tmp_path / "out")
@@ -179,7 +179,7 @@ def test_a_tail_needs_its_calibration_images(tmp_path: Path, bundle: Path, sourc
     assert not (tmp_path / "out").exists()
 
 
-def test_bad_rows_and_files_cost_nobody_else(
+def test_bad_rows_and_files_do_not_affect_others(
     tmp_path: Path, bundle: Path, images: np.ndarray, expected: Mapping[str, np.ndarray]
 ) -> None:
     folder = tmp_path / "in"
@@ -188,7 +188,7 @@ def test_bad_rows_and_files_cost_nobody_else(
     rows[3] = {"bytes": b"this is a text file", "path": None}
     rows[17] = None
     rows[100] = {"bytes": encode(np.zeros((1, 8, 8), np.uint8)), "path": None}
-    # A header that promises 60,000 × 60,000 pixels.
+    # A header that declares 60,000 × 60,000 pixels.
     png = bytearray(encode(images[229]))
     png[16:24] = (60_000).to_bytes(4, "big") * 2
     rows[229] = {"bytes": bytes(png), "path": None}
@@ -197,7 +197,7 @@ def test_bad_rows_and_files_cost_nobody_else(
     (folder / "broken.parquet").write_bytes(whole[: len(whole) // 2])
     (folder / "text.png").write_bytes(b"this is a text file")
 
-    # `text.png` has no columns, so there is no --key that every file has.
+    # `text.png` has no columns, so no column is common to all files.
     summary = run_score(bundle, str(folder), tmp_path / "out", unit_rows=40)
     scores, errors = read_scores(tmp_path / "out"), read_errors(tmp_path / "out")
     good = [row for row in range(COUNT) if row not in bad]
@@ -212,7 +212,7 @@ def test_bad_rows_and_files_cost_nobody_else(
     assert summary["bad_files"] == 1
 
 
-def test_keys_go_with_errors(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+def test_errors_have_keys(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
     rows = [{"bytes": encode(image), "path": None} for image in images[:20]]
     rows[7] = {"bytes": b"", "path": None}
     source = write_parquet(tmp_path / "in.parquet", pa.array(rows), key=[f"k{i}" for i in range(20)])
@@ -229,12 +229,12 @@ def test_resize_scores_images_of_any_size(tmp_path: Path, bundle: Path) -> None:
     assert summary["scored"] == 10
 
 
-def test_if_every_row_fails_the_exit_code_is_2_and_the_reasons_stay(
+def test_if_every_row_fails_the_exit_code_is_2_and_errors_are_kept(
     tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source = write_parquet(tmp_path / "in.parquet", pa.array([{"bytes": b"nothing", "path": None}] * 30))
     arguments = ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "out")]
-    for _ in range(2):  # the same again, not a success the second time
+    for _ in range(2):  # fails again when rerun
         exits_with(2, arguments)
         sentence = capsys.readouterr().err.strip().splitlines()[-1]
         assert sentence.startswith("vae score: none of the 30 images could be scored")
@@ -242,12 +242,14 @@ def test_if_every_row_fails_the_exit_code_is_2_and_the_reasons_stay(
     assert not (tmp_path / "out/summary.json").exists()
 
 
-def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_job_is_not_repeated(
+    tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     first = run_score(bundle, source, tmp_path / "out")
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")}
     capsys.readouterr()
     assert run_score(bundle, source, tmp_path / "out") == first
-    assert "is finished already" in capsys.readouterr().out
+    assert "is already finished" in capsys.readouterr().out
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out").rglob("*")} == before
 
 
@@ -255,31 +257,31 @@ def test_a_finished_job_says_so(tmp_path: Path, bundle: Path, source: str, capsy
     ("options", "words"),
     [
         (["--fpr", "0.001"], "0.001 is not possible with 399 calibration images"),
-        (["--fpr", "0"], "--fpr 0.0 is not possible"),
-        (["--fdr", "1.5"], "--fdr 1.5 is not possible"),
+        (["--fpr", "0"], "--fpr must lie between 0 and 1, got 0.0"),
+        (["--fdr", "1.5"], "--fdr must lie between 0 and 1, got 1.5"),
         (["--key", "nobody"], "no column nobody"),
         (["--keep", "kl"], "no column kl"),
-        (["--unit-rows", "0"], "--unit-rows 0 is not possible"),
-        (["--batch-size", "-1"], "--batch-size -1 is not possible"),
-        (["--explain", "-1"], "--explain -1 is not possible: it must be at least 0"),
+        (["--unit-rows", "0"], "--unit-rows must be at least 1, got 0"),
+        (["--batch-size", "-1"], "--batch-size must be at least 1, got -1"),
+        (["--explain", "-1"], "--explain must be at least 0, got -1"),
         (["--workers", "0"], "--workers must be at least 1, got 0"),
         (["--engine", "local", "--address", "auto"], "--address"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
     ],
 )
-def test_a_users_mistake_is_said_before_anything_is_written(
+def test_user_errors_are_reported_before_anything_is_written(
     tmp_path: Path, bundle: Path, source: str, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     base = ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "out")]
     exits_with(2, [*base, *options])
-    message = " ".join(capsys.readouterr().err.split())  # options that are impossible by themselves come in tyro's box
+    message = " ".join(capsys.readouterr().err.split())  # tyro prints errors of its own in a box
     assert words in message
     assert "Traceback" not in message
     assert not (tmp_path / "out").exists()
 
 
-def test_a_kept_column_named_like_a_score_is_refused(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+def test_a_kept_column_with_a_reserved_name_is_refused(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
     source = write_parquet(tmp_path / "in.parquet", packed(images), kl=list(range(COUNT)))
     with pytest.raises(UserError, match="the column kl cannot be kept"):
         run_score(bundle, source, tmp_path / "out", keep=("kl",))
@@ -290,7 +292,7 @@ def test_another_job_in_the_output_is_refused(tmp_path: Path, bundle: Path, sour
     for options, words in [({"fpr": 0.02}, "another fpr"), ({"keep": ("label",)}, "another columns")]:
         with pytest.raises(UserError, match=words):
             run_score(bundle, source, tmp_path / "out", **options)
-    # The same path, other content.
+    # Same path, different content.
     write_parquet(Path(source), packed(np.zeros((COUNT, 1, 20, 16), np.uint8)), {"vae.shape": "[1, 20, 16]"})
     with pytest.raises(UserError, match="another inputs"):
         run_score(bundle, source, tmp_path / "out")
@@ -313,13 +315,13 @@ def test_a_bundle_with_a_changed_byte_is_refused(tmp_path: Path, bundle: Path, s
     ("jobs", "wanted"),
     [("jobs.score.__main__, jobs.sample.__main__", "['cv2']"), ("jobs.calibrate.__main__", "['onnx', 'cv2']")],
 )
-def test_jobs_import_what_they_need_alone(jobs: str, wanted: str) -> None:
+def test_jobs_import_only_what_they_need(jobs: str, wanted: str) -> None:
     program = f"import sys, {jobs}; print([m for m in ('torch', 'ray', 'onnx', 'cv2') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == wanted
 
 
-def test_where_no_discovery_is_possible_that_is_said(
+def test_impossible_discoveries_are_reported(
     tmp_path: Path, bundle: Path, source: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # 230 / (0.001 · 401) = 573.6: more than all images would have to be discoveries.
@@ -329,10 +331,10 @@ def test_where_no_discovery_is_possible_that_is_said(
     assert summary["least_discoveries"] == math.ceil(COUNT / (0.001 * (size + 1))) > COUNT
     smallest = int(np.sum(read_scores(tmp_path / "out")["p_value"].to_numpy() < 1.5 / (size + 1)))
     assert summary["smallest_p_values"] == smallest > 0
-    words = f"no fewer than {summary['least_discoveries']:,}"
-    assert f"no discoveries possible (with {size:,} calibration images" in (told := capsys.readouterr().out)
-    assert words in told
+    words = f"requires at least {summary['least_discoveries']:,}"
+    assert f"no discoveries possible (with {size:,} calibration images" in (printed := capsys.readouterr().out)
+    assert words in printed
     page = (tmp_path / "out/report.html").read_text()
-    assert f"No discoveries are possible among {COUNT} images" in page
+    assert f"No discoveries possible among {COUNT} images" in page
     assert words in page
     assert len(pq.read_table(tmp_path / "out/discoveries.parquet")) == 0

@@ -1,4 +1,4 @@
-"""The loop of one worker: what it writes, and that a run goes on as if nothing had happened."""
+"""The loop of one worker: its outputs, and exact resumption."""
 
 import itertools
 import json
@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 
 
 class Stop(Exception):
-    """A crash, in place of a power cut."""
+    """Simulates a crash."""
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def ignore(metrics: dict[str, Any]) -> None:
     pass
 
 
-def test_a_run_holds_what_it_promises(tmp_path: Path, images: Path) -> None:
+def test_the_contents_of_a_run(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config())
     last = train(work, 0, 1, CPU, ignore)
     run = Run.open(str(tmp_path / "run"))
@@ -54,7 +54,7 @@ def test_a_run_holds_what_it_promises(tmp_path: Path, images: Path) -> None:
 
 
 @pytest.mark.parametrize(("stop_at", "every"), [(2, 1), (5, 3), (7, 3), (12, 3), (20, 1)])
-def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
+def test_a_resumed_run_equals_an_uninterrupted_one(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int, every: int
 ) -> None:
     asked = itertools.count(1)
@@ -74,7 +74,7 @@ def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
     with pytest.raises(Stop):
         train(work, 0, 1, CPU, ignore)
     train(work, 0, 1, CPU, ignore)
-    # At worst the steps since the last checkpoint were repeated; the one that stopped was counted as well.
+    # At most the steps since the last checkpoint were repeated; the interrupted one was counted too.
     assert 21 < steps <= 21 + every
     straight, broken = weights(tmp_path / "straight"), weights(tmp_path / "broken")
     for name, value in straight.items():
@@ -88,14 +88,14 @@ def test_a_run_that_was_stopped_ends_as_an_undisturbed_one(
 
 
 def steps_kept(folder: Path) -> int:
-    """Steps done at the run's last checkpoint."""
+    """Number of steps at the last checkpoint of the run."""
     files = Run.open(str(folder)).read_checkpoint("last")
     assert files is not None
     return int(json.loads(files["checkpoint.json"])["steps_done"])
 
 
 @pytest.mark.parametrize(("minutes", "kept"), [(1e-9, 11), (60.0, 7)])
-def test_checkpoints_come_as_often_as_is_said(
+def test_checkpoints_are_written_at_the_configured_interval(
     tmp_path: Path, images: Path, monkeypatch: pytest.MonkeyPatch, minutes: float, kept: int
 ) -> None:
     work = start(tmp_path / "run", found(images), config())
@@ -113,16 +113,17 @@ def test_checkpoints_come_as_often_as_is_said(
     assert steps_kept(tmp_path / "run") == kept  # after every step, or at the end of the epoch of seven
 
 
-def test_a_finished_run_does_nothing_more(tmp_path: Path, images: Path) -> None:
+def test_a_finished_run_is_not_repeated(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config(epochs=1))
     first = train(work, 0, 1, CPU, ignore)
     assert train(work, 0, 1, CPU, ignore) == first
 
 
-def test_a_run_that_diverges_says_so(tmp_path: Path, images: Path) -> None:
+def test_a_diverging_run_is_an_error(tmp_path: Path, images: Path) -> None:
     work = start(tmp_path / "run", found(images), config(learning_rate=1e20))
     with pytest.raises(
-        UserError, match=r"training diverged in epoch 1: the validation ELBO is nan; lower --learning-rate"
+        UserError,
+        match=r"training diverged in epoch 1: the validation ELBO must be finite, got nan; lower --learning-rate",
     ):
         train(work, 0, 1, CPU, ignore)
 

@@ -1,4 +1,4 @@
-"""How many training workers a cluster gets, and what they compute with."""
+"""Placement of training workers: number, device, CPUs."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def test_decisions(cluster: tuple[Any, ...], options: Any, decided: tuple[str, i
         ((8, 0), {"workers": 3}, "--batch-size must be a multiple of the 3 workers, got 32"),
     ],
 )
-def test_what_the_cluster_cannot_do_is_refused(cluster: tuple[Any, ...], options: Any, words: str) -> None:
+def test_too_few_resources_are_an_error(cluster: tuple[Any, ...], options: Any, words: str) -> None:
     with pytest.raises(UserError) as raised:
         placed(*cluster, **options)
     assert str(raised.value) == words

@@ -1,4 +1,4 @@
-"""A run directory made by somebody else, or by another version."""
+"""A run directory from an untrusted source, or from another version."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def test_the_last_and_the_best_checkpoint_are_kept(run: Run) -> None:
     "name",
     ["../../planted", "/planted", "..", "", ".", "step-1/../../../planted", "step-", "step-१", "notes", 3, None, []],
 )
-def test_a_pointer_names_a_checkpoint_of_this_run_only(run: Run, tmp_path: Path, name: object) -> None:
+def test_a_pointer_must_name_a_checkpoint_of_this_run(run: Run, tmp_path: Path, name: object) -> None:
     for place in (tmp_path / "planted", tmp_path / "runs/planted", tmp_path / "runs/run/checkpoints"):
         for file in FILES:
             Folder.at(place).write(file, b"{}")
@@ -51,27 +51,27 @@ def test_a_pointer_names_a_checkpoint_of_this_run_only(run: Run, tmp_path: Path,
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"checkpoint": "step-1", "checkpoint": "step-2"}'])
-def test_a_pointer_that_is_damaged_is_named(run: Run, text: str) -> None:
+def test_a_damaged_pointer_is_an_error(run: Run, text: str) -> None:
     run.folder.write_text("checkpoints/last.json", text)
     with pytest.raises(UserError, match=r"last\.json must "):
         run.read_checkpoint("last")
 
 
-def test_a_checkpoint_with_files_missing_is_named(run: Run) -> None:
+def test_a_checkpoint_with_missing_files_is_an_error(run: Run) -> None:
     run.folder.delete(f"checkpoints/step-000000003/{FILES[1]}")
     with pytest.raises(UserError, match=r"step-000000003 lacks files of a checkpoint"):
         run.read_checkpoint("best")
 
 
 @pytest.mark.parametrize("version", [0, FORMAT - 1, FORMAT + 1, "1", None])
-def test_a_run_of_another_format_is_named(run: Run, tmp_path: Path, version: object) -> None:
+def test_a_run_of_another_format_is_an_error(run: Run, tmp_path: Path, version: object) -> None:
     run.folder.write_text("run.json", json.dumps({**HEAD, "format": version}))
-    with pytest.raises(UserError, match=rf"has run format {version!r}, this version reads format {FORMAT}"):
+    with pytest.raises(UserError, match=rf"must have run format {FORMAT}, got {version!r}"):
         export(ExportOptions(run=run.folder.url, bundle=str(tmp_path / "bundle")))
 
 
 @pytest.mark.parametrize("text", ["", "[]", json.dumps({"format": FORMAT, **HEAD, "model": 3})])
-def test_a_damaged_head_is_named(run: Run, text: str) -> None:
+def test_a_damaged_head_is_an_error(run: Run, text: str) -> None:
     run.folder.write_text("run.json", text)
     with pytest.raises(UserError, match=r"run\.json.* must "):
         Run.open(run.folder.url)

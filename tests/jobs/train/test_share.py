@@ -1,4 +1,4 @@
-"""A worker's share: every training row once an epoch, no held-out row ever, and the same again when resumed."""
+"""A worker's share: each training row once per epoch, no held-out rows, and exact resumption."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ HELD = np.sort(np.random.default_rng(0).choice(ROWS, 150, replace=False))
 
 
 def packed(rows: npt.NDArray[np.int64]) -> pa.Table:
-    """Images whose first pixels tell their row."""
+    """Images whose first pixels encode their row number."""
     images = np.zeros((len(rows), 64), dtype=np.uint8)
     images[:, 0], images[:, 1] = rows // 256, rows % 256
     array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(64), len(rows), [None, pa.py_buffer(images)])
@@ -83,7 +83,7 @@ def test_an_epoch_can_be_entered_at_any_step(folder: Path, cache_bytes: int) -> 
         np.testing.assert_array_equal(a["row"], b["row"])
 
 
-def test_a_share_that_is_short_begins_again(folder: Path) -> None:
+def test_a_short_share_is_repeated(folder: Path) -> None:
     s = share(folder)
     batches = list(s.batches(0, 100, 12))
     assert len(batches) == 12
@@ -91,27 +91,27 @@ def test_a_share_that_is_short_begins_again(folder: Path) -> None:
     assert len(np.unique(rows_of(batches[:8]))) == 800
 
 
-def test_rows_that_cannot_be_read_are_told_once_and_left_out(tmp_path: Path) -> None:
+def test_unreadable_rows_are_reported_once_and_omitted(tmp_path: Path) -> None:
     table = packed(np.arange(200))
     column = table["image"].to_pylist()
     column[17] = None
     array = pa.array(column, pa.binary(64))
     pq.write_table(pa.table({"image": array}, schema=table.schema), tmp_path / "a.parquet", row_group_size=50)
-    told: list[pa.Table] = []
+    reported: list[pa.Table] = []
     for cache_bytes in (10**9, 1):
-        told.clear()
+        reported.clear()
         s = Share(
             TrainingImages(find_images([str(tmp_path)]).pieces, np.array([3]), CONTRACT),
             rank=0,
             workers=1,
             seed=0,
             cache_bytes=cache_bytes,
-            on_errors=told.append,
+            on_errors=reported.append,
         )
         for epoch in range(2):
             rows = rows_of(list(s.batches(epoch, 1, 198)))
             np.testing.assert_array_equal(np.sort(rows), np.setdiff1d(np.arange(200), [3, 17]))
-        assert [row for errors in told for row in errors["row"].to_pylist()] == [17]
+        assert [row for errors in reported for row in errors["row"].to_pylist()] == [17]
 
 
 def test_image_files_are_rows_too(tmp_path: Path) -> None:

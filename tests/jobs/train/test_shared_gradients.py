@@ -1,4 +1,4 @@
-"""Gradients that workers average through memory: real processes, real gloo."""
+"""Gradients averaged through shared memory, in real processes with real gloo."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(not dist.is_available(), reason="this torch has 
 
 
 def network() -> nn.Module:
-    """Of a size that three workers cannot share equally."""
+    """A model whose size is not divisible by three workers."""
     torch.manual_seed(0)
     return nn.Sequential(nn.Linear(7, 5), nn.Tanh(), nn.Linear(5, 1))
 
@@ -54,7 +54,7 @@ def test_gradients_are_the_mean_over_the_workers(tmp_path: Path, place: str) -> 
         memory.mkdir()
     found = run(tmp_path, memory)
     assert [shared for shared, _ in found] == [place == "there"] * WORKERS
-    assert not memory.exists() or not list(memory.iterdir())  # nothing is left behind
+    assert not memory.exists() or not list(memory.iterdir())  # no files are left behind
 
     for step in range(STEPS):
         model = network()

@@ -14,21 +14,21 @@ from training_runs import SHAPE, config, found, start, write_images
 from vae_core.errors import UserError
 
 
-def test_splits_are_disjoint_and_hold_the_rows_they_name(tmp_path: Path) -> None:
+def test_splits_are_disjoint_and_have_the_images_of_their_rows(tmp_path: Path) -> None:
     images = found(write_images(tmp_path / "a.parquet", 500))
     start(tmp_path / "run", images, config(validation_images=40))
     run = Run.open(str(tmp_path / "run"))
     validation, calibration = run.read_split("validation", SHAPE), run.read_split("calibration", SHAPE)
-    assert (len(validation.rows), len(calibration.rows)) == (40, 50)  # as asked, and a tenth
+    assert (len(validation.rows), len(calibration.rows)) == (40, 50)  # as requested, and at most a tenth
     assert not set(validation.rows) & set(calibration.rows)
     np.testing.assert_array_equal(held_rows(run), np.sort(np.concatenate([validation.rows, calibration.rows])))
     everything = np.concatenate([b.images for b in read_images(images.pieces, ImageContract(*SHAPE))])
     training = run.read_split("training", SHAPE)
-    assert len(training.rows) == 410  # all others, since they are few
+    assert len(training.rows) == 410  # all others, as they are few
     assert not set(training.rows) & set(held_rows(run))
     for split in (validation, calibration, training):
         np.testing.assert_array_equal(split.images, everything[split.rows])
-        assert split.rows.max() - split.rows.min() > 300  # from all of the data
+        assert split.rows.max() - split.rows.min() > 300  # drawn from all of the data
 
 
 def test_splits_are_a_function_of_the_seed(tmp_path: Path) -> None:
@@ -41,9 +41,9 @@ def test_splits_are_a_function_of_the_seed(tmp_path: Path) -> None:
     assert not np.array_equal(held[0], held[2])
 
 
-def test_of_many_row_groups_some_are_drawn_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_with_many_row_groups_some_are_drawn_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     images = found(write_images(tmp_path / "a.parquet", 2000, row_group_size=20))
-    monkeypatch.setattr(splits, "_MOST_PIECES", 30)
+    monkeypatch.setattr(splits, "_MAX_PIECES", 30)
     start(tmp_path / "run", images, config(validation_images=20, calibration_images=20))
     run = Run.open(str(tmp_path / "run"))
     split = run.read_split("calibration", SHAPE)
@@ -55,12 +55,12 @@ def test_of_many_row_groups_some_are_drawn_first(tmp_path: Path, monkeypatch: py
 
 def test_too_few_images_are_refused(tmp_path: Path) -> None:
     images = found(write_images(tmp_path / "a.parquet", 9))
-    with pytest.raises(UserError, match="9 images are too few"):
+    with pytest.raises(UserError, match="thousands to be useful, got 9"):
         make_splits(Run(Folder.at(tmp_path / "run")), images, ImageContract(*SHAPE), config())
 
 
-def test_a_directory_that_is_no_run_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no run: it has no run\.json"):
+def test_a_directory_that_is_not_a_run_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is not a run: it has no run\.json"):
         Run.open(str(tmp_path))
 
 

@@ -1,4 +1,4 @@
-"""What a training worker sets up before it trains."""
+"""Setup of a training worker."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ def restored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize(("precision", "convolutions"), [("fp32", False), ("bf16", True), ("auto", True)])
-def test_fp32_products_keep_all_their_bits(precision: Precision, convolutions: bool) -> None:
+def test_fp32_disables_tf32(precision: Precision, convolutions: bool) -> None:
     for backend in BACKENDS:
         backend.allow_tf32 = not convolutions
     set_tf32(precision)

@@ -20,7 +20,7 @@ from jobs.report.sections.evaluation import (
 )
 from jobs.report.sections.likelihood import likelihood_section
 from jobs.score.explain.explanation import Explanation
-from jobs.score.explain.reasons import Push
+from jobs.score.explain.reasons import Aspect
 
 
 def interval(value: float) -> dict[str, float]:
@@ -149,12 +149,12 @@ def test_histograms_show_both_sets() -> None:
 def shown(name: str, count: int) -> Shown:
     image = np.random.default_rng(0).integers(0, 256, (1, 28, 28), dtype=np.uint8)
     surprise = np.ones((28, 28), np.float32)
-    push = Push("shape", 1.0, 3.0, "it is 3.0 σ larger than usual")
+    aspect = Aspect("shape", 1.0, 3.0, "it is 3.0 σ larger than usual")
     rows = [{"file": "data/a.parquet", "row": row, "outlier_score": 1.0 + row, "p_value": 0.5} for row in range(count)]
     return Shown(
         name,
         [
-            Explanation(i + 1, row, image, image, surprise, {"kl": 1.0}, {"kl": 3.0}, [push], [])
+            Explanation(i + 1, row, image, image, surprise, {"kl": 1.0}, {"kl": 3.0}, [aspect], [])
             for i, row in enumerate(rows)
         ],
     )

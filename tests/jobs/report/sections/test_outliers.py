@@ -11,7 +11,7 @@ from jobs.report.page import render_page
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import score_head
 from jobs.score.explain.explanation import Explanation, Neighbour
-from jobs.score.explain.reasons import Push
+from jobs.score.explain.reasons import Aspect
 from jobs.score.explain.write import Explained
 from scored import SUMMARY
 
@@ -30,7 +30,10 @@ def explanations(count: int, shape: tuple[int, int, int] = (1, 28, 28), **more: 
             surprise=RANDOM.exponential(3, shape[1:]).astype(np.float32),
             contributions={"depth": 5.0, "glow": 4.0 - i},
             deviations={"depth": 5.0, "glow": 3.0},
-            pushes=[Push("depth", 5.0, 5.0, "it is 5.0 σ deeper than usual"), Push("light", 4.0 - i, 3.0, "it glows")],
+            aspects=[
+                Aspect("depth", 5.0, 5.0, "it is 5.0 σ deeper than usual"),
+                Aspect("light", 4.0 - i, 3.0, "it glows"),
+            ],
             nearest=[Neighbour(encode_png(reduce(image, 64)), 1.0, 2.0) for image in images[i, 2:]],
         )
         for i in range(count)
@@ -81,7 +84,7 @@ def test_an_extrapolated_p_value_is_shown_if_present() -> None:
 
 def test_phrases_of_a_bundle_are_escaped() -> None:
     (each,) = explanations(1)
-    hostile = each._replace(pushes=[Push("<img src=x>", 9.0, 4.0, "<script>alert(1)</script>")])
+    hostile = each._replace(aspects=[Aspect("<img src=x>", 9.0, 4.0, "<script>alert(1)</script>")])
     page = render_page(score_head("photos", SUMMARY), [outlier_section(Explained(1, 0, [hostile]), SUMMARY)])
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script>alert" not in page

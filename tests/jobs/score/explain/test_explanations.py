@@ -1,4 +1,4 @@
-"""explanations.parquet: the most outlying rows, in order, with what the bundle says of their images."""
+"""explanations.parquet: the most outlying rows, in order, with explanations of their images."""
 
 import io
 import json
@@ -20,7 +20,7 @@ from jobs.score.finish import conclude
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
-from scored import read_scores, strangers_and_blobs
+from scored import outliers_and_blobs, read_scores
 from vae_core.errors import UserError
 
 COUNT = 150
@@ -28,7 +28,7 @@ COUNT = 150
 
 @pytest.fixture(scope="module")
 def images() -> np.ndarray:
-    return strangers_and_blobs(COUNT)
+    return outliers_and_blobs(COUNT)
 
 
 @pytest.fixture
@@ -91,12 +91,12 @@ def test_neighbours_are_the_nearest_calibration_images(tmp_path: Path, bundle: P
             assert its_score == pytest.approx(float(opened.calibration_scores[place]))
 
 
-def test_ties_go_by_their_place_in_the_input(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+def test_ties_keep_the_order_of_the_input(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
     same = np.repeat(images[:1], 90, axis=0)
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](same), row_group_size=20)
     run(bundle, source, tmp_path / "out", explain=70)
     scores = read_scores(tmp_path / "out")["outlier_score"].to_numpy()
-    assert len(np.unique(scores)) < 20  # a product of matrices may round the same image in another place otherwise
+    assert len(np.unique(scores)) < 20  # equal images may otherwise differ by rounding
     order = np.argsort(-scores, kind="stable")[:70]
     assert pq.read_table(tmp_path / "out/explanations.parquet")["row"].to_pylist() == order.tolist()
 
@@ -108,7 +108,7 @@ def test_memory_is_bounded_by_small_row_groups(tmp_path: Path, bundle: Path, sou
     assert max(metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)) <= 64
 
 
-def test_images_that_have_gone_are_left_out_and_counted(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+def test_missing_images_are_omitted_and_counted(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
     files = [
         write_parquet(tmp_path / f"in/{name}.parquet", *LAYOUTS["packed"](part))
         for name, part in (("a", images[:75]), ("b", images[75:]))
@@ -130,7 +130,7 @@ def test_images_that_have_gone_are_left_out_and_counted(tmp_path: Path, bundle: 
     assert "can no longer be read" in job.output.read_text("report.html")
 
 
-def test_how_many_is_no_part_of_the_job(tmp_path: Path, bundle: Path, source: str) -> None:
+def test_explain_is_not_part_of_the_identity(tmp_path: Path, bundle: Path, source: str) -> None:
     run(bundle, source, tmp_path / "out", explain=5)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/scores").iterdir()}
     for count in (7, 0):
@@ -140,22 +140,22 @@ def test_how_many_is_no_part_of_the_job(tmp_path: Path, bundle: Path, source: st
     assert {path: path.stat().st_mtime_ns for path in (tmp_path / "out/scores").iterdir()} == before
 
 
-def test_a_kept_column_named_like_one_of_an_explanation_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
+def test_a_kept_column_with_a_reserved_name_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
     with pytest.raises(UserError, match=r"the column rank cannot be kept.*--explain 0"):
         run(bundle, source, tmp_path / "out", keep=("rank",))
     assert not (tmp_path / "out").exists()
     run(bundle, source, tmp_path / "out", keep=("rank",), explain=0)
 
 
-def test_kept_columns_of_any_type_go_along(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
-    taken = pa.array(np.arange(COUNT) + 1, pa.timestamp("ns"))  # which Python's datetime cannot hold
+def test_kept_columns_can_have_any_type(tmp_path: Path, bundle: Path, images: np.ndarray) -> None:
+    taken = pa.array(np.arange(COUNT) + 1, pa.timestamp("ns"))  # not representable as Python datetime
     source = write_parquet(tmp_path / "in.parquet", huggingface(images), taken=taken)
     run(bundle, source, tmp_path / "out", keep=("taken",), explain=5)
     table = pq.read_table(tmp_path / "out/explanations.parquet")
     assert table["taken"].cast(pa.int64()).to_pylist() == [row + 1 for row in table["row"].to_pylist()]
 
 
-def test_the_datasets_library_is_told_of_the_pictures(tmp_path: Path, bundle: Path, source: str) -> None:
+def test_metadata_for_the_datasets_library(tmp_path: Path, bundle: Path, source: str) -> None:
     run(bundle, source, tmp_path / "out", explain=2)
     schema = pq.read_schema(tmp_path / "out/explanations.parquet")
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
@@ -166,13 +166,13 @@ def test_the_datasets_library_is_told_of_the_pictures(tmp_path: Path, bundle: Pa
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1.0, 1e5])
-def test_a_surprise_picture_can_be_computed_with(scale: float) -> None:
+def test_a_surprise_picture_can_be_decoded(scale: float) -> None:
     nats = (np.random.default_rng(0).exponential(scale, (9, 13)) ** 1.5).astype(np.float32)
     png, top = surprise_picture(nats)
     levels = pixels({"bytes": png}).astype(np.float64)
     assert top == nats.max()
     assert levels.max() == 255
-    # Half a level to either side.
+    # Half a level in either direction.
     low, high = (top * (np.clip(levels + half, 0, 255) / 255) ** 2 for half in (-0.5001, 0.5001))
     assert ((low <= nats * (1 + 1e-6)) & (nats <= high * (1 + 1e-6))).all()
 
