@@ -1,6 +1,7 @@
 """A bundle whose likelihood is a joint one of the channels, with parameters of several shapes: end to end."""
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -35,6 +36,15 @@ def test_the_manifest_describes_parameters_of_several_shapes(colour: Bundle) -> 
     }
     for described in likelihood(NAME).parameters(3):
         assert (outputs[described.name]["meaning"], outputs[described.name]["unit"]) == described[1:3]
+
+
+def test_graphs_hold_what_every_runtime_computes_rightly(colour: Bundle) -> None:
+    for name in colour.manifest["graphs"]:
+        graph = onnx.load_model_from_string(colour.read(name)).graph
+        operators = {node.op_type for node in graph.node}
+        assert not operators & {"ReduceLogSumExp", "ReduceLogSum", "LogSoftmax", "Softplus"}
+        assert all(constant.data_type != onnx.TensorProto.DOUBLE for constant in graph.initializer)
+        assert not any(node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.DOUBLE for node in graph.node)
 
 
 def test_draws_come_from_the_decoded_parameters(colour: Bundle) -> None:
