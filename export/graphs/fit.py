@@ -79,7 +79,7 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
 
 
 def fit_codes(draws: Vectors) -> GaussianMixture:
-    """The aggregate posterior: a mixture of Gaussians over `draws` [n, D], one from q(z|x) of each image. Deterministic.
+    """The aggregate posterior: a mixture of Gaussians over `draws` [n, D], one of q(z|x) for each image. Deterministic.
 
     It serves as the bundle's prior and as the density of codes in the outlier score. Fitted to the means of q(z|x) it
     would be too narrow for a prior: latent variables that the model hardly uses would have no variance at all.
