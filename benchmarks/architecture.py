@@ -28,6 +28,7 @@ from benchmarks.material import WORK
 from benchmarks.outliers.shifts import DEVELOPMENT, apply
 from benchmarks.results import RESULTS, machine
 from export.bundle.format import SCORER
+from export.bundle.weights import WEIGHTS, open_graph
 from export.graphs.build import Splits, build
 from export.graphs.options import BuildOptions
 from export.runtime.session import Session, scoring_session
@@ -143,8 +144,10 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
     outliers = {name: apply(shift, ordinary) for name, shift in DEVELOPMENT.items()}
     for precision in ("fp32", "int8"):
         contents = build(model, data.held, {}, BuildOptions(samples=2, int8=precision == "int8"))
-        (kept / f"{precision}.onnx").write_bytes(contents.files[SCORER])
-        session = scoring_session(contents.files[SCORER])
+        (kept / precision).mkdir(exist_ok=True)
+        for file in (SCORER, WEIGHTS):
+            (kept / precision / file).write_bytes(contents.files[file])
+        session = _scorer(kept / precision)
 
         def score(images: Images, session: Session = session) -> npt.NDArray[np.float32]:
             scores: npt.NDArray[np.float32] = session.run_batched({"image": images}, 256)["outlier_score"]
@@ -195,11 +198,16 @@ def _bits_per_dimension(model: ConvVAE, images: Images) -> float:
     return float(-torch.cat(elbo).double().mean() / model.config.dimensions / np.log(2))
 
 
+def _scorer(folder: Path) -> Session:
+    """The session of a scorer that lies in `folder` with its weights."""
+    return scoring_session(open_graph((folder / SCORER).read_bytes(), (folder / WEIGHTS).read_bytes(), str(folder)))
+
+
 def _times(folders: dict[str, Path], images: Images) -> dict[tuple[str, str], float]:
     """Processor time of every scorer in µs an image, one thread."""
     batch = images[np.arange(_TIMED_IMAGES) % len(images)]
     sessions = {
-        (name, precision): scoring_session((folder / f"{precision}.onnx").read_bytes())
+        (name, precision): _scorer(folder / precision)
         for name, folder in folders.items()
         for precision in ("fp32", "int8")
     }

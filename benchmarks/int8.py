@@ -53,7 +53,7 @@ class _Timed:
     """A session and images to run it on."""
 
     def __init__(self, bundle: Bundle, fuse_layout: bool) -> None:
-        self.session = Session(bundle.read(SCORER), provider="cpu", fuse_layout=fuse_layout)
+        self.session = Session(bundle.graph(SCORER), provider="cpu", fuse_layout=fuse_layout)
         examples = bundle.examples
         self.batch = {"image": examples[np.arange(_BATCH) % len(examples)]}
 
@@ -73,7 +73,7 @@ def _rate(timed: _Timed) -> float:
 
 
 def _auroc(bundle: Bundle, ordinary: npt.NDArray[np.uint8], strangers: npt.NDArray[np.uint8]) -> float:
-    session = Session(bundle.read(SCORER), provider="cpu")
+    session = Session(bundle.graph(SCORER), provider="cpu")
     return auroc(*(session.run_batched({"image": images}, 256)["outlier_score"] for images in (ordinary, strangers)))
 
 

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from export.bundle import format as names
 from export.bundle.format import Bundle, npz_bytes, write_bundle
+from export.graphs.shared_weights import share_weights
 from export.guarantees.attach import attach
 from export.runtime.session import Session
 from export.storage import Folder
@@ -183,4 +184,4 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.PARITY: b"{}",
         names.CARD: b"",
     }
-    return write_bundle(folder, manifest, graphs | others)
+    return write_bundle(folder, manifest, share_weights(graphs) | others)

@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.bundle import format as names
 from export.bundle.format import Bundle, npz_bytes, write_bundle
+from export.graphs.shared_weights import share_weights
 from export.runtime.session import Session
 from export.storage import Folder
 from vae_core.config import to_json
@@ -198,4 +199,4 @@ def write_linear_bundle(folder: Folder) -> Bundle:
         names.PARITY: b"{}",
         names.CARD: b"",
     }
-    return write_bundle(folder, manifest, graphs | others)
+    return write_bundle(folder, manifest, share_weights(graphs) | others)

@@ -45,6 +45,7 @@ from benchmarks.outliers.settings import (
 )
 from benchmarks.outliers.table import render
 from export.bundle.format import Bundle
+from export.bundle.weights import WEIGHTS
 from jobs.evaluate.detection import rank, separation
 from jobs.train.run_directory import Run
 from vae_core.errors import UserError
@@ -117,7 +118,8 @@ class _Subject:
         elif judges == "model":
             content = best_checkpoint(self.run)["model.safetensors"]
         else:
-            content = Bundle.open(self.bundle).read(judges)
+            bundle = Bundle.open(self.bundle)
+            content = bundle.read(judges) + bundle.read(WEIGHTS)
         return hashlib.sha256(content).hexdigest()
 
     @cache  # noqa: B019 - there are three

@@ -80,11 +80,22 @@ _ELSEWHERE = """## Run it elsewhere
 ```python
 import numpy as np, onnxruntime
 
-session = onnxruntime.InferenceSession("scorer.onnx")
+session = onnxruntime.InferenceSession("scorer.onnx")  # finds weights.bin beside it
 images = np.zeros((1, *session.get_inputs()[0].shape[1:]), dtype=np.uint8)
 outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"image": images})))
 print(outputs["outlier_score"], outputs["p_value"])
 ```
+
+The graphs share their larger weights, which lie in `weights.bin` as ONNX external data: keep it beside them. ONNX
+Runtime, in Python and in Node.js, and OpenVINO find it there. A browser has no folders and is told where it is:
+
+```js
+const session = await ort.InferenceSession.create("scorer.onnx", {
+  externalData: [{ path: "weights.bin", data: "weights.bin" }], // the name that the graphs use, and the URL
+});
+```
+
+On processors with bfloat16, OpenVINO computes in it unless it is told `{"INFERENCE_PRECISION_HINT": "f32"}`.
 
 `probe.npz` holds a batch of images and the outputs expected for them, so that any runtime can check itself;
 `parity.json` holds the differences that ONNX Runtime showed when the bundle was made.

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export.bundle.manifest import parse_manifest, parse_statistic
+from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.storage import Folder
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS, Prior
@@ -29,7 +30,7 @@ ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
-FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
+FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
 """What a manifest lists: all of these and nothing else. Other files in a bundle's folder are ignored."""
 
 
@@ -56,14 +57,19 @@ class Bundle:
         self.hash = hashlib.sha256(manifest_bytes).hexdigest()
         """SHA-256 of manifest.json, which holds the hashes of all other files: the identity of the bundle."""
         self._files = dict(files)
+        self._graphs = {
+            name: open_graph(content, files[WEIGHTS], f"{folder.url}/{name}")
+            for name, content in files.items()
+            if name.endswith(".onnx")
+        }
 
     @classmethod
     def open(cls, url: str) -> "Bundle":
         """Read and verify the bundle at a path or URL.
 
         Raises:
-            UserError: there is no bundle, its format is another one, its manifest lists what it must not, or a file is
-                missing or differs from its hash.
+            UserError: there is no bundle, its format is another one, its manifest lists what it must not, a file is
+                missing or differs from its hash, or a graph refers to other weights than the bundle's.
         """
         folder = Folder.at(url)
         try:
@@ -79,6 +85,10 @@ class Bundle:
     def read(self, name: str) -> bytes:
         """The content of one file, as it was verified."""
         return self._files[name]
+
+    def graph(self, name: str) -> OnnxGraph:
+        """One graph with its weights, to open a session from."""
+        return self._graphs[name]
 
     @property
     def shape(self) -> tuple[int, int, int]:

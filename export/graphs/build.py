@@ -15,6 +15,7 @@ import torch
 from export.bundle import card
 from export.bundle import format as names
 from export.bundle.format import Contents, npz_bytes
+from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.graphs import parity
 from export.graphs.convert import OPSET, to_onnx
 from export.graphs.fit import fit_codes, fit_outlier_model
@@ -29,6 +30,7 @@ from export.graphs.modules import (
 )
 from export.graphs.options import BuildOptions
 from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
+from export.graphs.shared_weights import share_weights
 from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
 from export.guarantees.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
@@ -117,12 +119,13 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
             files[name] = quantise(files[name], ranges)
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
+    files = share_weights(files)
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
-    calibrated = scoring_session(files[names.SCORER]).run_batched({"image": splits.calibration}, BATCH)
+    calibrated = scoring_session(_graph(files, names.SCORER)).run_batched({"image": splits.calibration}, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
-    expected["scorer.p_value"] = scoring_session(files[names.SCORER]).run(batches)["p_value"]
-    encoder = Session(files[names.ENCODER], provider="cpu")
+    expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(batches)["p_value"]
+    encoder = Session(_graph(files, names.ENCODER), provider="cpu")
     shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
     files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
     against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
@@ -140,6 +143,10 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
         manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
+
+
+def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:
+    return open_graph(files[name], files[WEIGHTS], name)
 
 
 def _codes(model: ConvVAE, splits: Splits) -> GaussianMixture:

@@ -43,7 +43,6 @@ def attach(scorer: bytes, scores: npt.ArrayLike) -> bytes:
     graph.node.extend(nodes)
     batch = graph.output[0].type.tensor_type.shape.dim[0].dim_param
     graph.output.append(helper.make_tensor_value_info(P_VALUE, TensorProto.FLOAT, [batch]))
-    onnx.checker.check_model(model)
     data: bytes = model.SerializeToString()
     return data
 

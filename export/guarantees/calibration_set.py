@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from export.bundle import card
 from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
+from export.bundle.weights import WEIGHTS, open_graph
 from export.guarantees import p_values
 from export.guarantees.attach import attach
 from export.pictures import encode_png, reduce
@@ -91,7 +92,8 @@ def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
     files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
-    outputs = scoring_session(files[SCORER], provider).run(bundle.probe)
+    scorer = open_graph(files[SCORER], files[WEIGHTS], SCORER)
+    outputs = scoring_session(scorer, provider).run(bundle.probe)
     if provider == bundle.manifest["calibration"]["provider"]:
         outputs = {p_values.P_VALUE: outputs[p_values.P_VALUE]}
     files[PROBE] = npz_bytes({**bundle.probe, **{f"scorer.{name}": value for name, value in outputs.items()}})

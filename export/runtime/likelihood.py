@@ -67,8 +67,8 @@ class LikelihoodEstimator:
         self._samples, self._seed = samples, seed
         # One thread, and always the same batch: how a sum is split decides its last bit.
         device = replace(Device.of(provider).shared_by(2), threads=1)
-        self._encoder = Session(self.bundle.read(ENCODER), provider=device, fuse_layout=True)
-        self._decoder = Session(self.bundle.read(DECODER), provider=device)
+        self._encoder = Session(self.bundle.graph(ENCODER), provider=device, fuse_layout=True)
+        self._decoder = Session(self.bundle.graph(DECODER), provider=device)
         self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
         self._at_once = max(1, min(_DECODES, samples, _PIXELS // math.prod(self.bundle.shape)))
         # In float64, as log densities are summed here.

@@ -25,7 +25,7 @@ class Sampler:
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self.batch_size = batch_size
         # One thread, and always the same batch: how a sum is split over threads decides its last bit.
-        self._decoder = Session(self.bundle.read(DECODER), provider=replace(Device.of(provider), threads=1))
+        self._decoder = Session(self.bundle.graph(DECODER), provider=replace(Device.of(provider), threads=1))
         self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
         self.provider = self._decoder.provider
 

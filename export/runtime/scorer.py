@@ -56,8 +56,8 @@ class Scorer:
     def _session(self, name: str) -> Session:
         """The session of a graph, made when it is first needed: a few hundredths of a second each."""
         if name not in self._sessions:
-            content, fuse_layout = self.bundle.read(name), name in (ENCODER, SCORER)
-            session = Session(content, provider=self._device, fuse_layout=fuse_layout)
+            fuse_layout = name in (ENCODER, SCORER)
+            session = Session(self.bundle.graph(name), provider=self._device, fuse_layout=fuse_layout)
             if name == SCORER:
                 _require_agreement(self.bundle, session)
             self._sessions[name] = session

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from export.bundle.weights import OnnxGraph, open_graph
 from export.runtime.device import Device, Provider, cuda_devices, cuda_memory, cuda_options
 from vae_core.errors import UserError
 
@@ -22,18 +23,22 @@ Arrays = dict[str, npt.NDArray[Any]]
 class Session:
     """One ONNX graph, ready to run."""
 
-    def __init__(self, model: bytes, *, provider: Provider | Device = "auto", fuse_layout: bool = False) -> None:
+    def __init__(
+        self, model: bytes | OnnxGraph, *, provider: Provider | Device = "auto", fuse_layout: bool = False
+    ) -> None:
         """Load a graph.
 
         Args:
-            model: the ONNX file's content.
+            model: a graph of a bundle, or the content of an ONNX file that holds all of its weights.
             provider: where it runs, or the very device.
             fuse_layout: use ONNX Runtime's blocked convolution layout, which makes encoders a third faster and
                 costs decoders 4–16%; a scorer, which is both, gains a tenth.
 
         Raises:
-            UserError: CUDA was asked for, and there is no device here or ONNX Runtime cannot use it.
+            UserError: CUDA was asked for, and there is no device here or ONNX Runtime cannot use it; or the content is
+                no ONNX file, or refers to other files.
         """
+        graph = open_graph(model, b"", "the graph") if isinstance(model, bytes) else model
         device = Device.of(provider)
         uses_cuda = device.provider != "cpu" and cuda_devices() > 0
         if device.provider == "cuda" and not uses_cuda:
@@ -42,6 +47,10 @@ class Session:
         options.intra_op_num_threads = device.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # which is what was checked
+        if graph.weights:
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
+            options.add_external_initializers(list(graph.weights), values)
         # Spinning threads steal the cores of the other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         # The arena keeps its memory from run to run: given back and asked for anew, as large blocks are without it, it
@@ -56,7 +65,8 @@ class Session:
             onnxruntime.preload_dlls()
             cuda = cuda_options(device, cuda_memory(device.index))
             providers.insert(0, ("CUDAExecutionProvider", cuda))
-        self._session = onnxruntime.InferenceSession(model, options, providers=providers)
+        self._weights = graph.weights  # the session computes with these very arrays
+        self._session = onnxruntime.InferenceSession(graph.content, options, providers=providers)
         self.provider: Provider = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if uses_cuda and self.provider != "cuda":
             problem = f"ONNX Runtime cannot use CUDA on {_here()}; install vae-core[gpu] there"
@@ -86,7 +96,7 @@ class Session:
         return concatenate([self.run({name: batch[name][piece] for name in self.input_names}) for piece in pieces])
 
 
-def scoring_session(model: bytes, provider: Provider | Device = "cpu") -> Session:
+def scoring_session(model: bytes | OnnxGraph, provider: Provider | Device = "cpu") -> Session:
     """A session with the options of `Scorer`: calibration images are scored as others will be.
 
     In 8-bit integers this matters: a layout that rounds the first convolution otherwise may flip a level.

@@ -64,8 +64,8 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     images = find_images(options.images)
     check_size(images.rows)
     device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
-    scorer = scoring_session(bundle.read(SCORER), device)
-    encoder = Session(bundle.read(ENCODER), provider=device)
+    scorer = scoring_session(bundle.graph(SCORER), device)
+    encoder = Session(bundle.graph(ENCODER), provider=device)
     scored = _score(scorer, encoder, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
     reasons = sum((batch.reasons for batch in scored), Counter[str]())
     kept = [exemplar for batch in scored for exemplar in batch.exemplars]

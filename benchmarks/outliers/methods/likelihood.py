@@ -41,7 +41,7 @@ def _negative_elbo(trained: Trained) -> Score:
 def _negative_log_px(trained: Trained) -> Score:
     """−log p(x) by importance sampling with the K draws of the bundle's likelihood.onnx."""
     bundle = Bundle.open(trained.bundle)
-    session = Session(bundle.read(LIKELIHOOD), provider="cpu")
+    session = Session(bundle.graph(LIKELIHOOD), provider="cpu")
     batch = max(1, _DECODES_AT_ONCE // int(bundle.manifest["likelihood"]["samples"]))
     return lambda images: -session.run_batched({"image": images}, batch)["log_px"].astype(np.float64)
 

@@ -54,7 +54,7 @@ def test_it_opens_as_it_was_written(bundle: Bundle) -> None:
 
 def test_the_manifest_describes_the_graphs(bundle: Bundle) -> None:
     for name, interface in bundle.manifest["graphs"].items():
-        session = Session(bundle.read(name), provider="cpu")
+        session = Session(bundle.graph(name), provider="cpu")
         assert [value["name"] for value in interface["inputs"]] == list(session.input_names)
         assert tuple(value["name"] for value in interface["outputs"]) == session.output_names
         for value in (*interface["inputs"], *interface["outputs"]):
@@ -180,7 +180,7 @@ def test_the_probe_batch_checks_any_runtime(bundle: Bundle) -> None:
     probe = bundle.probe
     for name in bundle.manifest["graphs"]:
         title = name.removesuffix(".onnx")
-        found = Session(bundle.read(name), provider="cpu").run(probe)
+        found = Session(bundle.graph(name), provider="cpu").run(probe)
         expected = {output: probe[f"{title}.{output}"] for output in found}
         assert all(d.ok for d in compare(found, expected, bundle.outputs(name)))
 

@@ -71,7 +71,7 @@ def test_a_new_calibration_set_brings_the_scores_of_its_provider() -> None:
     assert made.manifest["calibration"]["provider"] == "cpu"
     after = Bundle(Folder.at("/nowhere"), json.dumps(made.manifest).encode(), made.files)
     np.testing.assert_array_equal(
-        after.probe["scorer.outlier_score"], scoring_session(after.read(SCORER)).run(after.probe)["outlier_score"]
+        after.probe["scorer.outlier_score"], scoring_session(after.graph(SCORER)).run(after.probe)["outlier_score"]
     )
     np.testing.assert_allclose(
         after.probe["scorer.outlier_score"], 2 * before.probe["scorer.outlier_score"], rtol=1e-4, atol=1e-4

@@ -82,7 +82,7 @@ def test_the_new_bundle_records_its_calibration(tmp_path: Path, bundle: Path, cl
     # The probe batch remains valid.
     for name in after.manifest["graphs"]:
         title = name.removesuffix(".onnx")
-        found = Session(after.read(name), provider="cpu").run(after.probe)
+        found = Session(after.graph(name), provider="cpu").run(after.probe)
         expected = {output: after.probe[f"{title}.{output}"] for output in found}
         differences = compare(found, expected, after.outputs(name))
         assert all(d.ok for d in differences), differences

@@ -1,0 +1,43 @@
+"""The weights of several graphs in one file, each once: see `export.bundle.weights` for how they are read."""
+
+from collections.abc import Mapping
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from export.bundle.weights import ALIGNMENT, WEIGHTS
+
+_LEAST_BYTES = 1024
+"""Smaller initialisers stay in their graph, shapes and axes among them, which runtimes want to see early."""
+
+
+def share_weights(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The graphs with their larger initialisers in weights.bin, and that file.
+
+    Initialisers of the same bytes are one, whatever their names: encoder and decoder stand in several graphs.
+    """
+    weights = bytearray()
+    offsets: dict[bytes, int] = {}
+    files: dict[str, bytes] = {}
+    for name, content in graphs.items():
+        model = onnx.load_model_from_string(content)
+        for tensor in model.graph.initializer:
+            data = numpy_helper.to_array(tensor).tobytes()
+            if len(data) < _LEAST_BYTES:
+                continue
+            if data not in offsets:
+                weights += bytes(-len(weights) % ALIGNMENT)
+                offsets[data] = len(weights)
+                weights += data
+            _refer(tensor, offsets[data], len(data))
+        files[name] = model.SerializeToString()
+    return {**files, WEIGHTS: bytes(weights)}
+
+
+def _refer(tensor: TensorProto, offset: int, length: int) -> None:
+    """Put a reference to weights.bin in the place of an initialiser's values."""
+    emptied = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    emptied.data_location = TensorProto.EXTERNAL
+    for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):
+        emptied.external_data.add(key=key, value=value)
+    tensor.CopyFrom(emptied)
