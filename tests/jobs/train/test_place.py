@@ -43,7 +43,7 @@ def test_decisions(cluster: tuple[Any, ...], options: Any, decided: tuple[str, i
             {"workers": 4},
             "--workers must be at most the cluster's 2 GPUs, got 4; use --workers 2 or --device cpu",
         ),
-        ((8, 0), {"device": "cuda"}, "--device cuda needs a GPU, and the cluster has none; use --device cpu"),
+        ((8, 0), {"device": "cuda"}, "--device cuda needs a GPU, but the cluster has none; use --device cpu"),
         ((2, 0), {"workers": 4}, "--workers must be at most 2, with 1 of the cluster's 2 CPUs each, got 4"),
         (
             (4, 0),
