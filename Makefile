@@ -1,15 +1,17 @@
 # Two commands do everything on a machine that has Python 3.11+ and make:
-#   make demo   the whole road on a small data set, ending in a report to look at
+#   make demo   train, export, score and sample on a small data set; ends with a report to look at
 #   make test   style, types, import contracts and all tests
-# and one measures it:
+# Others:
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
+#   make docs   the generated parts of docs/: options, modules
+#   make lint, make lock, make clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench lint lock clean
+.PHONY: demo test bench docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
@@ -19,6 +21,9 @@ test: lint
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+docs: $(READY)
+	$(BIN)/python docs/generate.py
 
 lint: $(READY)
 	$(BIN)/ruff format --check .

@@ -1,6 +1,6 @@
 """Whether the guarantees hold on real scores, and how many calibration images it takes to find strangers.
 
-    python benchmarks/guarantees.py --bundle bundle/ --known out/fashion-test --strangers out/mnist > guarantees.json
+    python -m benchmarks.guarantees --bundle bundle/ --known out/fashion-test --strangers out/mnist > guarantees.json
 
 The scores of the bundle's calibration images and of a scored job of known images are pooled, since both are from one
 distribution; in every resample a calibration set is drawn from the pool, and the rest is tested:

@@ -1,6 +1,6 @@
 """How closely a bundle reconstructs images that its model has not seen.
 
-    python benchmarks/reconstruction.py bundles/emoji runs/emoji
+    python -m benchmarks.reconstruction bundles/emoji runs/emoji
 
 prints JSON: the peak signal-to-noise ratio in dB of the run's calibration images (mean over images, and of the mean
 squared error over all of them), and, side by side, of the best that a principal component analysis of as many

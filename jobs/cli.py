@@ -7,6 +7,7 @@ imports only what it needs.
 import importlib
 import sys
 from collections.abc import Callable, Sequence
+from importlib import metadata
 
 from vae_core.errors import JobFailed, UserError
 
@@ -29,6 +30,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     if not arguments or arguments[0] in ("-h", "--help"):
         print(_overview())
         sys.exit(0 if arguments else 2)
+    if arguments[0] == "--version":
+        print(f"vae-core {metadata.version('vae-core')}")
+        sys.exit(0)
     name, *rest = arguments
     if name not in _COMMANDS:
         print(f"vae: the command must be one of {', '.join(_COMMANDS)}, got {name}", file=sys.stderr)

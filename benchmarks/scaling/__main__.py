@@ -1,4 +1,4 @@
-"""What a billion images cost: fit the cost model, check it against a simulated job, predict; see SCALING.md.
+"""What a billion images cost: fit the cost model, check it against a simulated job, predict; see docs/scaling.md.
 
     python -m benchmarks.scaling [--quick] [--rows 100000000]
     python -m benchmarks.scaling --measured build/bench/scaling.json --cpu-price 0.03    (predicts alone)

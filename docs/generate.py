@@ -1,0 +1,129 @@
+"""Write the parts of the pages that follow from the code: tables of options, the list of modules, a table of intervals.
+
+    python docs/generate.py     # or: make docs
+
+A part stands between `<!-- generated: NAME -->` and `<!-- /generated -->`; tests/test_documents.py holds that it is
+what this writes.
+"""
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+PACKAGES = ("vae_core", "export", "jobs")
+
+_BLOCK = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re.DOTALL)
+
+
+def filled(page: str) -> str:
+    """The text of a page with its generated parts as they should be."""
+    return _BLOCK.sub(lambda block: f"{block[1]}{_part(*block[2].split())}\n{block[3]}", page)
+
+
+def _part(name: str, *arguments: str) -> str:
+    return {"options": options, "modules": modules, "given": given}[name](*arguments)
+
+
+def options(job: str) -> str:
+    """The options of `vae JOB`: name, default, meaning."""
+    kind = getattr(importlib.import_module(f"jobs.{job}.options"), f"{job.title()}Options")
+    lines = ["| option | default | |", "|---|---|---|"]
+    return "\n".join(lines + [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in _options(kind)])
+
+
+def _options(kind: type) -> Iterator[tuple[str, str, str]]:
+    meanings = _meanings(kind)
+    for field in dataclasses.fields(kind):
+        nested = _nested(field)
+        if nested is not None:
+            yield from _options(nested)
+        else:
+            meaning = " ".join(meanings[field.name].split()).replace("|", "\\|")
+            yield f"--{field.name.replace('_', '-')}", _default(field), meaning
+
+
+def _nested(field: dataclasses.Field[Any]) -> type | None:
+    """The configuration that a field holds: its options are the command's. That of a model is the default family's."""
+    if field.name == "model":
+        from vae_core import models
+
+        return models.config_type(models.DEFAULT)
+    return field.default_factory if dataclasses.is_dataclass(field.default_factory) else None  # type: ignore[return-value]
+
+
+def _default(field: dataclasses.Field[Any]) -> str:
+    if field.default is dataclasses.MISSING:
+        return "required"
+    if field.default is None or field.default == ():
+        return ""
+    if isinstance(field.default, bool):
+        return "on" if field.default else "off"
+    value = field.default
+    return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
+
+
+def _meanings(kind: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, those of its bases included."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (node,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
+        assert isinstance(node, ast.ClassDef)
+        for field, text in zip(node.body, node.body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                    found[name] = meaning
+    return found
+
+
+def modules() -> str:
+    """Every module and the first sentence of its docstring, by package."""
+    lines: list[str] = []
+    for package in (init.parent for root in PACKAGES for init in sorted((ROOT / root).rglob("__init__.py"))):
+        path = package.relative_to(ROOT)
+        lines += ["", f"{'#' * min(4, 1 + len(path.parts))} {path}", "", _sentence(package / "__init__.py"), ""]
+        listed = [module for module in sorted(package.glob("*.py")) if module.name != "__init__.py"]
+        if listed:
+            lines += ["| | |", "|---|---|", *(f"| `{module.name}` | {_sentence(module)} |" for module in listed)]
+    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip()
+
+
+def _sentence(module: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(module.read_text()))
+    assert docstring, f"{module} has no docstring"
+    first = " ".join(docstring.split("\n\n")[0].split())
+    return re.split(r"(?<=[a-z0-9)`]\.) (?=[A-Z`])", first)[0].replace("|", "\\|")
+
+
+def given() -> str:
+    """Where the false positive rate lies given the calibration set, for nine sets of ten."""
+    from scipy.stats import beta
+
+    levels = (0.001, 0.01, 0.05)
+    lines = ["| calibration images | " + " | ".join(f"α = {level}" for level in levels) + " |", "|---|---|---|---|"]
+    for size in (500, 800, 2000, 6000, 20000):
+        cells = []
+        for level in levels:
+            rank = int(level * (size + 1) * (1 + 1e-12))
+            low, high = beta.ppf([0.05, 0.95], rank, size + 1 - rank) if rank else (0.0, 0.0)
+            cells.append(f"{low:.4f} to {high:.4f}" if rank else "not possible")
+        lines.append(f"| {size:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Write all pages anew."""
+    for page in PAGES:
+        page.write_text(filled(page.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""The program `vae` itself: what it answers before a job is asked for."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from jobs import cli
+
+
+def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    written = capsys.readouterr()
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, written.out + written.err
+
+
+def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert answer(capsys, "--version") == (0, f"{project['name']} {project['version']}\n")
+
+
+def test_help_lists_the_jobs_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = answer(capsys, "--help")
+    assert code == 0
+    jobs = {path.parent.name for path in Path(cli.__file__).parent.glob("*/__main__.py")}
+    listed = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
+    assert listed == jobs
+
+
+def test_an_unknown_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    code, text = answer(capsys, "scrore")
+    assert code == 2
+    assert "scrore" in text
+    assert "score" in text

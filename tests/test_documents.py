@@ -1,0 +1,261 @@
+"""The documents promise nothing that is not there: commands and snippets run, links lead somewhere, lists are whole."""
+
+import ast
+import importlib.util
+import re
+import shlex
+import shutil
+import tomllib
+from pathlib import Path
+from types import ModuleType
+from typing import NamedTuple
+
+import cv2
+import pytest
+
+from bundles import SHAPE, pictures
+from commands import parse
+from jobs import cli
+from jobs.train import recipes
+from vae_core.config import recipe_from_toml
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+DOCS = sorted((ROOT / "docs").glob("*.md"))
+PAGES = [README, *DOCS, ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", ROOT / "deploy" / "README.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    """The fenced blocks of a page in one language."""
+    return [text for found, text in BLOCK.findall(page.read_text()) if found == language]
+
+
+class Command(NamedTuple):
+    """A command of ours that a page shows."""
+
+    page: Path
+    job: str
+    arguments: list[str]
+    line: str
+    is_block: bool
+    """Whether it is a line of a fenced block, not a span in the text."""
+
+    def __str__(self) -> str:
+        return f"{self.page.name}: {self.line}"
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether somebody could type it as it stands; in the text, options alone may be spoken of."""
+        return self.is_block or bool({"--output", "--run", "--bundle"} & set(self.arguments))
+
+
+def commands(page: Path) -> list[Command]:
+    """Every `vae JOB …` and `python -m jobs.JOB …` of a page."""
+    fenced = "\n".join(blocks(page, "sh")).splitlines()
+    spans = re.findall(r"`((?:vae|python -m jobs\.)[^`]*)`", BLOCK.sub("", page.read_text()))
+    found = []
+    for number, line in enumerate([*fenced, *spans]):
+        words = shlex.split(line, comments=True)
+        if "python" in words and (match := re.fullmatch(r"jobs\.(\w+)", words[words.index("python") + 2])):
+            job, arguments = match[1], words[words.index("python") + 3 :]
+        elif words[:1] == ["vae"] and len(words) > 1:
+            job, arguments = words[1], words[2:]
+        else:
+            continue
+        if "…" not in arguments and "--help" not in arguments:
+            found.append(Command(page, job, arguments, line, is_block=number < len(fenced)))
+    return found
+
+
+JOBS = {path.parent.name for path in (ROOT / "jobs").glob("*/__main__.py")}
+ALL = [command for page in PAGES for command in commands(page)]
+WHOLE = [command for command in ALL if command.is_whole]
+
+
+@pytest.mark.parametrize("command", WHOLE, ids=str)
+def test_commands_parse(command: Command) -> None:
+    parse(command.job, command.arguments)
+
+
+def test_jobs_and_options_that_the_text_names_exist() -> None:
+    for page in PAGES:
+        for span in re.findall(r"`([^`\n]+)`", BLOCK.sub("", page.read_text())):
+            words = span.split()
+            if words[0] == "vae" and len(words) > 1:
+                assert words[1] in JOBS | {"--version", "COMMAND"}, f"{page.name}: {span}"
+            if words[0] == "vae" or words[0].startswith("--"):
+                flags = {word.split("=")[0] for word in words if re.match(r"--[a-z]", word)}
+                assert flags <= OPTIONS | OTHERS, f"{page.name}: {span}"
+
+
+# Of every command, of Ray, of the benchmarks.
+OTHERS = {"--help", "--version", "--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start"}
+
+
+def _generate() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+generate = _generate()
+OPTIONS = {option for job in sorted(JOBS) for option in re.findall(r"^\| `(--[\w-]+)`", generate.options(job), re.M)}
+
+
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_generated_parts_are_as_the_code_says(page: Path) -> None:
+    assert generate.filled(page.read_text()) == page.read_text(), "run `make docs`"
+
+
+def test_every_job_has_a_page_with_its_options() -> None:
+    for job in JOBS:
+        assert f"<!-- generated: options {job} -->" in (ROOT / "docs" / f"{job}.md").read_text()
+
+
+def test_every_module_is_listed() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    listed = set()
+    for heading, section in re.findall(r"^#+ (\S+/\S+|vae_core|export|jobs)\n(.*?)(?=^#|\Z)", page, re.M | re.S):
+        listed |= {f"{heading}/{name}" for name in re.findall(r"^\| `(\w+\.py)` \| \S", section, re.M)}
+    modules = {
+        path.relative_to(ROOT) for root in ("vae_core", "export", "jobs") for path in (ROOT / root).rglob("*.py")
+    }
+    assert listed == {str(path) for path in modules if path.name != "__init__.py"}
+
+
+def test_the_readme_is_read_in_two_minutes() -> None:
+    assert len(README.read_text().split()) <= 900
+
+
+@every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, anchor = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if anchor:
+            assert anchor in anchors(file), target
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", BLOCK.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    index = (ROOT / "docs" / "README.md").read_text()
+    assert {page.name for page in DOCS} - {"README.md"} <= set(re.findall(r"\((\w+\.md)\)", index))
+
+
+@every_page
+def test_make_targets_exist(page: Path) -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    for target in re.findall(r"^make (\w+)", "\n".join(blocks(page, "sh")), re.M) + re.findall(
+        r"`make (\w+)", page.read_text()
+    ):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+@every_page
+def test_recipes_ship(page: Path) -> None:
+    named = set(re.findall(r"--recipe ([\w-]+)\b(?!\.toml)", page.read_text()))
+    assert named <= {*recipes.names()}
+
+
+@every_page
+def test_benchmarks_exist(page: Path) -> None:
+    for line in re.findall(r"python -m (benchmarks\.[^`\n]*)", page.read_text()):
+        module, *words = shlex.split(line, comments=True)
+        path = ROOT / module.replace(".", "/")
+        sources = list(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+        text = "\n".join(source.read_text() for source in sources)
+        for flag in (word for word in words if word.startswith("--")):
+            # As argparse is told, or as a field from which tyro makes it.
+            assert f'"{flag}"' in text or f"    {flag[2:].replace('-', '_')}: " in text, line
+
+
+@every_page
+def test_recipes_in_toml_are_read(page: Path) -> None:
+    for text in blocks(page, "toml"):
+        tomllib.loads(text)
+        recipe_from_toml(text, page.name)
+
+
+# What the pages work on: a bundle, and folders of images. Whoever reads them has images of another size.
+FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise")
+QUICK = {
+    "prepare": [],
+    "calibrate": [],
+    "score": [],
+    "sample": ["--count", "20"],
+    "evaluate": ["--samples", "4", "--likelihood-images", "4"],
+}
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    for seed, name in enumerate(FOLDERS):
+        (folder / name).mkdir()
+        for number, image in enumerate(pictures(30, SHAPE, seed)):
+            cv2.imwrite(str(folder / name / f"{number}.png"), image[0])
+    return folder
+
+
+@pytest.fixture
+def reader(tmp_path: Path, images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory of somebody who follows a page."""
+    for name in FOLDERS:
+        (tmp_path / name).symlink_to(images / name)
+    for name in ("bundles/photos", "demo/bundle"):
+        shutil.copytree(bundle, tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def is_runnable(command: Command) -> bool:
+    """Whether a command needs no training, no cluster, no network, and no data but that of `reader`."""
+    unusual = [w for w in command.arguments if "://" in w or "torchvision:" in w or w.isupper() or w in ("ray", "auto")]
+    return command.job in QUICK and command.is_whole and not unusual
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(map(is_runnable, commands(page)))], ids=lambda p: p.name
+)
+def test_commands_run(page: Path, reader: Path) -> None:
+    for command in filter(is_runnable, commands(page)):
+        cli.main([command.job, *command.arguments, *QUICK[command.job]])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)
+def test_snippets_run(page: Path, reader: Path) -> None:
+    """The Python of a page, from the first block to the last."""
+    if "scored/" in "".join(blocks(page, "python")):
+        cli.main(["score", "--bundle", "bundles/photos", "--images", "new-photos/", "--output", "scored/"])
+    namespace: dict[str, object] = {}
+    for snippet in blocks(page, "python"):
+        exec(compile(snippet, page.name, "exec"), namespace)
+
+
+def test_snippets_import_no_more_than_they_need() -> None:
+    """Every name that a snippet imports is used in it or in a later one."""
+    for page in PAGES:
+        text = "\n".join(blocks(page, "python"))
+        tree = ast.parse(text)
+        imported = {
+            alias.asname or alias.name.split(".")[0]
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Import | ast.ImportFrom)
+            for alias in node.names
+        }
+        used = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
+        assert imported <= used, f"{page.name}: {imported - used}"
