@@ -169,7 +169,6 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     manifest = {
         "calibration": {"provider": "cpu"},
         "statistics": [a_statistic("brightest")],
-        "model": {"likelihood": "gaussian"},
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},

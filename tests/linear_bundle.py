@@ -184,10 +184,9 @@ def write_linear_bundle(folder: Folder) -> Bundle:
     manifest = {
         "calibration": {"provider": "cpu"},
         "statistics": [a_statistic("brightness")],
-        "model": {"likelihood": "discretised-logistic"},
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
-        "likelihood": {"samples": 2, "kind": "mass"},
+        "likelihood": {"samples": 2, "kind": "mass", "name": "discretised-logistic"},
         "probe": {"real_images": 16},
         "graphs": interfaces(graphs),
         "training": {"history": [{"epoch": e, "elbo": -50.0 + e, "kl": float(e)} for e in range(1, 6)]},

@@ -12,13 +12,14 @@ _KINDS = {
 
 def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """The model card as Markdown."""
-    model, image, training = manifest["model"], manifest["image"], manifest["training"]
+    image, training, prior, likelihood = (manifest[part] for part in ("image", "training", "prior", "likelihood"))
     channels, height, width = image["shape"]
     lines = [
         "# Variational autoencoder",
         "",
-        f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {model['latent_dim']} latent "
-        f"variables; likelihood {model['likelihood']}, {_KINDS[manifest['likelihood']['kind']]}.",
+        f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
+        f"variables; likelihood {likelihood['name']}, {_KINDS[likelihood['kind']]}. Samples and log p(x) are under the "
+        f"prior '{prior['name']}'.",
         "",
         "## Data and training",
         "",

@@ -134,7 +134,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "image.shape": ("three positive integers", _is_shape),
     "prior.latent_dim": ("a positive integer", _is_positive),
     "prior.name": (f"one of {', '.join(PRIORS)}", lambda value: _is_text(value) and value in PRIORS),
-    "model.likelihood": ("a name", _is_text),
+    "likelihood.name": ("a name", _is_text),
     "likelihood.kind": ("a name", _is_text),
     "likelihood.samples": ("a positive integer", _is_positive),
     "statistics": (

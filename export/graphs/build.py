@@ -39,7 +39,7 @@ from export.storage import parquet_bytes
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
-from vae_core.models.conv.model import ConvVAE
+from vae_core.models.base import Model
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.score import OutlierModel
 from vae_core.outputs import Output
@@ -61,7 +61,7 @@ class Splits:
     """Some of those that the model was trained on, if at hand: the prior is fitted to their codes too."""
 
 
-def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: BuildOptions) -> Contents:
+def build(model: Model, splits: Splits, training: Mapping[str, Any], options: BuildOptions) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
     Args:
@@ -98,7 +98,7 @@ def build(model: ConvVAE, splits: Splits, training: Mapping[str, Any], options: 
         agreement = check_agreement(seen, exact, scalars)
     codes = _codes(model, splits)
     outlier = fit_outlier_model(seen, model.statistic_groups, codes)
-    prior = codes if options.prior == "mixture" else StandardNormal(model.config.latent_dim)
+    prior = codes if options.prior == "mixture" else StandardNormal(codes.latent_dim)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
@@ -149,7 +149,7 @@ def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:
     return open_graph(files[name], files[WEIGHTS], name)
 
 
-def _codes(model: ConvVAE, splits: Splits) -> GaussianMixture:
+def _codes(model: Model, splits: Splits) -> GaussianMixture:
     """The mixture over codes, fitted to one draw of q(z|x) for each image that may be looked at."""
     images = splits.validation
     if splits.training is not None:
@@ -165,7 +165,7 @@ def _codes(model: ConvVAE, splits: Splits) -> GaussianMixture:
 
 
 def _manifest(
-    model: ConvVAE,
+    model: Model,
     outlier: OutlierModel,
     training: Mapping[str, Any],
     options: BuildOptions,
@@ -176,7 +176,7 @@ def _manifest(
         "model": to_json(model.config),
         "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
         "likelihood": {
-            "name": model.config.likelihood,
+            "name": model.likelihood.name,
             "kind": model.likelihood.kind,
             "samples": options.samples,
         },

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
-from vae_core.models.conv.model import ConvVAE, as_levels
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
+from vae_core.models.base import Model
+from vae_core.models.conv.model import as_levels
 from vae_core.outliers.density import Density
 from vae_core.outliers.groups import score_output, statistics_of
 from vae_core.outliers.pixel_statistics import pixel_surprise
@@ -31,7 +33,7 @@ class Graph(nn.Module, ABC):
     inputs: tuple[Output, ...] = (IMAGES,)
     outputs: tuple[Output, ...]
 
-    def __init__(self, model: ConvVAE) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__()
         self.model = model
 
@@ -53,7 +55,9 @@ class EncoderGraph(Graph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        return self.model.posterior(batch)._asdict()
+        posterior = self.model.posterior(batch)
+        assert isinstance(posterior, DiagonalGaussian), "the graph's outputs are those of a diagonal Gaussian"
+        return posterior._asdict()
 
 
 class DecoderGraph(Graph):
@@ -61,7 +65,7 @@ class DecoderGraph(Graph):
 
     inputs = (LATENTS,)
 
-    def __init__(self, model: ConvVAE) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__(model)
         self.outputs = (
             Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
@@ -77,7 +81,7 @@ class DecoderGraph(Graph):
 class StatisticsGraph(Graph):
     """Image → the inputs of the model's groups: what an outlier score is fitted to. No part of a bundle."""
 
-    def __init__(self, model: ConvVAE) -> None:
+    def __init__(self, model: Model) -> None:
         super().__init__(model)
         self.outputs = tuple(value for group in model.statistic_groups for value in group.inputs)
 
@@ -89,7 +93,7 @@ class StatisticsGraph(Graph):
 class _OutlierGraph(Graph):
     """A graph that knows what in-distribution images are like."""
 
-    def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
+    def __init__(self, model: Model, outlier: OutlierModel) -> None:
         super().__init__(model)
         self.groups = outlier.groups
         for group, density in outlier.densities.items():
@@ -112,7 +116,7 @@ class ScorerGraph(_OutlierGraph):
     `attach` adds the p_value to the converted graph.
     """
 
-    def __init__(self, model: ConvVAE, outlier: OutlierModel) -> None:
+    def __init__(self, model: Model, outlier: OutlierModel) -> None:
         super().__init__(model, outlier)
         statistics = statistics_of(outlier.groups)
         self.outputs = (*(each.output for each in statistics), score_output(outlier.groups))
@@ -169,7 +173,7 @@ class LikelihoodGraph(Graph):
     comparison, not unbiased.
     """
 
-    def __init__(self, model: ConvVAE, noise: Tensor, prior: Prior) -> None:
+    def __init__(self, model: Model, noise: Tensor, prior: Prior) -> None:
         """Take the noise of the draws from q(z|x), (K, noise_size), and p(z) with numpy arrays as parameters."""
         super().__init__(model)
         self.register_buffer("noise", noise)

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_core.models.base import Model
 from vae_core.models.conv.model import ConvVAE
 
 _KERNEL_ROWS = ((2, 0), (3, 1))  # by parity a, then by input row p − 1, p
@@ -50,13 +51,14 @@ class SubpixelConvolution(nn.Module):
         return x[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
 
 
-def without_transposed_convolutions(model: ConvVAE) -> ConvVAE:
+def without_transposed_convolutions(model: Model) -> Model:
     """A copy of `model` that computes the same, with every transposed convolution but the decoder's last rewritten.
 
     The last makes the likelihood's parameters, without a ReLU, and stays in fp32, where this form is not faster.
+    Families other than `conv` are copied as they are.
     """
     rewritten = copy.deepcopy(model)
-    layers = rewritten.decoder.upsamplings
+    layers = rewritten.decoder.upsamplings if isinstance(rewritten, ConvVAE) else nn.ModuleList()
     for number, layer in enumerate(layers[:-1]):
         if isinstance(layer, nn.ConvTranspose2d):
             layers[number] = SubpixelConvolution(layer)

@@ -69,7 +69,7 @@ class LikelihoodEstimator:
         device = replace(Device.of(provider).shared_by(2), threads=1)
         self._encoder = Session(self.bundle.graph(ENCODER), provider=device, fuse_layout=True)
         self._decoder = Session(self.bundle.graph(DECODER), provider=device)
-        self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
+        self._likelihood = likelihood(self.bundle.manifest["likelihood"]["name"])
         self._at_once = max(1, min(_DECODES, samples, _PIXELS // math.prod(self.bundle.shape)))
         # In float64, as log densities are summed here.
         arrays = {name: values.astype(np.float64) for name, values in self.bundle.prior.to_arrays().items()}

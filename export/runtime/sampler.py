@@ -26,7 +26,7 @@ class Sampler:
         self.batch_size = batch_size
         # One thread, and always the same batch: how a sum is split over threads decides its last bit.
         self._decoder = Session(self.bundle.graph(DECODER), provider=replace(Device.of(provider), threads=1))
-        self._likelihood = likelihood(self.bundle.manifest["model"]["likelihood"])
+        self._likelihood = likelihood(self.bundle.manifest["likelihood"]["name"])
         self.provider = self._decoder.provider
 
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:

@@ -17,7 +17,6 @@ def export(options: ExportOptions) -> None:
     from export.storage import Folder
     from jobs.train.run_directory import Run
     from vae_core import checkpoint
-    from vae_core.models.conv.model import ConvVAE
 
     if options.checkpoint not in ("best", "last"):
         raise UserError(f"--checkpoint must be best or last, got {options.checkpoint}")
@@ -28,7 +27,6 @@ def export(options: ExportOptions) -> None:
     if files is None:
         raise UserError(f"{options.run} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
     model = checkpoint.load_model(files)
-    assert isinstance(model, ConvVAE)
     shape = model.config.image_shape
     splits = Splits(
         validation=run.read_split("validation", shape).images,

@@ -36,6 +36,11 @@ class Likelihood(ABC):
     """`mass` (a probability of 8-bit images: bits per dimension make sense), `density` (of pixels in [0, 1]), or
     `score` (no likelihood of grey pixels)."""
 
+    @property
+    def name(self) -> str:
+        """As the registry calls it: after its module."""
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
     @abstractmethod
     def parameters(self, channels: int) -> tuple[Output, ...]:
         """What the parameters of images with C channels are, in the order of `constrain`."""

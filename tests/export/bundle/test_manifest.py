@@ -103,7 +103,7 @@ def test_another_format_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize(
-    "field", ["files", "image", "model", "statistics", "likelihood", "calibration", "probe", "training", "graphs"]
+    "field", ["files", "image", "prior", "statistics", "likelihood", "calibration", "probe", "training", "graphs"]
 )
 @pytest.mark.parametrize("value", [None, 3, "x", [], [1], {}, {"x": {"inputs": 3}}])
 def test_fields_of_another_type_are_named(
