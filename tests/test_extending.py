@@ -1,17 +1,19 @@
 """docs/extending.md does what it says: its files and snippets run, and what they make passes the checks of its kind."""
 
+import importlib.util
 import pkgutil
 import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
+from bundles import SHAPE, pictures
 from documents import ROOT, blocks, files
 from export.bundle.format import Bundle
 from export.graphs.build import Splits, build
@@ -19,6 +21,12 @@ from export.graphs.options import BuildOptions
 from export.runtime.agreement import compare
 from export.runtime.scorer import Scorer
 from vae_core import models
+from vae_core.config import TrainConfig
+from vae_core.likelihoods import likelihood
+from vae_core.likelihoods.base import Factorised, Likelihood
+from vae_core.models.conv import config as conv_config
+from vae_core.models.conv.config import ConvConfig
+from vae_core.optimisation import Optimisation, to_device
 
 PAGE = ROOT / "docs" / "extending.md"
 
@@ -28,7 +36,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The working directory of somebody who follows the page, with its files in it."""
     before = set(sys.modules)
     for name, text in files(PAGE).items():
-        (tmp_path / name).write_text(text)
+        if "/" not in name:
+            (tmp_path / name).write_text(text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.setattr(models, "FAMILIES", dict(models.FAMILIES))
@@ -46,6 +55,53 @@ def snippet(name: str) -> dict[str, Any]:
     namespace: dict[str, Any] = {}
     exec(compile(text, PAGE.name, "exec"), namespace)
     return namespace
+
+
+@pytest.fixture
+def laplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Likelihood:
+    """The likelihood of the page, registered: its file as the module it would be, its line in the list of names."""
+    ((path, text),) = ((path, text) for path, text in files(PAGE).items() if "/likelihoods/" in path)
+    (tmp_path / "laplace.py").write_text(text)
+    name = path.removesuffix(".py").replace("/", ".")
+    spec = importlib.util.spec_from_file_location(name, tmp_path / "laplace.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setattr(conv_config, "LikelihoodName", Literal["laplace"])
+    return likelihood("laplace")  # type: ignore[arg-type]
+
+
+def test_the_likelihood_is_a_density_and_draws_from_it(laplace: Likelihood) -> None:
+    level = torch.linspace(-2550, 2805, 40_001, dtype=torch.float64)  # far beyond [0, 255] on both sides
+    raw = torch.tensor([[0.3, -0.2], [-1.0, 0.5]], dtype=torch.float64)  # location and log-scale of two pixels
+    parameters = {name: value.squeeze(0) for name, value in laplace.constrain(raw[:, None, :]).items()}
+    width = float(level[1] - level[0]) / 255
+    log_prob = laplace.log_prob(level[:, None], parameters)
+    torch.testing.assert_close(log_prob.exp().sum(0) * width, torch.ones(2, dtype=torch.float64), rtol=0, atol=1e-4)
+    assert (log_prob <= laplace.log_peak(parameters)).all()
+    arrays = {name: value.numpy() for name, value in parameters.items()}
+    np.testing.assert_allclose(laplace.log_prob_float64(level.numpy()[:, None], arrays), log_prob, rtol=1e-12)
+
+    # The distribution function, summed up to a draw, is the uniform number that the draw was made of.
+    assert isinstance(laplace, Factorised)
+    u = np.array([0.05, 0.4, 0.5, 0.9])[:, None]
+    drawn = laplace.draw_from(np.broadcast_to(u, (4, 2)), arrays)
+    mass = log_prob.exp().numpy() * width
+    below = np.array([[mass[level.numpy() <= drawn[i, j], j].sum() for j in range(2)] for i in range(4)])
+    np.testing.assert_allclose(below, np.broadcast_to(u, (4, 2)), atol=2e-3)
+
+
+def test_a_model_learns_with_the_likelihood(laplace: Likelihood) -> None:
+    name: Any = "laplace"
+    config = ConvConfig(image_shape=SHAPE, latent_dim=4, widths=(8, 16), hidden=16, likelihood=name)
+    model = models.seeded(config, seed=0)
+    assert model.likelihood.name == "laplace"
+    optimisation = Optimisation(to_device(model, "cpu"), TrainConfig(epochs=1, learning_rate=1e-2, warmup_steps=1), 30)
+    images = {"image": torch.from_numpy(pictures(32))}
+    elbo = [optimisation.step(images, torch.zeros(32, 4)).elbo for _ in range(30)]
+    assert elbo[-1] > elbo[0] + 0.1 * config.dimensions
 
 
 def test_the_entry_point_is_the_family(reader: Path) -> None:
