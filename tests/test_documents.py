@@ -164,6 +164,22 @@ def test_recipes_in_toml_are_read(page: Path) -> None:
             recipe_from_toml(text, page.name)
 
 
+def test_messages_are_those_of_the_program() -> None:
+    """Each message under Troubleshooting is somewhere in the code, but for what `…` stands for."""
+    texts = [
+        node.value
+        for package in ("vae_core", "export", "jobs")
+        for path in (ROOT / package).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    ]
+    messages = re.findall(r"^\*\*`([^`]+)`\*\*", (ROOT / "docs" / "troubleshooting.md").read_text(), re.MULTILINE)
+    assert len(messages) > 10
+    for message in messages:
+        for part in filter(None, (part.strip() for part in message.split("…"))):
+            assert any(part in text for text in texts), f"{message}: {part}"
+
+
 # What the pages work on: a bundle, and folders of images. Whoever reads them has images of another size.
 FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise")
 QUICK = {
