@@ -1,8 +1,8 @@
-"""What runs on a cluster and from the command line: a package for each command, and what they share.
+"""The commands, on one machine or a Ray cluster: a package for each, and the packages that they share.
 
-`jobs` and `export` are common words. `python -m jobs.score` puts the working directory first on the path, where a file
-`export.py` may lie that is not ours, so that our other packages are imported here, from beside this one, before
-anything else is. See `jobs.bulk.shipping` for the other processes of a job.
+`jobs` and `export` are common names. `python -m jobs.score` puts the working directory first on sys.path, where a
+user's `export.py` could shadow ours, so our other packages are imported here first, from the directory of this one.
+See `jobs.bulk.shipping` for the other processes of a job.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""A job small enough to be checked by hand: the squares of the numbers from 0, with rows that misbehave."""
+"""A small test job: the squares of the numbers from 0, with failing rows."""
 
 import os
 import signal
@@ -46,15 +46,15 @@ def ranges(rows: int, unit_rows: int) -> list[RangeUnit]:
 
 @dataclass(frozen=True)
 class Squares:
-    """`bad` rows are errors, `raising` rows raise, `killing` rows end the process that touches them."""
+    """`bad` rows are errors, `raising` rows raise, `killing` rows kill their process."""
 
     bad: frozenset[int] = frozenset()
     raising: frozenset[int] = frozenset()
     killing: frozenset[int] = frozenset()
     title: str = "squares"
-    log: str = ""  # a folder in which each piece of work leaves a note
+    log: str = ""  # a folder in which each piece of work writes a file
     seconds: float = 0.0  # of every piece of work
-    offline: int = 0  # so many pieces of work find the storage away
+    offline: int = 0  # number of pieces that fail with a storage error
     kind: ClassVar[str] = "squares"
     noun: ClassVar[str] = "numbers"
     results: str = "squares"
@@ -93,7 +93,7 @@ class Squares:
 
 
 def outcome(output: Folder) -> tuple[list[int], dict[int, str]]:
-    """Every index in the results, and every index in the errors with its reason."""
+    """The indices in the results, and index → reason in the errors."""
     results: list[int] = []
     errors: dict[int, str] = {}
     for name in output.child("squares").names():

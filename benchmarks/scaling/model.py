@@ -18,7 +18,8 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from benchmarks.scaling.measured import Measured, PerImage
-from jobs.bulk.on_ray import WORKERS_FED, WORKERS_FED_ON_GPUS, WORKERS_PER_GPU, calls
+from jobs.bulk.on_ray import WORKERS_FED, WORKERS_FED_ON_GPUS, calls
+from jobs.bulk.placement import MAX_WORKERS_PER_GPU
 from jobs.images.source import SLICES, UNIT_BYTES, UNIT_ROWS
 
 STORAGE_CALLS = 5  # of a unit, for its markers and its commit: counted by tests/jobs/bulk/test_storage_calls.py
@@ -98,7 +99,7 @@ def predict(
     on_core = read + image.encode + (0.0 if gpus else image.inference)
     reads = FILE_CALLS * max(1.0, each / assumed.file_rows) + GROUP_CALLS * max(1.0, each / assumed.group_rows)
     waits = (STORAGE_CALLS + reads) * assumed.latency
-    workers = gpus * WORKERS_PER_GPU if gpus else nodes * cores
+    workers = gpus * MAX_WORKERS_PER_GPU if gpus else nodes * cores
     fed = WORKERS_FED_ON_GPUS if gpus else WORKERS_FED
     driver_calls = len(calls(range(int(units)), workers, fed))  # type: ignore[type-var]
     bandwidth = assumed.gpu_bandwidth if gpus else assumed.bandwidth
@@ -110,7 +111,7 @@ def predict(
     if gpus:
         terms["the GPUs"] = rows / (gpus * gpu_images)
     limit = max(terms, key=terms.__getitem__)
-    last = each * (on_core + (WORKERS_PER_GPU / gpu_images if gpus else 0.0)) + waits
+    last = each * (on_core + (MAX_WORKERS_PER_GPU / gpu_images if gpus else 0.0)) + waits
     footers = max(files * measured.footer, files * FOOTER_CALLS * assumed.latency / assumed.footers_at_once)
     start = assumed.cluster_start + measured.ray_start + measured.process_start + footers + units * measured.plan_entry
     counting = units * measured.survey_part * each / 32_768

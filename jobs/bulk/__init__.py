@@ -1,8 +1,8 @@
-"""Bulk jobs: plan, map, commit, written once for every job that walks over very many rows.
+"""Bulk jobs: plan, map, commit, shared by every job over very many rows.
 
-A job is a `Task` and a list of units of work. `run` writes the plan, gives the units to workers (threads of
-this process, or actors of a Ray cluster), and commits each unit's results as files named from its number. A
-unit whose file exists is done, so a job that was killed goes on with the same command.
+A job is a `Task` and a list of units of work. `run` writes the plan, maps the units on workers (threads of this
+process, or actors of a Ray cluster), and commits each unit's results as files named after its number. A unit whose
+file exists is done, so rerunning a killed job resumes it.
 """
 
 from jobs.bulk.contract import Part, Task, Unit

@@ -1,7 +1,7 @@
-"""The process in which suspicious units are done, started by `jobs.bulk.isolate`.
+"""The child process that runs suspicious units, started by `jobs.bulk.isolate`.
 
-It reads a pickled (task, device) from standard input, then unit after unit, and answers each with its part,
-or with a line of text if the work raised. It ends when its input does, so never outlives its parent for long.
+It reads a pickled (task, device) from standard input, then units one by one, and answers each with its part, or with an
+error message if the work raised. It exits at the end of its input, so it does not outlive its parent.
 """
 
 import os
@@ -13,8 +13,8 @@ from jobs.bulk.salvage import describe
 
 
 def main() -> None:
-    """Serve units until the input ends."""
-    # The answers get the real standard output to themselves: what libraries print goes to standard error.
+    """Process units until the input ends."""
+    # Reserve standard output for the answers; prints of libraries go to standard error.
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = sys.stdin.buffer

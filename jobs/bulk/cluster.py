@@ -1,6 +1,6 @@
-"""The Ray cluster that a job runs on: one at an address, the one this process is already part of, or its own.
+"""Connect to Ray: to the cluster at an address, to an existing connection, or to a new local cluster.
 
-Ray is imported here only, when a job asks for it.
+Ray is imported only on use.
 """
 
 import logging
@@ -15,38 +15,38 @@ from typing import Any, NamedTuple
 from jobs.bulk.machine import cores
 from vae_core.errors import JobFailed, UserError
 
-# Receipts are all that travels through the object store of a cluster started here; Ray would take 30% of memory.
+# Only receipts pass through the object store of a local cluster; by default Ray would take 30% of memory.
 _OBJECT_STORE_BYTES = 256 << 20
-_KNOCK_SECONDS = 10.0
-_STARTS = 3
+_CONNECT_SECONDS = 10.0
+_START_ATTEMPTS = 3
 
 
 class Cluster(NamedTuple):
-    """What a connected cluster offers."""
+    """Resources of the connected cluster."""
 
-    cpus: int  # of whole CPUs per node, summed
+    cpus: int  # whole CPUs per node, summed
     gpus: int
-    is_shared: bool  # whether others may run on it, or it was there before us
+    is_shared: bool  # not started by this job, so others may use it
 
 
 @contextmanager
 def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
-    """Connect to the cluster at `address` (or RAY_ADDRESS), else start one here for as long as the block runs.
+    """Connect to the cluster at `address` (or RAY_ADDRESS), else start a local one for the duration of the block.
 
     Args:
         address: as for `ray.init`; None for none.
-        cpus: the least number of CPUs that a cluster started here claims, also if the machine has fewer.
+        cpus: minimum number of CPUs that a local cluster claims, even if the machine has fewer.
 
     Raises:
         UserError: no cluster answers at the address.
-        JobFailed: no cluster can be started here.
+        JobFailed: a local cluster cannot be started.
     """
     address = address or os.environ.get("RAY_ADDRESS")
     if address:
-        _knock(address)
+        _check_reachable(address)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    # Ray's core prints an error for every actor pool (ray-project/ray#53727): a restart may fail where the pool's
-    # arguments were lost. Ray Data replaces such an actor by itself.
+    # Ray's core logs an error for every actor pool (ray-project/ray#53727): a restart can fail if the pool's arguments
+    # were lost. Ray Data replaces such actors anyway.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     import ray
 
@@ -55,17 +55,17 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        with _hushed():
+        with _silenced_stderr():
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:
                 _start(max(cpus or 1, cores()), quiet)
-    except Exception as error:  # of many kinds, some of them plain `Exception`
+    except Exception as error:  # Ray raises many types, including plain `Exception`
         ray.shutdown()
         reason = str(error).strip().split("\n")[0]
         if not address or address == "local":
-            raise JobFailed(f"no local Ray cluster starts ({reason}); try again, or use --engine local") from error
-        # Ray calls a refused token a failed connection.
+            raise JobFailed(f"cannot start a local Ray cluster ({reason}); try again, or use --engine local") from error
+        # Ray reports a rejected token as a failed connection.
         hint = "check --address and, if the cluster has a token, RAY_AUTH_MODE=token, or use --engine local"
         raise UserError(f"cannot reach the Ray cluster at {address} ({reason}); {hint}") from error
     try:
@@ -75,10 +75,10 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
 
 
 def _start(cpus: int, options: dict[str, Any]) -> None:
-    """Start a local cluster. Ray gives its processes 30 seconds, which on a busy machine may not do: it gets more."""
+    """Start a local cluster; retry if its processes miss Ray's limit of 30 seconds, as on a busy machine."""
     import ray
 
-    for attempt in range(_STARTS):
+    for attempt in range(_START_ATTEMPTS):
         try:
             ray.init(
                 address="local",
@@ -90,31 +90,31 @@ def _start(cpus: int, options: dict[str, Any]) -> None:
             return
         except Exception as error:
             ray.shutdown()
-            if "timed out" not in str(error) or attempt == _STARTS - 1:
+            if "timed out" not in str(error) or attempt == _START_ATTEMPTS - 1:
                 raise
 
 
 @contextmanager
-def _hushed() -> Iterator[None]:
-    """Keep what Ray's core prints while it starts from the terminal; what fails is raised all the same."""
+def _silenced_stderr() -> Iterator[None]:
+    """Suppress what Ray's core prints while starting; failures raise anyway."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 2)
     try:
         yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
-        os.close(nowhere)
+        os.close(null)
 
 
-def _knock(address: str) -> None:
-    """See that somebody listens at host:port, which takes Ray itself minutes to find out."""
+def _check_reachable(address: str) -> None:
+    """Check that host:port accepts connections; Ray itself would take minutes to fail."""
     match = re.fullmatch(r"(?:ray://)?(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)", address)
     if match is None:
-        return  # "auto" and the like: names that Ray resolves
+        return  # "auto" and other names that Ray resolves
     try:
-        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise UserError(f"no Ray cluster answers at {address} ({error}); check --address and RAY_ADDRESS") from error
 

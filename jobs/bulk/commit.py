@@ -1,4 +1,4 @@
-"""Parts: the files that a finished unit leaves behind, named from its number."""
+"""Parts: the output files of finished units, named after their numbers."""
 
 import re
 from collections import deque
@@ -13,20 +13,20 @@ from jobs.bulk.contract import Part
 from jobs.bulk.machine import cores
 
 ERRORS = "errors"
-_REMOTE_READERS = 16  # a storage elsewhere takes its time to answer; a local disk keeps the cores busy
+_REMOTE_READERS = 16  # hides the latency of remote storage; for local disks, one reader per core
 Result = TypeVar("Result")
 _PART = re.compile(r"part-(\d{6,})\.parquet")
 
 
 def part_name(number: int) -> str:
-    """The file name of unit `number`'s parts."""
+    """File name of the parts of unit `number`."""
     return f"part-{number:06d}.parquet"
 
 
 def commit(part: Part, number: int, output: Folder, results: str, options: Mapping[str, object]) -> None:
-    """Write a unit's parts, the errors first: where a result part exists, the unit is done.
+    """Write the parts of a unit, errors first: once the result part exists, the unit is done.
 
-    A unit without errors has no error part; one that an earlier attempt left is deleted.
+    A unit without errors has no error part; that of an earlier attempt is deleted.
     """
     name = part_name(number)
     if part.errors.num_rows:
@@ -37,32 +37,32 @@ def commit(part: Part, number: int, output: Folder, results: str, options: Mappi
 
 
 def finished_units(output: Folder, results: str) -> set[int]:
-    """The numbers of the units that are done."""
+    """Numbers of the finished units."""
     matches = (_PART.fullmatch(name) for name in output.child(results).names())
     return {int(match[1]) for match in matches if match}
 
 
 def part_names(folder: Folder) -> list[str]:
-    """The names of the parts in `folder`, in their order; none if it does not exist."""
+    """Names of the parts in `folder`, in order; empty if it does not exist."""
     return [name for name in folder.names() if _PART.fullmatch(name)]
 
 
 def part_number(name: str) -> int:
-    """The number of the unit whose part has this `part_name`."""
+    """The unit number in a `part_name`."""
     match = _PART.fullmatch(name)
-    assert match is not None, f"{name} is no part"
+    assert match is not None, f"{name} is not the name of a part"
     return int(match[1])
 
 
 def first_error(output: Folder) -> dict[str, Any]:
-    """The first row of the error parts in a job's `output`, of which there is at least one."""
+    """The first row of the error parts (at least one) in the `output` of a job."""
     folder = output.child(ERRORS)
     error: dict[str, Any] = folder.read_table(part_names(folder)[0]).slice(0, 1).to_pylist()[0]
     return error
 
 
 def over_parts(folder: Folder, names: Sequence[str], read: Callable[[str], Result]) -> Iterator[Result]:
-    """`read` of each of the folder's `part_names`, in their order, several at a time; at most a few results wait."""
+    """Map `read` over the `part_names` of a folder, in order, with several threads and a bounded number of results."""
     readers = cores() if folder.is_local else _REMOTE_READERS
     pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(readers) as pool:
@@ -75,15 +75,15 @@ def over_parts(folder: Folder, names: Sequence[str], read: Callable[[str], Resul
 
 
 class Tally(NamedTuple):
-    """What the parts of one folder hold, from their footers alone."""
+    """Totals over the parts of one folder, from their footers."""
 
     parts: int
     rows: int
-    metadata: dict[str, set[str]]  # each of the parts' schema metadata, and the values it has
+    metadata: dict[str, set[str]]  # key of the schema metadata → its values over all parts
 
     @classmethod
     def of(cls, footers: Iterable[pq.FileMetaData]) -> "Tally":
-        """Count."""
+        """Sum over footers."""
         parts, rows, metadata = 0, 0, dict[str, set[str]]()
         for footer in footers:
             parts += 1
@@ -95,7 +95,7 @@ class Tally(NamedTuple):
 
 
 def tally(folder: Folder) -> Tally:
-    """Count the rows of all parts in `folder`, which need not exist."""
+    """Count the rows of all parts in `folder`, which may be missing."""
 
     def footer(name: str) -> pq.FileMetaData:
         with folder.filesystem.open_input_file(folder.file(name)) as stream:

@@ -1,4 +1,4 @@
-"""What a bulk job is made of: units of work, a task that maps them, and the parts it makes of them."""
+"""The interfaces of a bulk job: units of work, the task that maps them, and the parts that it produces."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
@@ -9,36 +9,36 @@ from export.runtime.device import Device
 
 
 class Unit(Protocol):
-    """A run of rows that one worker does in one go, some seconds of work. Picklable; equal for equal input."""
+    """Rows that one worker processes together, in a few seconds. Picklable; equal for equal input."""
 
     @property
     def number(self) -> int:
-        """The unit's place in the plan, from 0: its files are named from it."""
+        """Index in the plan, from 0; the unit's files are named after it."""
         ...
 
     @property
     def rows(self) -> int:
-        """How many rows of input the unit stands for."""
+        """Number of input rows."""
         ...
 
     def halves(self) -> "tuple[Unit, Unit]":
-        """The unit cut in two, both with its number. Asked only of units of two rows and more."""
+        """The unit split in two, both with its number. Called only for units of at least two rows."""
         ...
 
     def to_json(self) -> dict[str, Any]:
-        """What the plan says of the unit."""
+        """The unit's entry in the plan."""
         ...
 
 
 class Part(NamedTuple):
-    """What some rows came to: every one of them is in exactly one of the tables."""
+    """The output for some rows: each is in exactly one of the tables."""
 
     results: pa.Table
-    errors: pa.Table  # the rows that could not be done, each with its `reason`
+    errors: pa.Table  # the rows that failed, each with its `reason`
 
     @classmethod
     def join(cls, pieces: Iterable["Part"]) -> "Part":
-        """One part of one piece and more, in their order, with the schemas of the first."""
+        """Concatenate pieces (at least one), with the schemas of the first."""
         results, errors = zip(*pieces, strict=True)
         return cls(
             pa.concat_tables(results, promote_options="default").combine_chunks(),
@@ -51,36 +51,36 @@ U_contra = TypeVar("U_contra", bound=Unit, contravariant=True)
 
 
 class Task(Protocol[U_contra]):
-    """The work itself: a frozen dataclass, pickled to the workers, which then `open` it.
+    """The work: a frozen dataclass, pickled to the workers, which `open` it.
 
-    The results of equal units must be equal, byte for byte: a unit that is done again replaces its own files.
+    Equal units must give byte-identical results: a repeated unit overwrites its own files.
     """
 
-    kind: ClassVar[str]  # "score", "sample", …: in the plan, the progress bar and the messages
-    noun: ClassVar[str]  # what a row is, in the plural: "images", "samples"
+    kind: ClassVar[str]  # "score", "sample", …: for the plan, the progress bar and messages
+    noun: ClassVar[str]  # the rows, in plural: "images", "samples"
 
     @property
     def results(self) -> str:
-        """The folder of the output that takes the result parts: "scores", "images", …."""
+        """Output folder of the result parts: "scores", "images", …."""
         ...
 
     @property
     def parquet_options(self) -> Mapping[str, object]:
-        """How the result parts are written, for `pyarrow.parquet.write_table`."""
+        """Options of `pyarrow.parquet.write_table` for the result parts."""
         ...
 
     def identity(self) -> dict[str, Any]:
-        """What makes this job another job, as JSON: the bundle's hash, the options that change results."""
+        """What identifies the job, as JSON: the bundle's hash, the options that change results."""
         ...
 
     def open(self, device: Device) -> Callable[[U_contra], Iterator[Part]]:
-        """In the worker, once: load what the work needs, and return the function that does a unit.
+        """Load what the work needs, once per worker, and return the function that processes a unit.
 
-        It yields the unit's part in pieces, in the order of the rows and at least one, which may be empty. Between
-        two of them the job can be stopped, so a piece is best no more than a second of work.
+        The function yields the unit's part in pieces, in row order, at least one, possibly empty. The job can be
+        stopped between pieces, so a piece should take at most a second.
         """
         ...
 
     def failed(self, unit: U_contra, reason: str) -> Part:
-        """The part of a unit of one row that could not be done: no results and one error."""
+        """The part of a one-row unit that failed: no results and one error."""
         ...

@@ -1,10 +1,10 @@
-"""A process of its own for work that may kill it: the parent's side of `jobs.bulk.child`.
+"""Run work that may crash in a separate process: the parent's side of `jobs.bulk.child`.
 
-Some inputs end the process that touches them (a decoder's segmentation fault, the kernel's out-of-memory
-killer), which no `except` can catch. A child takes the blow, and the parent learns how it died.
+Some inputs kill the process that reads them (a decoder's segmentation fault, the kernel's out-of-memory killer), which
+no `except` can catch. The child process crashes instead, and the parent learns how.
 
-The child has a process group of its own: the terminal's Ctrl-C is for the parent, which ends the child itself. A child
-that died of it would look like one that a row has killed.
+The child has its own process group, so that Ctrl-C reaches only the parent, which then ends the child; otherwise the
+interrupt would look like a crash caused by a row.
 """
 
 import os
@@ -20,22 +20,22 @@ from export.runtime.device import Device
 from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.shipping import python_arguments
 
-_GLANCE_SECONDS = 0.1  # between looks at whether to go on waiting
+_POLL_SECONDS = 0.1
 
 
-class Died(Exception):
-    """The process that did the work ended before it answered."""
+class ProcessDied(Exception):
+    """The child process exited without an answer."""
 
 
-class Refused(Exception):
+class WorkRaised(Exception):
     """The work raised an exception in the child; the message names it."""
 
 
 class Child(Generic[U]):
-    """Does units in a child process, started when needed and again after it died. Close it when done."""
+    """Processes units in a child process, started on demand and restarted after a crash. Close it when done."""
 
     def __init__(self, task: Task[U], device: Device, check: Callable[[], None]) -> None:
-        """Start nothing yet; `check` is called again and again while the child works, and may raise to end the wait."""
+        """Create without starting; `check` is called repeatedly while waiting, and may raise to stop."""
         self._task = task
         self._device = device
         self._check = check
@@ -45,26 +45,26 @@ class Child(Generic[U]):
         """The unit's part, in one piece.
 
         Raises:
-            Died: the child ended, by a signal or otherwise.
-            Refused: the work raised.
+            ProcessDied: the child exited, by a signal or otherwise.
+            WorkRaised: the work raised.
         """
         process = self._process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             _send(process.stdin, unit)
-            while not wait([process.stdout], _GLANCE_SECONDS):  # type: ignore[list-item]
+            while not wait([process.stdout], _POLL_SECONDS):  # type: ignore[list-item]
                 self._check()
             answer: Part | str = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
             self._process = None
-            raise Died(f"it ended the process that worked on it ({_how(process)})") from error
+            raise ProcessDied(f"processing it killed the process ({_exit_status(process)})") from error
         if isinstance(answer, str):
-            raise Refused(answer)
+            raise WorkRaised(answer)
         yield answer
 
     def _start(self) -> subprocess.Popen[bytes]:
-        # This process's module path, also where a cluster or a test runner has extended it.
+        # The sys.path of this process, including entries added by a cluster or test runner.
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(path or os.curdir for path in sys.path)}
         process = subprocess.Popen(
             [sys.executable, *python_arguments("from jobs.bulk.child import main; main()")],
@@ -79,7 +79,7 @@ class Child(Generic[U]):
         return process
 
     def close(self) -> None:
-        """End the child."""
+        """Kill the child."""
         process, self._process = self._process, None
         if process is not None:
             process.kill()
@@ -91,7 +91,7 @@ def _send(stream: Any, message: object) -> None:
     stream.flush()
 
 
-def _how(process: subprocess.Popen[bytes]) -> str:
+def _exit_status(process: subprocess.Popen[bytes]) -> str:
     process.communicate()
     code = process.returncode
     return signal.Signals(-code).name if code < 0 else f"exit code {code}"

@@ -1,7 +1,6 @@
-"""The local engine: threads of this process, each with a worker and so with sessions of its own.
+"""The local engine: threads of this process, each with its own worker and sessions.
 
-ONNX Runtime, the image decoders and pyarrow release the interpreter lock, so threads share the cores well
-and need no start-up.
+ONNX Runtime, the image decoders and pyarrow release the GIL, so threads use all cores without start-up cost.
 """
 
 import queue
@@ -20,10 +19,10 @@ _STOP_SECONDS = 20.0
 def run_local(
     task: Task[U], units: Sequence[U], output: Folder, devices: Sequence[Device]
 ) -> Generator[Receipt, None, None]:
-    """Do `units` on a thread for each of `devices`; yields receipts as units end.
+    """Process `units` with one thread per device; yields receipts as units finish.
 
-    Closing the iterator, or an exception in its consumer such as Ctrl-C, stops the threads, each after the piece of
-    work that it is at: a unit is then finished or leaves no part.
+    Closing the iterator, or an exception in its consumer such as Ctrl-C, stops each thread after its current piece: the
+    unit is then finished or has no part.
     """
     todo: queue.SimpleQueue[U] = queue.SimpleQueue()
     for unit in units:
@@ -38,7 +37,7 @@ def run_local(
                 receipts.put(worker(todo.get_nowait()))
         except (queue.Empty, Stopped):
             return
-        except BaseException as error:  # a SystemExit in a thread would otherwise leave the driver waiting
+        except BaseException as error:  # even SystemExit: the driver would otherwise wait forever
             receipts.put(error)
 
     threads = [
@@ -59,9 +58,9 @@ def run_local(
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
-    """Wait for threads that end with the piece of work they are at: a little, as for one run of the network.
+    """Wait, with a time limit, for threads to finish their current pieces.
 
-    Python ends threads with the process anyway, but one that is then inside ONNX Runtime brings it down noisily.
+    Python kills daemon threads at exit, but one inside ONNX Runtime would then crash the process noisily.
     """
     deadline = time.monotonic() + _STOP_SECONDS
     for thread in threads:

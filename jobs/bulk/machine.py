@@ -1,4 +1,4 @@
-"""The machine that this process runs on: how many of its cores are ours."""
+"""The number of cores available to this process."""
 
 import math
 import os
@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 
 
 def cores(root: Path = Path("/")) -> int:
-    """How many cores this process may use: those it may be scheduled on, or as many as its CPU quota pays for.
+    """Number of cores that this process may use: the minimum of its CPU affinity and its CPU quota, rounded up.
 
-    A container that is limited to 1.5 CPUs (`docker run --cpus`, `resources.limits.cpu` of a pod) sees all cores of its
-    machine. More threads than its quota would be paused for most of every period.
+    A container limited to 1.5 CPUs (`docker run --cpus`, `resources.limits.cpu` of a pod) sees all cores of its
+    machine, but more threads than its quota would be throttled.
 
     Args:
         root: where `proc` and `sys` are mounted.
@@ -21,10 +21,10 @@ def cores(root: Path = Path("/")) -> int:
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """The CPU quotas that bind this process, in CPUs; none where there is no limit.
+    """The CPU quotas that apply to this process, in CPUs; none if there is no limit.
 
-    A quota binds the whole tree below its control group, so those of all ancestors count. Groups that a container does
-    not see (its own group is then mounted as the root) are skipped.
+    A quota applies to the whole tree below its control group, so those of all ancestors count. Groups invisible in a
+    container, whose own group is mounted as the root, are skipped.
     """
     groups = root / "sys/fs/cgroup"
     with suppress(OSError):
@@ -39,7 +39,7 @@ def _quotas(root: Path) -> Iterator[float]:
             group = PurePosixPath(path.lstrip("/"))
             for mount in mounts:
                 for ancestor in (group, *group.parents):
-                    with suppress(OSError, ValueError):  # no such group or no such file
+                    with suppress(OSError, ValueError):  # the group or file does not exist
                         yield from read(mount / ancestor)
 
 

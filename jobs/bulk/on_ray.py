@@ -1,8 +1,7 @@
-"""The Ray engine: units flow through a pool of actors in Ray Data, and receipts come back.
+"""The Ray engine: units go to a pool of Ray Data actors, which return receipts.
 
-Images and scores never enter Ray's object store: an actor reads its unit, and writes its parts itself. Ray Data
-brings what a cluster needs around that: a pool that restarts dead actors, retries their units elsewhere, waits
-for an autoscaler, and spreads the work.
+Images and scores never enter Ray's object store: an actor reads its unit and writes its parts itself. Ray Data provides
+the rest: it restarts dead actors, retries their units elsewhere, waits for the autoscaler, and balances the load.
 """
 
 import logging
@@ -21,41 +20,41 @@ from jobs.bulk.shipping import shipped_actor
 from jobs.bulk.worker import Receipt, Worker
 from vae_core.errors import JobFailed
 
-# So many workers are kept busy by calls of one unit, which takes a core some three seconds, and a worker on a GPU a
-# fraction of one; see `calls`.
+# Number of workers that the driver can keep busy with one unit per call: a unit takes a core about three seconds, and a
+# GPU worker a fraction of one; see `calls`.
 WORKERS_FED, WORKERS_FED_ON_GPUS = 400, 25
-# Deaths of actors before they could take a unit (a lost node, a full machine), in a row, until the job gives up.
+# Consecutive actor deaths during start-up (a lost node, a full machine) before the job fails.
 _START_DEATHS = 20
 
 
 class UnitActor:
-    """A worker as Ray Data calls it: one row with some pickled units in, a row with the receipt of each out."""
+    """A worker as a Ray Data actor: maps one row of pickled units to one row per receipt."""
 
     def __init__(self, task: Task[Any], output: Folder, device: Device) -> None:
         self._worker = Worker(task, output, device)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        """Do the units of the one row of a batch, up to the first that fails."""
+        """Process the units in the single row of a batch, up to the first that fails."""
         ended: list[tuple[Receipt, float]] = []
         for unit in pickle.loads(batch["units"][0]):
             ended.append((self._worker(unit), time.monotonic()))
             if ended[-1][0].failure:
                 break
-        sent = time.monotonic()  # a receipt waits for those of its call
+        sent = time.monotonic()  # receipts are returned at the end of the call
         fields = [receipt._replace(seconds=receipt.seconds + sent - when)._asdict() for receipt, when in ended]
         return {name: [each[name] for each in fields] for name in Receipt._fields}
 
 
 def calls(units: Sequence[U], workers: int, fed: int = WORKERS_FED) -> list[Sequence[U]]:
-    """The units in order, in runs of which each is one call of a worker.
+    """Group the units, in order, into runs: the units of one call to a worker.
 
-    A call costs the driver some milliseconds, whatever is in it, so that it makes some hundred calls a second: enough
-    for `fed` workers with a unit in each, and for more of them with more. Towards the end the runs get short again, so
-    that all workers end at about the same time.
+    A call costs the driver some milliseconds, so it manages a few hundred per second: enough for `fed` workers with one
+    unit per call; more workers need longer runs. Towards the end the runs get shorter, so that all workers finish at
+    about the same time.
     """
-    most, start, runs = -(-workers // fed), 0, list[Sequence[U]]()
+    longest, start, runs = -(-workers // fed), 0, list[Sequence[U]]()
     while start < len(units):
-        size = max(1, min(most, (len(units) - start) // (2 * workers)))
+        size = max(1, min(longest, (len(units) - start) // (2 * workers)))
         runs.append(units[start : start + size])
         start += size
     return runs
@@ -64,10 +63,10 @@ def calls(units: Sequence[U], workers: int, fed: int = WORKERS_FED) -> list[Sequ
 def run_on_ray(
     task: Task[U], units: Sequence[U], output: Folder, placement: Placement
 ) -> Generator[Receipt, None, None]:
-    """Do `units` on actors of the connected cluster; yields receipts as units end.
+    """Process `units` on actors of the connected cluster; yields receipts as units finish.
 
     Raises:
-        JobFailed: the cluster lost what it cannot bring back.
+        JobFailed: the cluster failed and cannot recover.
     """
     import ray
     from ray.data import ActorPoolStrategy
@@ -92,7 +91,7 @@ def run_on_ray(
 
 @contextmanager
 def _quiet_context() -> Iterator[None]:
-    """Ray Data without bars and messages of its own (ours tell the rows), and without a time limit on a unit."""
+    """Configure Ray Data without progress bars and messages (we show our own), and without a time limit per unit."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

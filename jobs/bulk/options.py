@@ -1,4 +1,4 @@
-"""The options that every bulk job shares: where its work runs."""
+"""Options shared by all bulk jobs: where the work runs."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
@@ -12,30 +12,30 @@ EngineName = Literal["auto", "ray", "local"]
 
 @dataclass(frozen=True, kw_only=True)
 class BulkOptions:
-    """Where a bulk job runs. None of this changes a result."""
+    """Where a bulk job runs. Results do not depend on it."""
 
     engine: EngineName = "auto"
-    """What runs the work: `ray` (a cluster, or one started here for the job), `local` (threads of this process),
-    or `auto`: ray where an address is given or RAY_ADDRESS is set, local otherwise."""
+    """`ray` (an existing or new local cluster), `local` (threads of this process), or `auto`: ray if --address or
+    RAY_ADDRESS is set, else local."""
 
     address: str | None = None
-    """The Ray cluster to run on, for example `auto` or `host:6379`; RAY_ADDRESS by default."""
+    """Address of the Ray cluster, for example `auto` or `host:6379`; default RAY_ADDRESS."""
 
     workers: int | None = None
-    """How many workers share the work; by default one per CPU, or `--workers-per-gpu` for each GPU if these do it."""
+    """Number of workers; default one per CPU, or on GPUs `--workers-per-gpu` for each."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise UserError(f"--workers must be at least 1, got {self.workers}")
         if self.engine == "local" and self.address is not None:
-            raise UserError("--address names a Ray cluster, but --engine local runs in this process; drop one")
+            raise UserError("--address requires --engine ray or auto, got --engine local; omit one of them")
 
     def passed_to(self, job: type[Options], **given: Any) -> Options:
-        """The options of another bulk job that is a part of this one: what both jobs know carries over.
+        """Options of another bulk job that is part of this one: common fields are copied.
 
         Args:
-            job: the other job's options.
-            given: those that differ, and those that this job does not know.
+            job: options class of the other job.
+            given: fields to override, and those that this job does not have.
         """
         shared = {field.name for field in fields(self)} & {field.name for field in fields(job)}
         return job(**({name: getattr(self, name) for name in shared} | given))
@@ -43,15 +43,15 @@ class BulkOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class InferenceOptions(BulkOptions):
-    """Where a bulk job runs that computes with ONNX Runtime."""
+    """Where a bulk job with ONNX Runtime runs."""
 
     provider: Provider = "auto"
-    """What computes: `cpu`, `cuda`, or `auto`: GPUs if there are any. A GPU that a worker of a cluster reserved and
-    cannot use is an error."""
+    """ONNX Runtime provider: `cpu`, `cuda`, or `auto`: GPUs if there are any. If a worker reserved a GPU but cannot use
+    it, the job fails."""
 
     workers_per_gpu: int | None = None
-    """How many workers share a GPU: each reserves that part of one, and of its memory. By default four, or as many as
-    there are CPUs for each GPU when the job starts; where an autoscaler brings GPUs, say how many."""
+    """Workers that share a GPU, each with an equal part of it and its memory; default four, or fewer if there are fewer
+    CPUs per GPU at the start of the job. Set it if an autoscaler adds GPUs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,4 +60,4 @@ class InferenceOptions(BulkOptions):
         if self.workers_per_gpu < 1:
             raise UserError(f"--workers-per-gpu must be at least 1, got {self.workers_per_gpu}")
         if self.provider == "cpu":
-            raise UserError("--workers-per-gpu needs GPUs, but --provider is cpu; drop one")
+            raise UserError("--workers-per-gpu requires --provider cuda or auto, got --provider cpu; omit one of them")

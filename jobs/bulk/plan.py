@@ -1,7 +1,7 @@
-"""The plan of a job, written to its output before anything else, and what an output directory may hold.
+"""The plan of a job, written to its output first, and the check that an output folder belongs to the job.
 
-`plan.json` says what the job is (its kind and identity) and what each numbered unit covers. The same input
-gives the same plan, so a command that is run again finds its own plan, and a different command is refused.
+`plan.json` records what the job is (its kind and identity) and what each numbered unit covers. Plans are deterministic,
+so a rerun finds its own plan, and a different command is refused.
 """
 
 import hashlib
@@ -19,20 +19,20 @@ FORMAT = 1
 
 
 class Plan(NamedTuple):
-    """What a job is and what it covers."""
+    """The kind, identity and units of a job."""
 
     kind: str
-    identity: dict[str, Any]  # as JSON gives it back
-    units: list[dict[str, Any]]  # what each unit says of itself
+    identity: dict[str, Any]  # as decoded from JSON
+    units: list[dict[str, Any]]  # `Unit.to_json` of each
     rows: int
 
     @property
     def units_hash(self) -> str:
-        """The SHA-256 of the units: another one means that the input is another."""
+        """SHA-256 of the units; changes with the input."""
         return hashlib.sha256(_lines(self.units).encode()).hexdigest()
 
     def to_json(self) -> str:
-        """The plan as text: a header that people can read, then one line per unit."""
+        """JSON text: a readable header, then one line per unit."""
         header = {
             "format": FORMAT,
             "kind": self.kind,
@@ -51,42 +51,43 @@ def make_plan(kind: str, identity: dict[str, Any], units: Sequence[Unit]) -> Pla
     """The plan of a job over `units`."""
     return Plan(
         kind=kind,
-        identity=json.loads(json.dumps(identity)),  # as it will be compared: tuples are lists
+        identity=json.loads(json.dumps(identity)),  # normalise for comparison: tuples become lists
         units=[unit.to_json() for unit in units],
         rows=sum(unit.rows for unit in units),
     )
 
 
 def check_output(output: Folder, plan: Plan) -> bool:
-    """Whether `output` already holds this plan; False if it is empty. Nothing is written.
+    """Whether `output` already has this plan; False if it is empty. Writes nothing.
 
     Raises:
-        UserError: the output holds another job's files, or anything else that is not ours to add to.
+        UserError: the output belongs to another job, or has other files.
     """
     if not output.has(PLAN):
         found = [*output.names(), *(f"{name}/" for name in output.subfolders())]
         if found:
             raise UserError(
-                f"{output.url} already holds {', '.join(found[:3])}{' …' if len(found) > 3 else ''}, "
-                f"which no {plan.kind} job left there; choose an empty --output"
+                f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "
+                f"{', '.join(found[:3])}{' …' if len(found) > 3 else ''}; choose another --output"
             )
         return False
     try:
         stored = json.loads(output.read_text(PLAN))
         kind, identity, units_hash = stored["kind"], dict(stored["identity"]), stored["units_sha256"]
     except (ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{output.url}/{PLAN} is not the plan of a job ({error}); choose another --output") from error
-    advice = "choose another --output, or delete this one to start anew"
+        raise UserError(f"{output.url}/{PLAN} must be the plan of a job ({error}); choose another --output") from error
+    advice = "choose another --output, or delete this one to start over"
     if kind != plan.kind:
-        raise UserError(f"{output.url} holds {_a(kind)} job, not {_a(plan.kind)} job; {advice}")
+        raise UserError(
+            f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds {_a(kind)} job; {advice}"
+        )
+    same = f"--output must be empty or hold the same job: {output.url} holds {_a(kind)} job"
     for name in sorted({*identity, *plan.identity}):
         was, now = identity.get(name), plan.identity.get(name)
         if was != now:
-            raise UserError(
-                f"{output.url} holds {_a(kind)} job with another {name} ({_short(was)}, now {_short(now)}); {advice}"
-            )
+            raise UserError(f"{same} with {name} {_short(was)}, got {_short(now)}; {advice}")
     if units_hash != plan.units_hash:
-        raise UserError(f"{output.url} holds {_a(kind)} job over another input, or it has changed since; {advice}")
+        raise UserError(f"{same} over other input, or the input has changed; {advice}")
     return True
 
 

@@ -1,4 +1,4 @@
-"""Progress of a long step: a bar on a terminal, a plain line now and then anywhere else."""
+"""Progress of a long step: a bar on a terminal, occasional plain lines elsewhere."""
 
 import sys
 import time
@@ -11,14 +11,14 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 class Progress:
-    """Counts rows as they are done; a context manager.
+    """Counts finished rows; a context manager.
 
     Args:
-        name: what is going on: "score".
-        noun: what is counted, in the plural: "images".
-        total: how many there are in all.
-        done: how many were done before, by an earlier run.
-        stream: where to write; standard error by default.
+        name: of the step: "score".
+        noun: what is counted, in plural: "images".
+        total: number of rows.
+        done: rows finished by an earlier run.
+        stream: output; standard error by default.
     """
 
     def __init__(self, name: str, noun: str, total: int, done: int = 0, stream: TextIO | None = None) -> None:
@@ -46,20 +46,20 @@ class Progress:
             self._line()
 
     def note(self, message: str) -> None:
-        """Say something, without tearing the bar."""
+        """Print a message without breaking the bar."""
         if self._bar is not None:
             self._bar.write(message, file=self._stream)
         else:
             print(message, file=self._stream, flush=True)
 
     def start_clock(self, seconds_ago: float) -> None:
-        """Let the rate count from the moment when work began: what came before was start-up."""
+        """Measure the rate from this moment, the start of the work, to exclude start-up."""
         self._began = time.monotonic() - seconds_ago
         if self._bar is not None:
             self._bar.unpause()
 
     def add(self, rows: int, errors: int = 0) -> None:
-        """Count rows that are done, and how many of them were errors."""
+        """Add finished rows, `errors` of them errors."""
         self._done += rows
         self._errors += errors
         if self._bar is not None:

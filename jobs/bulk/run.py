@@ -1,4 +1,4 @@
-"""Run a bulk job: plan, map on an engine, commit; and end it with its summary."""
+"""Run a bulk job: plan, map on an engine, commit; then finish it with its summary."""
 
 import json
 import os
@@ -27,17 +27,17 @@ from vae_core.errors import JobFailed
 
 
 class Totals(NamedTuple):
-    """What one run of a job did. A run that resumes does a part of the job."""
+    """What one run of a job did; a resumed run does part of the job."""
 
     engine: str  # "ray" or "local"
     workers: int
-    units: int  # that this run did
-    rows: int  # of input, that this run did
+    units: int  # in this run
+    rows: int  # input rows, in this run
     results: int
     errors: int
-    startup_seconds: float  # until a worker had opened the task and could begin
+    startup_seconds: float  # until the first worker had opened the task
     seconds: float  # from then to the end
-    summary: dict[str, Any] | None = None  # of the job, if it was finished before this run: which then did nothing
+    summary: dict[str, Any] | None = None  # of the job, if it was already finished and this run did nothing
 
     @property
     def rows_per_second(self) -> float:
@@ -45,7 +45,7 @@ class Totals(NamedTuple):
         return self.rows / self.seconds if self.seconds > 0 else 0.0
 
     def describe(self) -> dict[str, float]:
-        """For a summary, under the name `last_run`."""
+        """The entry `last_run` of a summary."""
         return {
             "rows": self.rows,
             "workers": self.workers,
@@ -61,21 +61,21 @@ def run(
     options: BulkOptions,
     reads: Sequence[str] = (),
 ) -> Totals:
-    """Do every unit that `output` has no parts of yet.
+    """Process every unit that has no parts in `output` yet.
 
     Args:
         task: the work.
-        units: the plan: numbered, the same for the same input.
-        output: the job's directory: empty, or the same job's from before.
+        units: the plan: numbered, and deterministic given the input.
+        output: folder of the job: empty, or of the same job to resume.
         options: where the work runs.
-        reads: paths or URLs of some files that the workers read, to find out whether every node has them.
+        reads: paths or URLs of some input files, to check that every node can read them.
 
     Returns:
-        What was done. With `summary`, the job was finished already and nothing was touched.
+        What was done; with `summary` if the job was already finished.
 
     Raises:
-        UserError: the output holds something else, or the workers of the cluster cannot share the storage.
-        JobFailed: the job cannot go on; what is finished stays.
+        UserError: the output belongs to something else, or the workers of the cluster do not share the storage.
+        JobFailed: the job failed; finished units are kept.
     """
     plan = make_plan(task.kind, task.identity(), units)
     resumes = check_output(output, plan)
@@ -92,16 +92,16 @@ def run(
         done = sum(unit.rows for unit in units if unit.number in finished)
         with Progress(task.kind, task.noun, plan.rows, done) as progress:
             if finished:
-                progress.note(f"{task.kind}: {len(finished):,} of {len(units):,} units are done already; going on")
+                progress.note(f"{task.kind}: {len(finished):,} of {len(units):,} units are already done; resuming")
             totals = _collect(receipts, progress, began)
     left = {unit.number for unit in units} - finished_units(output, task.results)
     if left:
-        raise JobFailed(f"{len(left)} units did not arrive in {output.url}, the first is {min(left)}; run it again")
+        raise JobFailed(f"{len(left)} units are missing in {output.url}, the first is {min(left)}")
     return totals._replace(engine="ray" if on_ray else "local", workers=chosen_workers)
 
 
 def finish(output: Folder, summary: dict[str, Any]) -> None:
-    """End a job: clear away what killed workers left, and write its summary, the file that says that all is there."""
+    """Finish a job: delete leftovers of killed workers, and write the summary, which marks the output as complete."""
     output.child(ATTEMPTS).delete_all()
     output.sweep()
     output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
@@ -113,7 +113,7 @@ def uses_ray(options: BulkOptions) -> bool:
         return options.engine == "ray"
     if options.address or os.environ.get("RAY_ADDRESS"):
         return True
-    ray = sys.modules.get("ray")  # a caller that has connected already, such as a notebook on a cluster
+    ray = sys.modules.get("ray")  # the caller may be connected already, such as a notebook on a cluster
     return ray is not None and bool(ray.is_initialized())
 
 
@@ -121,7 +121,7 @@ def uses_ray(options: BulkOptions) -> bool:
 def _engine(
     options: BulkOptions, on_ray: bool, task: Task[U], todo: Sequence[U], output: Folder, reads: Sequence[str]
 ) -> Iterator[tuple[int, Iterator[Receipt]]]:
-    """The number of workers, and the receipts of `todo` as an iterator that starts the work."""
+    """The number of workers, and an iterator that runs `todo` and yields receipts."""
     if not todo:
         yield 0, iter(())
     elif on_ray:
@@ -138,13 +138,13 @@ def _engine(
 
 
 def _collect(receipts: Iterator[Receipt], progress: Progress, began: float) -> Totals:
-    """Follow the work to its end."""
+    """Consume the receipts, show progress, and sum up."""
     units = rows = results = errors = 0
     startup = 0.0
     for receipt in receipts:
         receipt.check()
         if units == 0:
-            # Taken on the driver's clock alone: those of other nodes may differ.
+            # By the driver's clock only: those of other nodes may differ.
             startup = max(0.0, time.monotonic() - began - receipt.seconds)
             progress.start_clock(receipt.seconds)
         units += 1

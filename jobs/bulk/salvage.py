@@ -1,40 +1,40 @@
-"""Do a unit that fails as a whole in smaller and smaller pieces, until only the rows at fault are left out."""
+"""Process a failing unit in ever smaller pieces, until only the failing rows are left out."""
 
 from collections.abc import Callable, Iterator
 
 from jobs.bulk.contract import Part, U
 from vae_core.errors import JobFailed
 
-# So many rows that fail, with not one piece that succeeds: the rows are not to blame, but the bundle, the
-# storage or the machine. Without this limit such a job would spend days on finding every row guilty.
-HOPELESS = 32
+# After so many failing rows without one success, the cause is not the rows but the bundle, the storage or the machine.
+# Without this limit such a job would spend days on failing every row.
+MAX_FAILURES = 32
 
 
 def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, str], Part]) -> Part:
-    """The part of `unit` by `work`, halving what raises; a single row that raises is handed to `failed`.
+    """Apply `work` to `unit`, halving pieces that raise; a single row that raises is passed to `failed`.
 
-    A row at fault costs about 2 log2(rows) calls of `work`. Results keep the order of the rows.
+    A failing row costs about 2 log2(rows) calls of `work`. Results keep the order of the rows.
 
     Raises:
-        OSError: `work` raised it, so no row is at fault.
+        OSError: `work` raised it: a storage failure, not a bad row.
         JobFailed: every piece fails.
     """
-    guilty, succeeded = 0, False
+    failures, succeeded = 0, False
 
     def attempt(piece: U) -> list[Part]:
-        nonlocal guilty, succeeded
+        nonlocal failures, succeeded
         try:
             part = Part.join(work(piece))
         except OSError:
-            raise  # the storage: asking it row by row would neither help nor end
+            raise  # a storage failure, which halving would not solve
         except Exception as error:
             reason = describe(error)
             if piece.rows > 1:
                 left, right = piece.halves()
                 return [*attempt(left), *attempt(right)]  # type: ignore[arg-type]
-            guilty += 1
-            if guilty >= HOPELESS and not succeeded:
-                raise JobFailed(f"unit {unit.number} fails row by row, always alike: {reason}") from error
+            failures += 1
+            if failures >= MAX_FAILURES and not succeeded:
+                raise JobFailed(f"every row of unit {unit.number} fails, the last with {reason}") from error
             return [failed(piece, reason)]
         succeeded = True
         return [part]
@@ -43,6 +43,6 @@ def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, s
 
 
 def describe(error: BaseException) -> str:
-    """An exception in one line."""
+    """An exception on one line."""
     text = " ".join(str(error).split())
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -1,8 +1,7 @@
-"""Refuse storage that the workers of a cluster cannot share, before any work starts.
+"""Check that all nodes of a cluster share the storage, before any work starts.
 
-A local path means another disk on every node, unless it is mounted there: results would be scattered over the
-cluster, and inputs missing. Whether a path is shared shows only by looking: the driver writes a token into the
-output, and a task on every node looks for it, and for some files of the input, as the driver sees them.
+A local path is a different disk on every node, unless it is mounted there: results would be scattered, and inputs
+missing. The driver writes a token file to the output, and a task on every node looks for it and for some input files.
 """
 
 import os
@@ -16,15 +15,15 @@ from jobs.bulk.salvage import describe
 from jobs.bulk.shipping import shipped
 from vae_core.errors import UserError
 
-_PATIENCE = 120  # seconds for a node to start a process and answer
+_TIMEOUT = 120  # seconds for a node to start a process and answer
 
 
 def require_shared(output: Folder, files: Sequence[str]) -> None:
-    """Check that every node that may work sees `output` and `files`, where these lie on local disks.
+    """Check that every node with CPUs sees `output` and `files`, if they are local paths.
 
     Args:
-        output: where the job writes; it need not exist, and is left as it was.
-        files: paths or URLs of files that the workers read; those on object stores are not looked at.
+        output: output folder; may be missing, and is left unchanged.
+        files: paths or URLs of input files; those on object stores are not checked.
 
     Raises:
         UserError: a node does not see one of them.
@@ -42,10 +41,10 @@ def require_shared(output: Folder, files: Sequence[str]) -> None:
     with _token(output) as token:
         local = [*token, *(path for file in files if (path := _local_path(file)) is not None)]
         if local:
-            _ask(nodes, [(path, Path(path).stat().st_size) for path in local], output)
+            _check_nodes(nodes, [(path, Path(path).stat().st_size) for path in local], output)
 
 
-def _ask(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) -> None:
+def _check_nodes(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) -> None:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -54,29 +53,29 @@ def _ask(nodes: dict[str, str], files: list[tuple[str, int]], output: Folder) ->
     for node in nodes:
         strategy = NodeAffinitySchedulingStrategy(node_id=node, soft=False)
         pending[look.options(num_cpus=0, max_retries=1, scheduling_strategy=strategy).remote(files)] = node
-    answers, silent = ray.wait(list(pending), num_returns=len(pending), timeout=_PATIENCE)
+    answers, silent = ray.wait(list(pending), num_returns=len(pending), timeout=_TIMEOUT)
     for reference in silent:
-        raise UserError(f"the node {nodes[pending[reference]]} does not answer; check the cluster with `ray status`")
+        raise UserError(f"node {nodes[pending[reference]]} does not respond; check the cluster with `ray status`")
     for reference in answers:
         try:
             lost = ray.get(reference)
         except ray.exceptions.RayError as error:
             reason = describe(getattr(error, "cause", error))
             raise UserError(
-                f"the node {nodes[pending[reference]]} cannot run the job ({reason}); "
-                "every node needs the same version of vae-core and what it depends on"
+                f"node {nodes[pending[reference]]} cannot run the job ({reason}); "
+                "install the same versions of vae-core and its dependencies on every node"
             ) from error
         for path in lost:
             is_token = path == files[0][0] and Path(path).name.startswith(".shared-")
             what = output.url if is_token else path
             raise UserError(
-                f"the node {nodes[pending[reference]]} cannot see {what}; "
-                "use storage that every node shares (s3://…, or a mounted network disk)"
+                f"node {nodes[pending[reference]]} cannot see {what}; "
+                "use storage that all nodes share (s3://…, or a mounted network disk)"
             )
 
 
 def missing(files: Sequence[tuple[str, int]]) -> list[str]:
-    """Which of `files` (path, size) are not here, or not of that size."""
+    """Which of `files` (path, size) are missing here, or have another size."""
     return [path for path, size in files if not os.path.isfile(path) or os.path.getsize(path) != size]  # noqa: PTH113, PTH202
 
 
@@ -89,12 +88,12 @@ def _local_path(file: str) -> str | None:
 
 @contextmanager
 def _token(output: Folder) -> Iterator[list[str]]:
-    """A file of a name that no other place has, in the output while the block runs; none on an object store."""
+    """A file with a unique name in the output for the duration of the block; none on an object store."""
     if not output.is_local:
         yield []
         return
     folder = Path(output.path)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    created = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     token = folder / f".shared-{uuid.uuid4().hex}"
     token.touch()
@@ -102,5 +101,5 @@ def _token(output: Folder) -> Iterator[list[str]]:
         yield [str(token)]
     finally:
         token.unlink()
-        for path in made:
+        for path in created:
             path.rmdir()

@@ -1,10 +1,10 @@
-"""What is ours in processes of others: it is found there, whatever lies in the working directory.
+"""Ship functions to Ray's processes so that they import our packages, whatever is in the working directory.
 
-Ray puts the driver's working directory first on the path of its workers. What it ships by name, as it does with the
-functions and classes of an imported module, is looked for there: a user's own `jobs.py` or `export.py` would be
-executed. So it is shipped as bytes, inside a function that Ray's pickler copies by value, as it does with every
-function that is made inside another. That function imports `jobs` from where it belongs, and with it our other
-packages, before it unpickles anything. It may refer to nothing of this module, whose name would be looked for as well.
+Ray puts the driver's working directory first on sys.path of its workers. Functions and classes of imported modules are
+pickled by name and resolved there: a user's own `jobs.py` or `export.py` would be executed. So we ship them as bytes
+inside a nested function, which Ray's pickler copies by value. That function imports `jobs` from its proper place, and
+with it our other packages, before it unpickles anything. It must not refer to this module, whose name would be resolved
+in the same way.
 """
 
 import importlib
@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import Any
 
 ROOT = str(Path(__file__).parents[2])
-"""The directory that holds our packages: a checkout, or where they are installed."""
+"""The directory of our packages: a checkout, or where they are installed."""
 
 _PACKAGES = ("jobs", "export", "vae_core")
 
 
 def shipped(function: Callable[..., Any], *arguments: object) -> Callable[..., Any]:
-    """A function that calls `function` with `arguments` and those that it is given, for Ray to run in any process.
+    """Wrap `function` with leading `arguments` for Ray to run in any process.
 
-    All that is ours must be in `function` and `arguments`: what the function is given travels as Ray ships it.
+    Objects of our packages must be in `function` and `arguments`: Ray pickles later arguments by name.
     """
     load, ours = _loader(_pickled((function, arguments))), _PACKAGES
 
@@ -39,7 +39,7 @@ def shipped(function: Callable[..., Any], *arguments: object) -> Callable[..., A
         except Exception as error:
             if type(error).__module__.partition(".")[0] not in ours:
                 raise
-            # Its class would be looked for by name, by whoever of Ray's processes hears of it.
+            # Ray's other processes would resolve its class by name, so raise a built-in one instead.
             text = traceback.format_exc()
         raise RuntimeError(text.strip())
 
@@ -47,18 +47,18 @@ def shipped(function: Callable[..., Any], *arguments: object) -> Callable[..., A
 
 
 def shipped_actor(make: Callable[..., Any], *arguments: object, failed: Mapping[str, object]) -> type:
-    """A class for the actors of Ray Data: each calls `make(*arguments)` as it starts, and then what that returned.
+    """An actor class for Ray Data: an instance calls `make(*arguments)` on start, and its result for every batch.
 
-    Ray Data would replace an actor that cannot start, and Ray restart one whose process dies of it, without end. These
-    start all the same and answer with `failed`, to which they add the reason as `failure`.
+    Ray would restart or replace an actor that fails or crashes on start without limit. These actors start anyway, and
+    return the row `failed` with the reason added as `failure`.
 
     Args:
-        make: returns what takes a batch of rows to a batch of rows.
+        make: returns a function from a batch of rows to a batch of rows.
         arguments: for `make`.
         failed: a row.
     """
     payload = _pickled((make, arguments))
-    load, rehearsal, row = (
+    load, unpickle, row = (
         _loader(payload),
         python_arguments("import pickle; pickle.load(sys.stdin.buffer)"),
         {**failed},
@@ -72,8 +72,8 @@ def shipped_actor(make: Callable[..., Any], *arguments: object, failed: Mapping[
 
                 self._reason = ""
                 if ray.get_runtime_context().was_current_actor_reconstructed:
-                    # The process before this one died. If it died of starting, so would this one: try it in another.
-                    self._reason = self._rehearse()
+                    # The previous process crashed, perhaps on start, as this one would: try in a subprocess first.
+                    self._reason = self._try_in_subprocess()
                 if not self._reason:
                     made, first = load()
                     self._call = made(*first)
@@ -86,36 +86,36 @@ def shipped_actor(make: Callable[..., Any], *arguments: object, failed: Mapping[
             reason = f"a worker cannot start on {socket.gethostname()}: {' '.join(self._reason.split())}"
             return {name: [value] for name, value in {**row, "failure": reason}.items()}
 
-        def _rehearse(self) -> str:
+        def _try_in_subprocess(self) -> str:
             environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
             done = subprocess.run(
-                [sys.executable, *rehearsal], input=payload, env=environment, capture_output=True, check=False
+                [sys.executable, *unpickle], input=payload, env=environment, capture_output=True, check=False
             )
             if done.returncode == 0:
                 return ""
             if done.returncode < 0:
-                return f"its process dies of it ({signal.Signals(-done.returncode).name})"
+                return f"its process crashes ({signal.Signals(-done.returncode).name})"
             return done.stderr.decode(errors="replace").strip().rpartition("\n")[2] or f"exit code {done.returncode}"
 
     return Actor
 
 
 def python_arguments(code: str) -> list[str]:
-    """The arguments of a Python process that has our packages, and nothing of its working directory, and does `code`.
+    """Arguments of a Python process that runs `code` with our packages, and without its working directory on sys.path.
 
-    For the rest of what it imports, PYTHONPATH should be the path of the process that starts it.
+    For other imports, set PYTHONPATH to the sys.path of the parent process.
     """
     find = "import sys; sys.path.insert(0, sys.argv[1]); import jobs; sys.path.remove(sys.argv[1]); "
     return ["-P", "-c", find + code, ROOT]
 
 
 def _loader(payload: bytes) -> Callable[[], Any]:
-    """A function, to be copied by value, that unpickles `payload` in a worker."""
-    root, strays = ROOT, _strays()
+    """A function, copied by value, that unpickles `payload` in a worker."""
+    root, excluded = ROOT, _excluded_paths()
 
     def load() -> Any:
-        sys.path[:] = [path for path in sys.path if path not in strays]
-        sys.path.insert(0, root)  # on a node that has no such directory, the others on the path remain
+        sys.path[:] = [path for path in sys.path if path not in excluded]
+        sys.path.insert(0, root)  # if this node has no such directory, the other entries apply
         try:
             importlib.import_module("jobs")
         finally:
@@ -125,8 +125,8 @@ def _loader(payload: bytes) -> Callable[[], Any]:
     return load
 
 
-def _strays() -> list[str]:
-    """The working directory, unless this process looks for modules there itself: Ray's workers had better not."""
+def _excluded_paths() -> list[str]:
+    """The working directory, which Ray adds to sys.path of workers, unless this process has it on its own sys.path."""
     here = os.path.abspath(os.curdir)  # noqa: PTH100 (as Ray spells it)
     return [] if here in map(os.path.abspath, sys.path) else [here]
 

@@ -1,4 +1,4 @@
-"""Which software computed a job's results, for its summary."""
+"""Software versions, for the summary of a job."""
 
 import importlib.metadata
 import platform
@@ -7,7 +7,7 @@ _NAMES = ("vae-core", "numpy", "pyarrow", "onnxruntime-gpu", "onnxruntime", "ope
 
 
 def versions() -> dict[str, str]:
-    """The versions of Python and of the libraries that a result may depend on."""
+    """Versions of Python and of the libraries that results may depend on."""
     found = {"python": platform.python_version()}
     for name in _NAMES:
         try:

@@ -1,4 +1,4 @@
-"""What a worker does with a unit, whichever engine runs it: count attempts, map, commit, report."""
+"""The worker of both engines: for each unit, count attempts, map, commit, report."""
 
 import threading
 import time
@@ -16,35 +16,35 @@ from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage
 from vae_core.errors import JobFailed, UserError
 
-RETRY_SECONDS = (1.0, 5.0, 25.0)  # between attempts, where the storage does not answer
+RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure
 
 
 class Stopped(BaseException):
-    """The job was stopped before the unit ended. No `except Exception` on its way takes it for a bad row."""
+    """The job was stopped before the unit finished. A BaseException, so as not to be taken for a bad row."""
 
 
 class Receipt(NamedTuple):
-    """What the driver hears of a unit. Only plain values: it crosses the cluster once per unit."""
+    """The report on a unit to the driver. Plain values only, as it crosses the cluster once per unit."""
 
     number: int
     rows: int
     results: int
     errors: int
-    seconds: float  # from the beginning of the work until the receipt is sent
-    failure: str = ""  # why the job cannot go on, if so
-    is_user_error: bool = False  # whether the failure is the user's to mend
+    seconds: float  # from the start of the work until the receipt is sent
+    failure: str = ""  # why the job fails, if so
+    is_user_error: bool = False  # user-fixable failure
 
     def check(self) -> "Receipt":
-        """Raise the failure that the receipt reports, as UserError or JobFailed; else the receipt itself."""
+        """Raise the failure, if any, as UserError or JobFailed; else return the receipt."""
         if self.failure:
             raise UserError(self.failure) if self.is_user_error else JobFailed(self.failure)
         return self
 
 
 class Worker(Generic[U]):
-    """Does units of one task, one after the other; opens the task with the first.
+    """Processes units of one task; opens the task with the first.
 
-    `stop` ends it where it is safe: before a unit, between two pieces of one, or while it waits for the storage.
+    `stop` ends it where that is safe: before a unit, between two pieces, or while waiting for storage.
     """
 
     def __init__(self, task: Task[U], output: Folder, device: Device, stop: threading.Event | None = None) -> None:
@@ -57,10 +57,10 @@ class Worker(Generic[U]):
         self._began = 0.0
 
     def __call__(self, unit: U) -> Receipt:
-        """Do `unit` and commit it. A failure of the job travels in the receipt.
+        """Process and commit `unit`. A failure of the job is returned in the receipt.
 
         Raises:
-            Stopped: `stop` was set; the unit has left no part.
+            Stopped: `stop` was set; the unit has no part.
         """
         self._began = time.monotonic()
 
@@ -81,7 +81,7 @@ class Worker(Generic[U]):
         return receipt(part.results.num_rows, part.errors.num_rows)
 
     def _persist(self, unit: U, in_child: bool) -> Part:
-        """Map and commit, again and again while the storage does not answer."""
+        """Map and commit, with retries after storage failures."""
         for delay in (*RETRY_SECONDS, None):
             try:
                 part = self._map(unit, in_child)
@@ -96,8 +96,8 @@ class Worker(Generic[U]):
 
     def _map(self, unit: U, in_child: bool) -> Part:
         if self._work is None and not self._output.has(PLAN):
-            # A node that joined after the probe: what it writes here, nobody would ever see.
-            raise UserError(f"a worker cannot see {self._output.url}; use storage that every node shares")
+            # This node joined after `require_shared`: its output would be lost.
+            raise UserError(f"a worker cannot see {self._output.url}; use storage that all nodes share")
         if in_child:
             child = Child(self._task, self._device, self._check)
             try:
@@ -110,7 +110,7 @@ class Worker(Generic[U]):
         return salvage(unit, self._stoppable(self._work), self._task.failed)
 
     def _stoppable(self, work: Callable[[U], Iterator[Part]]) -> Callable[[U], Iterator[Part]]:
-        """The same work, which raises Stopped before or after a piece."""
+        """The same work, raising Stopped between pieces once `stop` is set."""
 
         def pieces(unit: U) -> Iterator[Part]:
             self._check()

@@ -1,4 +1,4 @@
-"""Bulk jobs on real Ray clusters: the same outcome as on the local engine, and what only a cluster can do wrong."""
+"""Bulk jobs on real Ray clusters: the same results as on the local engine, and cluster failures."""
 
 import os
 import subprocess
@@ -37,7 +37,7 @@ def test_both_engines_write_the_same_files(tmp_path: Path, workers: int) -> None
 
 @pytest.mark.usefixtures("ray_cluster")
 def test_no_actor_imports_torch(tmp_path: Path) -> None:
-    pytest.importorskip("torch")  # where it is not installed, there is nothing to be found
+    pytest.importorskip("torch")  # nothing to test if not installed
     log = tmp_path / "log"
     log.mkdir()
     run(Squares(log=str(log)), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
@@ -51,7 +51,7 @@ def test_a_row_that_kills_its_actor_becomes_an_error(tmp_path: Path) -> None:
     totals = run(Squares(killing=frozenset({17})), ranges(40, 20), output, BulkOptions(engine="ray", workers=2))
     results, errors = outcome(output)
     assert results == [row for row in range(40) if row != 17]
-    assert errors == {17: "Died: it ended the process that worked on it (SIGKILL)"}
+    assert errors == {17: "ProcessDied: processing it killed the process (SIGKILL)"}
     assert totals.errors == 1
 
 
@@ -63,8 +63,8 @@ def test_an_existing_connection_is_used_and_kept(tmp_path: Path) -> None:
     assert ray.is_initialized()
 
 
-def test_a_cluster_of_two_cpus_is_started_and_ended(tmp_path: Path) -> None:
-    # In a process of its own: this one may be part of the session's cluster.
+def test_a_cluster_of_two_cpus_is_started_and_stopped(tmp_path: Path) -> None:
+    # In a separate process: this one may be connected to the session's cluster.
     program = """
 import os, sys
 os.sched_getaffinity = lambda _: {0, 1}
@@ -82,12 +82,12 @@ print(totals.engine, totals.workers, totals.rows)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["ray", "2", "50"]
-    # Nothing but our own lines: no banner of Ray's, no bar, no warning.
+    # Only our own lines: no banner, bar or warning of Ray.
     assert [line for line in done.stderr.splitlines() if not line.startswith("squares: ")] == []
     assert outcome(Folder.at(tmp_path / "out")) == (list(range(50)), {})
 
 
-def test_an_address_where_no_cluster_answers_is_a_users_mistake(tmp_path: Path) -> None:
+def test_an_unreachable_address_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no Ray cluster answers at 127\.0\.0\.1:1 "), connect("127.0.0.1:1"):
         pass
     with pytest.raises(UserError, match="no Ray cluster answers"):

@@ -1,4 +1,4 @@
-"""Scoring and sampling on a real Ray cluster come to what the local engine comes to."""
+"""Scoring and sampling on a real Ray cluster give the same as the local engine."""
 
 from pathlib import Path
 
@@ -88,14 +88,14 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
 def test_bundle_and_images_at_relative_paths_are_found_by_actors(
     tmp_path: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.chdir(tmp_path)  # where no actor of the session's cluster is
+    monkeypatch.chdir(tmp_path)  # not the working directory of the cluster's actors
     Path("bundle").symlink_to(bundle)
     write_parquet(Path("in.parquet"), *LAYOUTS["packed"](outliers_and_blobs(30)))
     summary = score(ScoreOptions(bundle="bundle", images=("in.parquet",), output="out", engine="ray", workers=1))
     assert summary["scored"] == 30
 
 
-def test_an_evaluation_comes_to_the_same_on_both_engines(tmp_path: Path) -> None:
+def test_an_evaluation_is_equal_on_both_engines(tmp_path: Path) -> None:
     write_gaussian_bundle(Folder.at(tmp_path / "bundle"), mean_error=0.1)
     images = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](draw_images(60, seed=1)), row_group_size=20)
     found = {}

@@ -1,4 +1,4 @@
-"""Promise 3: a score or sample process that was killed, and run again, leaves every row exactly once."""
+"""Promise 3: a score or sample process that is killed and rerun outputs every row exactly once."""
 
 import json
 import os
@@ -23,12 +23,12 @@ PATIENCE = 180  # seconds
 
 
 def interrupt(arguments: list[str], parts: Path, signal_number: int, after: int = 3) -> int:
-    """Start a job, send it a signal when it has left so many parts; returns its exit code."""
+    """Start a job, send it a signal once it has written some parts; returns its exit code."""
     process = subprocess.Popen(
         [sys.executable, "-m", *arguments],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
-        # A shell starts what runs in its background with SIGINT ignored, and children would inherit that.
+        # Background processes of a shell ignore SIGINT, which children would inherit.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + PATIENCE
@@ -42,7 +42,7 @@ def interrupt(arguments: list[str], parts: Path, signal_number: int, after: int 
 
 
 def resume(arguments: list[str]) -> str:
-    """Run a job to its end; returns what it said on the way."""
+    """Run a job to its end; returns its standard error."""
     command = [sys.executable, "-m", *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True, timeout=PATIENCE).stderr
 
@@ -55,7 +55,7 @@ def resume(arguments: list[str]) -> str:
         pytest.param("ray", signal.SIGKILL, marks=pytest.mark.ray),
     ],
 )
-def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signal_number: int) -> None:
+def test_a_killed_score_resumes(tmp_path: Path, bundle: Path, engine: str, signal_number: int) -> None:
     images = outliers_and_blobs(900)
     rows = LAYOUTS["huggingface"](images)[0].to_pylist()
     rows[250] = {"bytes": b"no image", "path": None}
@@ -69,12 +69,12 @@ def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signa
     done = {path: path.stat().st_mtime_ns for path in (output / "scores").glob("part-*")}
     assert 3 <= len(done) < 90
     assert not (output / "summary.json").exists()
-    said = resume(arguments)
-    # Ray's actors outlive a killed driver by a moment, in which they may still end a unit.
-    found = re.search(r"(\d+) of 90 units are done already", said)
-    assert found is not None, said
+    printed = resume(arguments)
+    # Ray's actors briefly outlive a killed driver and may still finish a unit.
+    found = re.search(r"(\d+) of 90 units are already done", printed)
+    assert found is not None, printed
     assert len(done) <= int(found[1]) < 90
-    assert {path: path.stat().st_mtime_ns for path in done} == done  # what was there is not done again
+    assert {path: path.stat().st_mtime_ns for path in done} == done  # existing parts are not rewritten
 
     scores, errors = read_scores(output), read_errors(output)
     assert [error["row"] for error in errors] == [250]
@@ -88,7 +88,7 @@ def test_a_killed_score_goes_on(tmp_path: Path, bundle: Path, engine: str, signa
 
 
 @pytest.mark.parametrize("form", ["parquet", "png"])
-def test_a_killed_sample_goes_on(tmp_path: Path, bundle: Path, form: str) -> None:
+def test_a_killed_sample_resumes(tmp_path: Path, bundle: Path, form: str) -> None:
     output = tmp_path / "out"
     arguments = ["jobs.sample", "--bundle", str(bundle), "--count", "6000", "--output", str(output)]
     arguments += ["--draw", "--unit-rows", "60", "--workers", "2", "--format", form]

@@ -1,4 +1,4 @@
-"""A GPU that is reserved and not used is an error: on a cluster that says it has GPUs, on a machine without."""
+"""A GPU that is reserved but not used is an error: on a cluster that claims GPUs, on a machine without any."""
 
 import subprocess
 import sys
@@ -13,7 +13,7 @@ from training_runs import write_images
 
 pytestmark = [pytest.mark.ray, pytest.mark.skipif(cuda_devices() > 0, reason="there is a CUDA device")]
 
-# In a process of its own: the session's cluster has no GPUs.
+# In a separate process: the session's cluster has no GPUs.
 PROGRAM = """
 import sys
 import ray
@@ -53,10 +53,12 @@ def test_a_reserved_gpu_that_is_not_there(tmp_path: Path, bundle: Path) -> None:
     command = [sys.executable, "-c", PROGRAM, str(tmp_path), str(bundle)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=400, check=False)
     assert done.returncode == 0, done.stderr
-    told = [line for line in done.stdout.splitlines() if line.startswith(("UserError", "JobFailed", "score ended"))]
-    assert told[0].startswith("UserError provider cuda needs a CUDA device, and the machine ")
-    assert told[1] == "score ended with cpu"
-    assert told[2].startswith("UserError provider cuda needs a CUDA device, and the machine ")
-    assert told[3].startswith("JobFailed the training workers failed: ")
-    assert told[3].endswith("requires at least one CUDA device; if a GPU cannot be used, train with --device cpu")
-    assert told[4] == "UserError --workers must be at most the cluster's 2 GPUs, got 4; use --workers 2 or --device cpu"
+    lines = [line for line in done.stdout.splitlines() if line.startswith(("UserError", "JobFailed", "score ended"))]
+    assert lines[0].startswith("UserError provider cuda needs a CUDA device, and the machine ")
+    assert lines[1] == "score ended with cpu"
+    assert lines[2].startswith("UserError provider cuda needs a CUDA device, and the machine ")
+    assert lines[3].startswith("JobFailed the training workers failed: ")
+    assert lines[3].endswith("requires at least one CUDA device; if a GPU cannot be used, train with --device cpu")
+    assert (
+        lines[4] == "UserError --workers must be at most the cluster's 2 GPUs, got 4; use --workers 2 or --device cpu"
+    )

@@ -46,7 +46,7 @@ try:
     totals = run(Squares(), ranges(20, 5), Folder.at(shared + "/out"), ON_RAY, reads=[shared + "/input"])
     print(totals.workers)
 
-    # The second node dies in the middle of a job.
+    # The second node dies during a job.
     def kill_the_node():
         while len(glob.glob(shared + "/after/squares/part-*")) < 4:
             time.sleep(0.01)
@@ -73,7 +73,7 @@ def may_unshare() -> bool:
 
 
 @pytest.mark.skipif(not may_unshare(), reason="mount namespaces are not permitted here")
-def test_storage_that_nodes_do_not_share_is_refused_and_a_lost_node_costs_no_row(tmp_path: Path) -> None:
+def test_unshared_storage_is_refused_and_a_lost_node_loses_no_row(tmp_path: Path) -> None:
     private, shared = tmp_path / "private", tmp_path / "shared"
     for folder in (private, shared):
         folder.mkdir()
@@ -85,9 +85,9 @@ def test_storage_that_nodes_do_not_share_is_refused_and_a_lost_node_costs_no_row
     assert f"cannot see {private}/out;" in refusals[0]
     assert f"cannot see {private}/input;" in refusals[1]
     assert refusals[2] == "2"
-    # Refused means untouched.
+    # Refused, and unchanged.
     assert [path.name for path in private.iterdir()] == ["input"]
     assert outcome(Folder.at(shared / "out")) == (list(range(20)), {})
-    # A dead node takes no row with it.
+    # A dead node loses no row.
     assert refusals[-1] == "-9"
     assert outcome(Folder.at(shared / "after")) == (list(range(200)), {})

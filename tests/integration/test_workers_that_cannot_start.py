@@ -1,4 +1,4 @@
-"""A worker that cannot start ends the job with a sentence, and does not start for ever."""
+"""A worker that cannot start fails the job with an error message, instead of restarting forever."""
 
 import os
 import sys
@@ -22,7 +22,7 @@ pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
 @dataclass(frozen=True)
 class Deadly(Squares):
-    """A task that kills the process which unpickles it."""
+    """A task that kills the process that unpickles it."""
 
     def __reduce__(self) -> tuple[Callable[[], None], tuple[()]]:
         return os.abort, ()
@@ -30,7 +30,7 @@ class Deadly(Squares):
 
 @pytest.fixture
 def lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A module that this process finds, and no worker does."""
+    """A module that this process can import, but no worker can."""
     (tmp_path / "only_here.py").write_text(
         "from bulk_toys import Squares\nclass Lost(Squares): pass\ndef train_worker(work, *_): pass\n"
     )
@@ -48,8 +48,8 @@ def test_a_task_that_a_worker_cannot_import(tmp_path: Path, lost: Any) -> None:
         run(lost.Lost(), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
 
 
-def test_a_task_that_kills_its_workers_as_they_start(tmp_path: Path) -> None:
-    with pytest.raises(JobFailed, match=r"^a worker cannot start on \S+: its process dies of it \(SIGABRT\)"):
+def test_a_task_that_crashes_its_workers_on_start(tmp_path: Path) -> None:
+    with pytest.raises(JobFailed, match=r"^a worker cannot start on \S+: its process crashes \(SIGABRT\)"):
         run(Deadly(), ranges(20, 5), Folder.at(tmp_path / "out"), BulkOptions(engine="ray", workers=2))
 
 

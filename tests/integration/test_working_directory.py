@@ -1,4 +1,4 @@
-"""What lies in the working directory never takes the place of ours, in any process of a job.
+"""Files in the working directory never shadow our packages, in any process of a job.
 
 The jobs run in a directory with files, or packages, of our names, which leave a marker when they are executed. Ray puts
 that directory first on the path of its workers.
@@ -25,7 +25,7 @@ NAMES = ("jobs", "export", "vae_core")
 
 @pytest.fixture(params=["modules", "packages"])
 def hostile(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """A working directory with our names in it."""
+    """A working directory with files named like our packages."""
     here = tmp_path / "here"
     here.mkdir()
     for name in NAMES:
@@ -59,7 +59,7 @@ def test_score_on_ray_and_its_child_processes(hostile: Path, tmp_path: Path, bun
     vae(hostile, *command, *engines[0])
     assert json.loads((tmp_path / "out/summary.json").read_text())["scored"] == 60
     for engine in engines:
-        # As if a unit had killed two processes: it is done in a child process.
+        # As if a unit had killed two processes, so that it runs in a child process.
         (tmp_path / "out/summary.json").unlink()
         (tmp_path / "out/scores/part-000001.parquet").unlink()
         for _ in range(FATAL_ATTEMPTS):

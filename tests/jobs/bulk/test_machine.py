@@ -1,4 +1,4 @@
-"""How many cores a process may use, under the control groups of a made-up machine of 16 cores."""
+"""Number of usable cores, under the control groups of a simulated machine with 16 cores."""
 
 from pathlib import Path
 
@@ -31,7 +31,7 @@ def test_version_2_quota(tmp_path: Path, quota: str, expected: int) -> None:
     assert cores(machine(tmp_path, V2.format("/"), {"cpu.max": f"{quota}\n"})) == expected
 
 
-def test_the_tightest_ancestor_binds(tmp_path: Path) -> None:
+def test_the_lowest_quota_of_all_ancestors_applies(tmp_path: Path) -> None:
     files = {"pods/cpu.max": "300000 100000\n", "pods/one/cpu.max": "max 100000\n"}
     assert cores(machine(tmp_path, V2.format("/pods/one"), files)) == 3
 
@@ -44,7 +44,7 @@ def test_version_1_quota(tmp_path: Path, mount: str, quota: str, expected: int) 
 
 
 def test_a_container_that_sees_only_its_own_group(tmp_path: Path) -> None:
-    # Docker on version 1: the process is told the path on the host, and its group is mounted as the root.
+    # Docker on version 1: the process sees its path on the host, while its group is mounted as the root.
     files = {"cpu/cpu.cfs_quota_us": "200000\n", "cpu/cpu.cfs_period_us": "100000\n"}
     assert cores(machine(tmp_path, V1.format("/docker/3f2a", "/docker/3f2a"), files)) == 2
 
@@ -54,6 +54,6 @@ def test_no_control_groups(tmp_path: Path) -> None:
     assert cores(machine(tmp_path, V2.format("/"), {"cpu.max": "damaged\n"})) == 16
 
 
-def test_affinity_binds_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_affinity_applies_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {5})
     assert cores(machine(tmp_path, V2.format("/"), {"cpu.max": "200000 100000\n"})) == 1

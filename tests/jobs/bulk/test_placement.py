@@ -1,4 +1,4 @@
-"""How many workers a job gets, and what each of them computes with."""
+"""Number and devices of the workers of a job."""
 
 from collections import Counter
 from typing import Any
@@ -32,11 +32,11 @@ def test_default_workers_fit_the_cluster(cpus: int, gpus: int, workers: int) -> 
 
 @pytest.mark.parametrize("alive", [1, 2, 8])
 @pytest.mark.parametrize("per_gpu", [1, 3, 4, 7])
-def test_a_stated_share_does_not_depend_on_the_gpus_alive(alive: int, per_gpu: int) -> None:
+def test_a_configured_share_does_not_depend_on_the_gpus_alive(alive: int, per_gpu: int) -> None:
     options = InferenceOptions(workers=16, workers_per_gpu=per_gpu)
     placed = place_on_cluster(options, cluster(4 * alive, alive), MANY)
     assert placed.workers == 16
-    assert int(1 / placed.gpu_share + 1e-9) == per_gpu  # so many find a place on a GPU, and one more does not
+    assert int(1 / placed.gpu_share + 1e-9) == per_gpu  # exactly this many fit on a GPU
 
 
 def test_a_job_without_inference_reserves_no_gpu() -> None:
@@ -56,9 +56,9 @@ def test_few_workers_have_a_gpu_each(provider: Provider) -> None:
 
 def test_cuda_without_a_gpu_is_refused() -> None:
     options = InferenceOptions(provider="cuda")
-    with pytest.raises(UserError, match="--provider cuda needs a GPU, and the cluster has none"):
+    with pytest.raises(UserError, match="--provider cuda needs a GPU, but the cluster has none"):
         place_on_cluster(options, cluster(8, 0), MANY)
-    with pytest.raises(UserError, match="--provider cuda needs a GPU, and this machine has none"):
+    with pytest.raises(UserError, match="--provider cuda needs a GPU, but this machine has none"):
         place_here(options, 8, 0, MANY)
 
 
@@ -86,7 +86,7 @@ def test_workers_share_the_gpus_of_a_machine(options: Any, cores: int, gpus: int
     assert {device.provider for device in devices} == {"auto"}
 
 
-def test_more_workers_than_may_share_the_gpus_are_refused() -> None:
+def test_too_many_workers_for_the_gpus_are_refused() -> None:
     with pytest.raises(UserError, match="--workers must be at most 4, 2 for each of 2 GPUs, got 5"):
         place_here(InferenceOptions(workers=5, workers_per_gpu=2), 8, 2, MANY)
 
@@ -99,6 +99,6 @@ def test_more_workers_than_may_share_the_gpus_are_refused() -> None:
         ({"workers_per_gpu": 2, "provider": "cpu"}, "--workers-per-gpu needs GPUs"),
     ],
 )
-def test_impossible_options_are_refused(options: Any, words: str) -> None:
+def test_invalid_options_are_refused(options: Any, words: str) -> None:
     with pytest.raises(UserError, match=words):
         InferenceOptions(**options)

@@ -1,4 +1,4 @@
-"""Progress on a stream that is no terminal: whole lines, with what a reader of a log wants to know."""
+"""Progress on a stream that is not a terminal: whole, informative lines."""
 
 import contextlib
 import io
@@ -19,7 +19,7 @@ def test_a_log_gets_one_line_at_the_end_of_a_short_job() -> None:
     assert line.endswith("/s, 2 errors")
 
 
-def test_a_long_job_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_job_prints_occasional_lines(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     with Progress("score", "images", total=100, stream=stream) as bar:
@@ -29,7 +29,7 @@ def test_a_long_job_says_now_and_then_how_far_it_is(monkeypatch: pytest.MonkeyPa
     assert shares == ["25%", "50%", "75%", "100%"]
 
 
-def test_an_interrupted_job_does_not_claim_an_end() -> None:
+def test_an_interrupted_job_prints_no_final_line() -> None:
     stream = io.StringIO()
     with contextlib.suppress(KeyboardInterrupt), Progress("score", "images", total=100, stream=stream) as bar:
         bar.add(25)

@@ -1,4 +1,4 @@
-"""Bulk jobs on the local engine: every row once, whatever happened before."""
+"""Bulk jobs on the local engine: every row exactly once, whatever happened before."""
 
 import json
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_every_row_ends_in_exactly_one_table(tmp_path: Path, unit_rows: int, wor
     assert totals.units == len(ranges(50, unit_rows))
 
 
-def test_a_second_run_does_only_what_is_missing(tmp_path: Path) -> None:
+def test_a_second_run_processes_only_missing_units(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     log.mkdir()
     output = Folder.at(out)
@@ -51,7 +51,7 @@ def test_errors_of_a_dead_attempt_do_not_outlive_a_retry(tmp_path: Path) -> None
     assert outcome(output) == (list(range(50)), {})
 
 
-def test_a_finished_job_is_left_alone_and_hands_back_its_summary(tmp_path: Path) -> None:
+def test_a_finished_job_returns_its_summary_and_changes_nothing(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     run(Squares(), ranges(20, 10), output, LOCAL)
     finish(output, {"rows": 20})
@@ -64,9 +64,9 @@ def test_a_finished_job_is_left_alone_and_hands_back_its_summary(tmp_path: Path)
 @pytest.mark.parametrize(
     ("task", "units", "words"),
     [
-        (Squares(title="cubes"), ranges(20, 10), 'another title ("squares", now "cubes")'),
-        (Squares(), ranges(20, 5), "another input"),
-        (Squares(), ranges(21, 10), "another input"),
+        (Squares(title="cubes"), ranges(20, 10), 'job with title "squares", got "cubes"'),
+        (Squares(), ranges(20, 5), "over other input"),
+        (Squares(), ranges(21, 10), "over other input"),
     ],
 )
 def test_another_job_in_the_same_directory_is_refused(
@@ -81,7 +81,7 @@ def test_another_job_in_the_same_directory_is_refused(
     assert snapshot(tmp_path) == before
 
 
-def test_the_plan_comes_first_and_can_be_read_by_people(tmp_path: Path) -> None:
+def test_the_plan_is_written_first_and_readable(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     with pytest.raises(JobFailed):
         run(Squares(raising=frozenset(range(100))), ranges(100, 50), output, LOCAL)
@@ -89,20 +89,20 @@ def test_the_plan_comes_first_and_can_be_read_by_people(tmp_path: Path) -> None:
     plan = json.loads(text)
     assert (plan["kind"], plan["identity"], plan["rows"]) == ("squares", {"title": "squares"}, 100)
     assert plan["units"] == [unit.to_json() for unit in ranges(100, 50)]
-    assert '\n{"number": 1, "start": 50, "stop": 100}\n' in text  # a unit is a line
+    assert '\n{"number": 1, "start": 50, "stop": 100}\n' in text  # one line per unit
 
 
-def test_files_of_others_are_refused(tmp_path: Path) -> None:
+def test_an_output_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("my only copy")
-    with pytest.raises(UserError, match=r"already holds thesis\.tex"):
+    with pytest.raises(UserError, match=r"holds thesis\.tex"):
         run(Squares(), ranges(20, 10), Folder.at(tmp_path), LOCAL)
     assert snapshot(tmp_path) == {"thesis.tex": b"my only copy"}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"kind": "squares"}', "not json"])
-def test_a_plan_that_is_none_is_refused(tmp_path: Path, text: str) -> None:
+def test_an_invalid_plan_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "plan.json").write_text(text)
-    with pytest.raises(UserError, match="not the plan"):
+    with pytest.raises(UserError, match="must be the plan of a job"):
         run(Squares(), ranges(20, 10), Folder.at(tmp_path), LOCAL)
 
 
@@ -114,32 +114,32 @@ def test_a_row_that_raises_does_not_fail_its_neighbours(tmp_path: Path) -> None:
     assert errors == {row: f"ArithmeticError: cannot square rows {row} to {row + 1}" for row in (13, 77)}
 
 
-def test_a_row_that_kills_twice_is_found_in_a_child_process(tmp_path: Path) -> None:
+def test_a_row_that_kills_its_process_is_found_in_a_child_process(tmp_path: Path) -> None:
     out, log = tmp_path / "out", tmp_path / "log"
     log.mkdir()
     output = Folder.at(out)
     run(Squares(), ranges(20, 10), output, LOCAL)
     (out / "squares/part-000001.parquet").unlink()
     for _ in range(2):
-        Attempts(output).begin(1)  # two processes died over unit 1
+        Attempts(output).begin(1)  # two processes died on unit 1
     run(Squares(killing=frozenset({17}), log=str(log)), ranges(20, 10), output, LOCAL)
     results, errors = outcome(output)
     assert results == [row for row in range(20) if row != 17]
-    assert errors == {17: "Died: it ended the process that worked on it (SIGKILL)"}
+    assert errors == {17: "ProcessDied: processing it killed the process (SIGKILL)"}
     assert list((out / "attempts").iterdir()) == []
 
 
-def test_a_job_in_which_every_row_raises_ends(tmp_path: Path) -> None:
+def test_a_job_in_which_every_row_raises_fails(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
-    with pytest.raises(JobFailed, match="row by row"):
+    with pytest.raises(JobFailed, match="every row of unit 0 fails"):
         run(Squares(raising=frozenset(range(1000))), ranges(1000, 100), output, LOCAL)
-    # What went wrong was the machine; mended, the same job goes on.
+    # After the machine is fixed, the job resumes.
     run(Squares(), ranges(1000, 100), output, LOCAL)
     assert outcome(output) == (list(range(1000)), {})
 
 
 @pytest.mark.parametrize(("offline", "succeeds"), [(3, True), (100, False)])
-def test_storage_that_does_not_answer_is_asked_again_for_a_while(
+def test_storage_failures_are_retried(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: int, succeeds: bool
 ) -> None:
     monkeypatch.setattr("jobs.bulk.worker.RETRY_SECONDS", (0.0, 0.0, 0.0))
@@ -153,9 +153,9 @@ def test_storage_that_does_not_answer_is_asked_again_for_a_while(
     else:
         with pytest.raises(JobFailed, match="no route to storage"):
             run(task, ranges(20, 20), output, LOCAL)
-        assert outcome(output) == ([], {})  # rows are not blamed
+        assert outcome(output) == ([], {})  # not counted as bad rows
     assert len(list(log.iterdir())) == 4
-    assert not list((tmp_path / "out/attempts").iterdir())  # its process lived
+    assert not list((tmp_path / "out/attempts").iterdir())  # the process survived
 
 
 def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Functions that find our packages in a process whose working directory has files of the same names; without Ray."""
+"""Shipped functions import our packages even if the working directory has files of the same names; without Ray."""
 
 import os
 import re
@@ -16,14 +16,14 @@ from jobs.bulk.shipping import ROOT, python_arguments, shipped
 
 @pytest.fixture
 def hostile(tmp_path: Path) -> Path:
-    """A directory with files of our names, which fail when they are executed."""
+    """A directory with files named like our packages, which fail when executed."""
     for name in ("jobs", "export", "vae_core"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit(f'{__name__} of the working directory was executed')")
     return tmp_path
 
 
 def python(*arguments: str, cwd: Path, stdin: bytes = b"", path: str = "") -> str:
-    """What a Python process prints, which finds our packages by PYTHONPATH alone."""
+    """Output of a Python process that finds our packages only by PYTHONPATH."""
     environment = os.environ | {"PYTHONPATH": path or os.pathsep.join([ROOT, *sys.path])}
     command = [sys.executable, *arguments]
     done = subprocess.run(command, cwd=cwd, env=environment, input=stdin, capture_output=True, timeout=60, check=False)
@@ -31,16 +31,16 @@ def python(*arguments: str, cwd: Path, stdin: bytes = b"", path: str = "") -> st
     return done.stdout.decode().strip()
 
 
-def test_a_shipped_function_finds_ours_though_the_working_directory_is_first(hostile: Path) -> None:
+def test_a_shipped_function_ignores_the_working_directory(hostile: Path) -> None:
     from ray import cloudpickle
 
     payload = cloudpickle.dumps(shipped(missing, [(__file__, Path(__file__).stat().st_size), ("/nowhere", 1)]))
-    # As in one of Ray's workers.
+    # As in a Ray worker.
     code = f"import pickle, sys; sys.path.insert(0, {str(hostile)!r}); print(pickle.load(sys.stdin.buffer)())"
     assert python("-c", code, cwd=hostile, stdin=payload) == "['/nowhere']"
 
 
-def test_an_error_of_ours_arrives_as_one_that_every_process_knows(tmp_path: Path) -> None:
+def test_our_exceptions_become_built_in_ones(tmp_path: Path) -> None:
     from ray import cloudpickle
 
     for name, error in [
@@ -54,11 +54,11 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 """
-        told = python("-c", code, cwd=tmp_path, stdin=cloudpickle.dumps(shipped(open_filesystem, name)))
-        assert re.fullmatch(error, told, re.DOTALL), told
+        printed = python("-c", code, cwd=tmp_path, stdin=cloudpickle.dumps(shipped(open_filesystem, name)))
+        assert re.fullmatch(error, printed, re.DOTALL), printed
 
 
-def test_the_working_directory_leaves_the_path_of_a_worker_unless_the_driver_looks_there(
+def test_the_working_directory_is_dropped_unless_it_is_on_the_path_of_the_driver(
     hostile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from ray import cloudpickle
@@ -67,24 +67,24 @@ def test_the_working_directory_leaves_the_path_of_a_worker_unless_the_driver_loo
     code = f"import pickle, sys; sys.path.insert(0, {str(hostile)!r}); print(pickle.load(sys.stdin.buffer)())"
     question = f"{str(hostile)!r} in __import__('sys').path"
     assert python("-c", code, cwd=Path(ROOT), stdin=cloudpickle.dumps(shipped(eval, question))) == "False"
-    monkeypatch.syspath_prepend("")  # as a notebook has it
+    monkeypatch.syspath_prepend("")  # as in a notebook
     assert python("-c", code, cwd=Path(ROOT), stdin=cloudpickle.dumps(shipped(eval, question))) == "True"
 
 
-def test_a_child_process_finds_ours(hostile: Path) -> None:
+def test_a_child_process_imports_our_packages(hostile: Path) -> None:
     arguments = python_arguments("import jobs.bulk.child, export.storage; print(jobs.__file__)")
     assert (
         python(*arguments, cwd=hostile, path=os.pathsep.join([str(hostile), *sys.path])) == f"{ROOT}/jobs/__init__.py"
     )
 
 
-def test_a_module_that_is_run_finds_its_siblings_though_the_working_directory_is_first(hostile: Path) -> None:
-    (hostile / "jobs.py").unlink()  # Python itself would run this one, before anything of ours
+def test_running_a_module_ignores_the_working_directory(hostile: Path) -> None:
+    (hostile / "jobs.py").unlink()  # Python itself would run this one before ours
     assert "usage: vae score" in python("-m", "jobs.score", "--help", cwd=hostile)
 
 
-def test_the_program_finds_ours_though_the_working_directory_is_on_pythonpath(hostile: Path) -> None:
-    # As Ray puts it there with `ray job submit --working-dir`.
+def test_the_program_ignores_the_working_directory_on_pythonpath(hostile: Path) -> None:
+    # As with `ray job submit --working-dir`.
     (hostile / "vae_core.py").unlink()
     module, function = tomllib.loads((Path(ROOT) / "pyproject.toml").read_text())["project"]["scripts"]["vae"].split(
         ":"

@@ -1,4 +1,4 @@
-"""Jobs that are stopped: every thread ends where it is safe, and whatever unit it was at is finished or not begun."""
+"""Stopping jobs: every thread stops where it is safe, and its current unit is either finished or has no part."""
 
 import os
 import threading
@@ -25,7 +25,7 @@ FOREVER = 3600.0  # seconds
 
 
 class Gate:
-    """Holds the threads that come to it until the job has been told to stop and waits for them."""
+    """Blocks threads until the job has been stopped and joins them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._here = threading.Semaphore(0)
@@ -48,7 +48,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class Reading(Squares):
-    """Squares that keep a file open from the first piece of a unit to the last, and meet a gate after the first."""
+    """Squares that keep a file open from the first to the last piece of a unit, and block at a gate after the first."""
 
     source: str = ""
     gate: Gate | None = None
@@ -76,25 +76,25 @@ def threads_of(task: Squares) -> list[threading.Thread]:
 
 
 def planned(path: Path, units: list[RangeUnit]) -> Folder:
-    """The output of a job of squares that is about to start."""
+    """The output of a planned job of squares."""
     output, task = Folder.at(path), Squares()
     output.write_text(PLAN, make_plan(task.kind, task.identity(), units).to_json())
     return output
 
 
 def files(path: Path) -> list[str]:
-    """All there are, hidden ones too."""
+    """All files, including hidden ones."""
     return sorted(str(file.relative_to(path)) for file in path.rglob("*") if file.is_file())
 
 
-def test_a_file_that_is_being_written_is_written_to_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_being_written_is_completed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate(monkeypatch)
     path_open = Path.open
 
     def held_open(path: Path, *arguments: Any, **options: Any) -> IO[Any]:
         stream = path_open(path, *arguments, **options)
         if path.name.startswith(".part-") and "part-000000" not in path.name:
-            gate.hold()  # the file is open, and nobody but this frame could close it
+            gate.hold()  # the file is open, and only this frame can close it
         return stream
 
     monkeypatch.setattr(Path, "open", held_open)
@@ -108,7 +108,7 @@ def test_a_file_that_is_being_written_is_written_to_its_end(tmp_path: Path, monk
     assert outcome(output) == (list(range(30)), {})
 
 
-def test_between_pieces_a_unit_ends_without_a_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_unit_stopped_between_pieces_has_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = tmp_path / "source"
     source.touch()
     task = Reading(source=str(source), gate=Gate(monkeypatch))
@@ -119,7 +119,7 @@ def test_between_pieces_a_unit_ends_without_a_part(tmp_path: Path, monkeypatch: 
         assert task.gate is not None
         task.gate.await_threads(2)
     assert threads_of(task) == []
-    assert sorted(task.pieces) == [0, 0, 1, 2]  # no second piece of the units that were begun
+    assert sorted(task.pieces) == [0, 0, 1, 2]  # no second piece of the units in progress
     assert all(stream.closed for stream in task.streams)
     assert files(tmp_path / "out") == [PLAN, "squares/part-000000.parquet"]
     run(Squares(), units, output, LOCAL)
@@ -128,7 +128,7 @@ def test_between_pieces_a_unit_ends_without_a_part(tmp_path: Path, monkeypatch: 
 
 @dataclass(frozen=True)
 class Stopping(Squares):
-    """Squares, of which every piece of work sets `stop` and raises `error`."""
+    """Squares whose every piece sets `stop` and raises `error`."""
 
     stop: threading.Event = field(default_factory=threading.Event)
     error: Exception = field(default_factory=ArithmeticError)
@@ -151,7 +151,7 @@ class Stopping(Squares):
         pytest.param(OSError("no route to storage"), id="while the storage is waited for"),
     ],
 )
-def test_a_unit_that_fails_is_not_tried_again(
+def test_a_failed_unit_is_not_retried_after_stop(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("jobs.bulk.worker.RETRY_SECONDS", (FOREVER,))
@@ -166,7 +166,7 @@ def test_a_unit_that_fails_is_not_tried_again(
     assert files(tmp_path / "out") == [PLAN]
 
 
-def test_a_child_process_is_ended(tmp_path: Path) -> None:
+def test_a_child_process_is_killed(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.mkdir()
     (unit,) = units = ranges(8, 8)
@@ -191,7 +191,7 @@ def test_a_child_process_is_ended(tmp_path: Path) -> None:
         Worker(Squares(log=str(log), seconds=FOREVER), output, Device("cpu"), stop)(unit)
     thread.join()
     ((child, group),) = groups.items()
-    assert group != os.getpgrp()  # the terminal's Ctrl-C is not for the child, which would seem killed by a row
+    assert group != os.getpgrp()  # so that Ctrl-C in the terminal does not kill the child
     with pytest.raises(ProcessLookupError):
         os.kill(child, 0)
     assert files(tmp_path / "out") == [PLAN]

@@ -1,4 +1,4 @@
-"""What a unit asks of the storage: on an object store every call takes a while, and the worker waits for it."""
+"""Storage calls per unit: on an object store every call has latency, and the worker waits for it."""
 
 from collections import Counter
 from typing import Any
@@ -14,7 +14,7 @@ from jobs.bulk.worker import Worker
 
 
 class Counting(pafs.FSSpecHandler):
-    """An in-memory file system that counts what it is asked."""
+    """An in-memory file system that counts its calls."""
 
     def __init__(self) -> None:
         super().__init__(fsspec.filesystem("memory"))
@@ -33,7 +33,7 @@ class Counting(pafs.FSSpecHandler):
         super().delete_file(path)
 
 
-def test_a_unit_looks_twice_writes_twice_and_deletes_once() -> None:
+def test_storage_calls_of_a_unit() -> None:
     counting = Counting()
     output = Folder("memory://calls", pafs.PyFileSystem(counting), "/calls")
     output.write_text("plan.json", "{}")
@@ -47,7 +47,7 @@ def test_a_unit_looks_twice_writes_twice_and_deletes_once() -> None:
     output.delete_all()
 
 
-def test_attempts_that_died_are_counted_and_forgotten_together() -> None:
+def test_dead_attempts_are_counted_and_deleted_together() -> None:
     output = Folder.at("memory://attempts-of-a-unit")
     died = [Attempts(output).begin(7) for _ in range(4)]
     assert died == [0, 1, FATAL_ATTEMPTS, FATAL_ATTEMPTS]

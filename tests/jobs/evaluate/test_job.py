@@ -276,19 +276,19 @@ def test_images_of_another_shape_need_resize(
 def test_the_output_of_another_job_is_refused(tmp_path: Path, oracle: Path, source: str, bright: str) -> None:
     run_evaluate(oracle, source, tmp_path / "out", likelihood_images=0)
     for options, words in [
-        ({"samples": 50}, "another samples"),
-        ({"seed": 2}, "another seed"),
-        ({"fpr": 0.02}, "another fpr"),
+        ({"samples": 50}, "job with samples 100, got 50"),
+        ({"seed": 2}, "job with seed 0, got 2"),
+        ({"fpr": 0.02}, "job with fpr 0.05, got 0.02"),
     ]:
         with pytest.raises(UserError, match=words):
             run_evaluate(oracle, source, tmp_path / "out", **({"likelihood_images": 0} | options))
-    with pytest.raises(UserError, match="another outliers"):
+    with pytest.raises(UserError, match="job with outliers"):
         run_evaluate(oracle, source, tmp_path / "out", f"bright={bright}", likelihood_images=0)
-    with pytest.raises(UserError, match="holds a score job, not an evaluate job"):
+    with pytest.raises(UserError, match=r"hold an evaluate job: .* holds a score job"):
         run_evaluate(oracle, source, tmp_path / "out/images")
     (tmp_path / "else").mkdir()
     (tmp_path / "else/letter.txt").touch()
-    with pytest.raises(UserError, match=r"already holds letter\.txt"):
+    with pytest.raises(UserError, match=r"holds letter\.txt"):
         run_evaluate(oracle, source, tmp_path / "else")
 
 

@@ -227,7 +227,7 @@ def test_changed_input_is_another_job(tmp_path: Path) -> None:
     path.write_bytes(encode(pictures(1)[0]))
     prepare(options(path, tmp_path / "out"))
     path.write_bytes(encode(np.zeros((1, 6, 5), np.uint8)))
-    with pytest.raises(UserError, match="another inputs"):
+    with pytest.raises(UserError, match="job with inputs"):
         prepare(options(path, tmp_path / "out"))
 
 

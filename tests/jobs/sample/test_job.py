@@ -106,9 +106,9 @@ def test_a_finished_corpus_is_not_repeated_and_another_is_refused(
     first = run_sample(bundle, tmp_path / "out", 20)
     assert run_sample(bundle, tmp_path / "out", 20) == first
     assert "is already finished" in capsys.readouterr().out
-    with pytest.raises(UserError, match="another seed"):
+    with pytest.raises(UserError, match="job with seed"):
         run_sample(bundle, tmp_path / "out", 20, seed=1)
-    with pytest.raises(UserError, match="another input"):
+    with pytest.raises(UserError, match="over other input"):
         run_sample(bundle, tmp_path / "out", 21)
 
 

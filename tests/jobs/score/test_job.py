@@ -168,7 +168,7 @@ def test_the_tail_adds_its_columns(tmp_path: Path, bundle: Path, source: str) ->
     page = (tmp_path / "out/report.html").read_text()
     assert "p_value_tail extrapolates" in page
     assert "p_value_tail" not in (tmp_path / "plain/report.html").read_text()
-    with pytest.raises(UserError, match=r"another tail \(true, now false\)"):
+    with pytest.raises(UserError, match=r"job with tail true, got false"):
         run_score(bundle, source, tmp_path / "out")
 
 
@@ -289,12 +289,12 @@ def test_a_kept_column_with_a_reserved_name_is_refused(tmp_path: Path, bundle: P
 
 def test_another_job_in_the_output_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
     run_score(bundle, source, tmp_path / "out")
-    for options, words in [({"fpr": 0.02}, "another fpr"), ({"keep": ("label",)}, "another columns")]:
+    for options, words in [({"fpr": 0.02}, "job with fpr 0.05, got 0.02"), ({"keep": ("label",)}, "job with columns")]:
         with pytest.raises(UserError, match=words):
             run_score(bundle, source, tmp_path / "out", **options)
     # Same path, different content.
     write_parquet(Path(source), packed(np.zeros((COUNT, 1, 20, 16), np.uint8)), {"vae.shape": "[1, 20, 16]"})
-    with pytest.raises(UserError, match="another inputs"):
+    with pytest.raises(UserError, match="job with inputs"):
         run_score(bundle, source, tmp_path / "out")
 
 
