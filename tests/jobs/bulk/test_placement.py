@@ -96,7 +96,7 @@ def test_too_many_workers_for_the_gpus_are_refused() -> None:
     [
         ({"workers": 0}, "--workers must be at least 1, got 0"),
         ({"workers_per_gpu": 0}, "--workers-per-gpu must be at least 1, got 0"),
-        ({"workers_per_gpu": 2, "provider": "cpu"}, "--workers-per-gpu needs GPUs"),
+        ({"workers_per_gpu": 2, "provider": "cpu"}, "--workers-per-gpu requires --provider cuda or auto"),
     ],
 )
 def test_invalid_options_are_refused(options: Any, words: str) -> None:
