@@ -98,6 +98,22 @@ generate = _generate()
 OPTIONS = {option for job in sorted(JOBS) for option in re.findall(r"^\| `(--[\w-]+)`", generate.options(job), re.M)}
 
 
+@pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
+def test_generated_parts_are_as_the_code_says(page: Path) -> None:
+    assert generate.filled(page.read_text()) == page.read_text(), "run `make docs`"
+
+
+def test_every_module_is_listed() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    listed = set()
+    for heading, section in re.findall(r"^#+ (\S+/\S+|vae_core|export|jobs)\n(.*?)(?=^#|\Z)", page, re.M | re.S):
+        listed |= {f"{heading}/{name}" for name in re.findall(r"^\| `(\w+\.py)` \| \S", section, re.M)}
+    modules = {
+        path.relative_to(ROOT) for root in ("vae_core", "export", "jobs") for path in (ROOT / root).rglob("*.py")
+    }
+    assert listed == {str(path) for path in modules if path.name != "__init__.py"}
+
+
 def test_every_job_has_a_page_with_its_options() -> None:
     for job in JOBS:
         assert f"<!-- generated: options {job} -->" in (ROOT / "docs" / f"{job}.md").read_text()
