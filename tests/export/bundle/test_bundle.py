@@ -7,11 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 import torch
 
 from bundles import SHAPE, codes, contents, described, pictures, trained
 from export.bundle.format import Bundle, write_bundle
+from export.bundle.weights import WEIGHTS
 from export.graphs import parity
 from export.graphs.build import Splits, build
 from export.graphs.convert import to_onnx
@@ -183,6 +185,28 @@ def test_the_probe_batch_checks_any_runtime(bundle: Bundle) -> None:
         found = Session(bundle.graph(name), provider="cpu").run(probe)
         expected = {output: probe[f"{title}.{output}"] for output in found}
         assert all(d.ok for d in compare(found, expected, bundle.outputs(name)))
+
+
+def test_the_folder_serves_any_runtime(bundle: Bundle) -> None:
+    for name in bundle.manifest["graphs"]:
+        path = bundle.folder.file(name)
+        onnx.checker.check_model(path, full_check=True)
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        values = session.run(None, {value.name: bundle.probe[value.name] for value in session.get_inputs()})
+        found = {output.name: value for output, value in zip(session.get_outputs(), values, strict=True)}
+        expected = {output: bundle.probe[f"{name.removesuffix('.onnx')}.{output}"] for output in found}
+        assert all(d.ok for d in compare(found, expected, bundle.outputs(name)))
+
+
+def test_every_weight_is_kept_once(bundle: Bundle) -> None:
+    shared = 0
+    for parameter in trained().parameters():
+        data = parameter.detach().numpy().tobytes()
+        if len(data) >= 1024:
+            shared += 1
+            assert bundle.read(WEIGHTS).count(data) == 1
+            assert not any(data in bundle.read(name) for name in bundle.manifest["graphs"])
+    assert shared > 3
 
 
 class TestScorer:

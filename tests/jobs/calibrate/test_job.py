@@ -11,6 +11,7 @@ import pytest
 
 from bundles import pictures
 from export.bundle.format import CALIBRATION, CARD, DECODER, ENCODER, EXPLAINER, LIKELIHOOD, PARITY, SCORER, Bundle
+from export.bundle.weights import WEIGHTS
 from export.guarantees import calibration_set
 from export.guarantees import p_values as p_values_module
 from export.guarantees.p_values import p_values
@@ -42,7 +43,7 @@ def test_the_same_images_give_the_same_bundle(tmp_path: Path, bundle: Path) -> N
     source = write_parquet(tmp_path / "same.parquet", *LAYOUTS["packed"](pictures(399, seed=2)))
     before, after = Bundle.open(str(bundle)), run(bundle, source, tmp_path / "out")
     assert after.calibration.equals(before.calibration)
-    for name in (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, CALIBRATION, PARITY):
+    for name in (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY):
         assert after.read(name) == before.read(name), name
     for name, value in before.probe.items():
         np.testing.assert_array_equal(after.probe[name], value)
@@ -50,7 +51,7 @@ def test_the_same_images_give_the_same_bundle(tmp_path: Path, bundle: Path) -> N
 
 def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Path, clean: str) -> None:
     before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
-    for name in (ENCODER, DECODER, EXPLAINER, LIKELIHOOD, PARITY):
+    for name in (ENCODER, DECODER, EXPLAINER, LIKELIHOOD, WEIGHTS, PARITY):
         assert after.read(name) == before.read(name), name
     images = np.concatenate([pictures(50, seed=5), 255 - pictures(10, seed=6)])
     old, new = Scorer(before, provider="cpu").score(images), Scorer(after, provider="cpu").score(images)
