@@ -85,10 +85,10 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         z = model.posterior({"image": torch.from_numpy(probe)}).mean.numpy()
     batches = {"image": probe, "z": z}
     # What the outlier score hangs on; the other graphs are in fp32 always.
-    judging = without_transposed_convolutions(model) if int8 else model
+    scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
-    described = to_onnx(StatisticsGraph(judging), "statistics", batches)
+    described = to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
     seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
     if int8:
@@ -103,8 +103,8 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
         names.DECODER: DecoderGraph(model),
-        names.SCORER: ScorerGraph(judging, outlier),
-        names.EXPLAINER: ExplainerGraph(judging, outlier),
+        names.SCORER: ScorerGraph(scoring_model, outlier),
+        names.EXPLAINER: ExplainerGraph(scoring_model, outlier),
         names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
     files: dict[str, bytes] = {}
@@ -115,7 +115,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         files[name] = to_onnx(graph, title, batches)
         checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
         outputs = parity.expected_outputs(graph, batches)
-        if int8 and graph.model is judging:
+        if int8 and graph.model is scoring_model:
             files[name] = quantise(files[name], ranges)
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}

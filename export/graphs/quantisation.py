@@ -64,15 +64,14 @@ def check_agreement(found: Arrays, exact: Arrays, names: Sequence[str]) -> dict[
     """How alike in-distribution images rank in integers and in fp32: the least rank correlation, and of which output.
 
     Raises:
-        UserError: it is below 0.9: the network does not bear 8 bits.
+        UserError: it is below 0.9: quantisation changes the ranking too much.
     """
     correlation = {name: _rank_correlation(found[name], exact[name]) for name in names}
     worst = min(correlation, key=correlation.__getitem__)
     if not correlation[worst] >= _LEAST_CORRELATION:
         raise UserError(
-            f"the network does not bear 8-bit integers: {worst} ranks images as in fp32 with a correlation of only "
-            f"{correlation[worst]:.2f}, at least {_LEAST_CORRELATION} is wanted; no bundle was written: export without "
-            "--int8"
+            f"int8 must rank images as fp32 does, with a rank correlation of at least {_LEAST_CORRELATION}, but {worst} "
+            f"has {correlation[worst]:.2f}; no bundle was written: export without --int8"
         )
     return {"images": len(exact[worst]), "least_rank_correlation": round(correlation[worst], 5), "output": worst}
 

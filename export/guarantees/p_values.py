@@ -40,8 +40,7 @@ def threshold(calibration: Scores, level: float) -> float:
     allowed = math.floor(level * (size + 1) * (1 + 1e-12))  # p = k/(n+1) ≤ level ⇔ k ≤ allowed
     if allowed < 1 or not level < 1:
         raise UserError(
-            f"a rate of {level} is not possible with {size} calibration images: "
-            f"it must be from {1 / (size + 1):.2g} up to, but below, 1"
+            f"a rate must lie between {1 / (size + 1):.2g} (with {size} calibration images) and 1, got {level}"
         )
     # p ≤ allowed/(n+1) ⇔ fewer than `allowed` calibration scores are ≥ s ⇔ s > the allowed-th largest.
     return float(calibration[size - allowed])

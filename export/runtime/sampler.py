@@ -61,10 +61,10 @@ class Sampler:
         For callers that want to be able to stop in between, or to encode the images while they are in the cache.
         """
         if not 0 <= seed < 2**63:
-            raise UserError(f"seed {seed} is not possible: it must be from 0 up to 2^63 − 1")
+            raise UserError(f"seed must lie between 0 and 2^63 − 1, got {seed}")
         rows = np.asarray(indices, dtype=np.int64)
         if len(rows) and rows.min() < 0:
-            raise UserError(f"sample index {rows.min()} is not possible: indices start at 0")
+            raise UserError(f"sample indices must be 0 or more, got {rows.min()}")
         for first in range(0, len(rows), self.batch_size * _RUNS_OF_LATENTS):
             some = rows[first : first + self.batch_size * _RUNS_OF_LATENTS]
             latents = self.latents(some, seed)

@@ -155,14 +155,14 @@ class Scorer:
         if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
             expected = ", ".join(map(str, self.bundle.shape))
             found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
-            raise UserError(f"images are {found}, this bundle takes uint8 [N, {expected}] with N ≥ 1")
+            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {found}")
 
 
 def scoring_provider(bundle: Bundle, provider: Provider) -> Provider:
     """The provider that scores with a bundle, if `provider` is wanted: one in 8-bit integers is for the CPU alone.
 
     Raises:
-        UserError: it is not possible.
+        UserError: CUDA is asked for.
     """
     if "int8" not in bundle.manifest:
         return provider
