@@ -70,8 +70,8 @@ def check_agreement(found: Arrays, exact: Arrays, names: Sequence[str]) -> dict[
     worst = min(correlation, key=correlation.__getitem__)
     if not correlation[worst] >= _LEAST_CORRELATION:
         raise UserError(
-            f"int8 must rank images as fp32 does, with a rank correlation of at least {_LEAST_CORRELATION}, but {worst} "
-            f"has {correlation[worst]:.2f}; no bundle was written: export without --int8"
+            f"int8 must rank images as fp32 does, with a rank correlation of at least {_LEAST_CORRELATION}, "
+            f"but {worst} has {correlation[worst]:.2f}; no bundle was written: export without --int8"
         )
     return {"images": len(exact[worst]), "least_rank_correlation": round(correlation[worst], 5), "output": worst}
 

@@ -268,7 +268,7 @@ class TestScorer:
     def test_wrong_images_are_refused(self, bundle: Bundle) -> None:
         scorer = Scorer(bundle)
         for images in (pictures(2).astype(np.float32), pictures(2)[:, :, :-1], pictures(2)[0], pictures(2)[:0]):
-            with pytest.raises(UserError, match=r"this bundle takes uint8 \[N, 1, 20, 16\]"):
+            with pytest.raises(UserError, match=r"images must be uint8 \[N, 1, 20, 16\]"):
                 scorer.score(images)  # type: ignore[arg-type]
 
     def test_reconstructions_resemble_the_images(self, bundle: Bundle) -> None:

@@ -88,7 +88,7 @@ def test_a_network_that_ranks_images_otherwise_is_refused() -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 200))
     assert check_agreement({"kl": a}, {"kl": a}, ["kl"])["least_rank_correlation"] == 1.0
-    with pytest.raises(UserError, match="rank correlation of at least 0.9, but kl has"):
+    with pytest.raises(UserError, match=r"rank correlation of at least 0\.9, but kl has"):
         check_agreement({"kl": a, "black": a}, {"kl": b, "black": a}, ["kl", "black"])
 
 
