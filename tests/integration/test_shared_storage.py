@@ -89,5 +89,5 @@ def test_unshared_storage_is_refused_and_a_lost_node_loses_no_row(tmp_path: Path
     assert [path.name for path in private.iterdir()] == ["input"]
     assert outcome(Folder.at(shared / "out")) == (list(range(20)), {})
     # A dead node loses no row.
-    assert refusals[-1] == "-9"
+    assert "-9" in refusals  # among messages of Ray about the lost node
     assert outcome(Folder.at(shared / "after")) == (list(range(200)), {})
