@@ -309,7 +309,7 @@ class TestSampler:
 
     def test_impossible_seeds_and_indices_are_refused(self, bundle: Bundle) -> None:
         sampler = Sampler(bundle)
-        with pytest.raises(UserError, match=r"seed must lie between 0 and 2^63 − 1, got -1"):
+        with pytest.raises(UserError, match=r"seed must lie between 0 and .*, got -1"):
             sampler.sample([0], seed=-1)
         with pytest.raises(UserError, match="sample indices must be 0 or more, got -3"):
             sampler.sample([0, -3])
