@@ -10,7 +10,7 @@ most. One process per run; every configuration runs once per round, and each fig
 - layout: 200,000 rows in 100 and in 10,000 files against one file; beside a text of 2 kB and an embedding of 512 bytes,
   which are not kept, and of which the embedding is; in row groups of 100, 1,000 and 100,000 rows against 10,000. What a
   layout costs may come before the first unit (footers are read) or after the last: the whole process, less one that
-  scores 1,000 images, is told beside.
+  scores 1,000 images, is reported beside it.
 """
 
 import argparse

@@ -4,7 +4,7 @@
 
 Scores 1,000 images, packed and PNG, on the local engine; on Ray, on a cluster that runs already (`ray start`, its first
 job measured apart) and on one that the job starts and ends itself, the latter beside the tuned job of a user of Ray
-Data on the same rows. Nothing is instrumented: a job's parts are told apart by the times of the files that it leaves,
+Data on the same rows. Nothing is instrumented: a job's parts are separated by the times of the files that it leaves,
 
     imports and plan    until plan.json (on Ray after the connection to the cluster)
     workers             until one has opened bundle and session (on Ray the start of an actor before that)

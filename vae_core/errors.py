@@ -1,4 +1,4 @@
-"""The errors that end a job: the one that is the user's to mend, and the one that is not."""
+"""The errors that end a job: user-fixable ones and all others."""
 
 
 class UserError(Exception):

@@ -1,9 +1,9 @@
 """Sums that every runtime computes rightly, of torch tensors and of numpy arrays alike.
 
-Graphs built from these agreed to 8e-7 over ONNX Runtime, OpenVINO, tract and WebGPU. What they avoid was each seen to
-fail: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which tract, IREE, WebGPU and OpenVINO compute without a
-shift by the maximum, so that it overflows; a squared norm whose reduction drops its axis, which OpenVINO fuses into
-garbage at batch sizes above one; and more than two sums in a row, which OpenVINO's provider does not load.
+They avoid what some runtime was seen to get wrong: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which
+tract, IREE, WebGPU and OpenVINO compute without a shift by the maximum, so that it overflows; a squared norm whose
+reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; and more than two sums in a row,
+which OpenVINO's provider does not load.
 """
 
 from typing import Any, TypeVar

@@ -88,7 +88,7 @@ print(outputs["outlier_score"], outputs["p_value"])
 ```
 
 The graphs share their larger weights, which lie in `weights.bin` as ONNX external data: keep it beside them. ONNX
-Runtime, in Python and in Node.js, and OpenVINO find it there. A browser has no folders and is told where it is:
+Runtime, in Python and in Node.js, and OpenVINO find it there. A browser has no folders and needs its URL:
 
 ```js
 const session = await ort.InferenceSession.create("scorer.onnx", {
@@ -96,7 +96,7 @@ const session = await ort.InferenceSession.create("scorer.onnx", {
 });
 ```
 
-On processors with bfloat16, OpenVINO computes in it unless it is told `{"INFERENCE_PRECISION_HINT": "f32"}`.
+On processors with bfloat16, OpenVINO computes in it unless it is given `{"INFERENCE_PRECISION_HINT": "f32"}`.
 
 `probe.npz` holds a batch of images and the outputs expected for them, so that any runtime can check itself;
 `parity.json` holds the differences that ONNX Runtime showed when the bundle was made.

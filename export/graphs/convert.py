@@ -67,7 +67,7 @@ def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
 
 
 def _tidy(model: onnx.ModelProto, name: str) -> None:
-    """Drop what tells of the machine that exported it: source paths and stack traces."""
+    """Strip build-machine metadata: source paths and stack traces."""
     graph = model.graph
     graph.name = name
     graph.doc_string = ""

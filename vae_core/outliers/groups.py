@@ -58,7 +58,7 @@ class Group:
     statistics: tuple[Statistic, ...]
     ridge: float = 1e-2
     """Added to every variance when the density is fitted, after standardising: numbers that nearly repeat each other
-    would otherwise be told apart by rounding, and a few images by accident."""
+    would otherwise be separated by rounding, and a few images by chance."""
     least_scale: float = 1e-2
     """No number is standardised by less: what hardly varies is not to be magnified."""
     vector: Output | None = None
