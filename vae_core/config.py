@@ -76,9 +76,11 @@ class TrainConfig:
     seed: int = 0
     """Seed of the initial weights, the splits, the order of the images and the noise."""
     validation_images: int = 6000
-    """Images held out to choose the best epoch and to fit the outlier score; at most a tenth of the data."""
+    """Images held out to choose the best epoch and to fit the outlier score; at most a tenth of the data,
+    or a quarter where that is fewer than 20."""
     calibration_images: int = 6000
-    """Images held out for calibration alone; at most a tenth of the data."""
+    """Images held out for calibration alone; at most a tenth of the data,
+    or a quarter where that is fewer than 20."""
     importance_samples: int = 16
     """Samples of the importance-weighted bound reported each epoch."""
 

@@ -33,7 +33,8 @@ from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
 from export.graphs.shared_weights import share_weights
 from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
-from export.guarantees.calibration_set import BATCH, LEAST, calibration_table, exemplar_stride, exemplars
+from export.guarantees.calibration_set import BATCH, calibration_table, exemplar_stride, exemplars
+from export.guarantees.p_values import LEAST
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.config import to_json

@@ -17,14 +17,13 @@ from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundl
 from export.bundle.weights import WEIGHTS, open_graph
 from export.guarantees import p_values
 from export.guarantees.attach import attach
+from export.guarantees.p_values import LEAST
 from export.pictures import encode_png, reduce
 from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.errors import UserError
 
-LEAST = 20
-"""With fewer images no p-value is below 0.05."""
 MOST_EXEMPLARS = 8192
 """Of more images, every second, third, … is kept as an exemplar; scores and statistics are kept of all."""
 BATCH = 256

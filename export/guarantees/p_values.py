@@ -12,6 +12,8 @@ import numpy.typing as npt
 from vae_core.errors import UserError
 
 SCORE, P_VALUE = "outlier_score", "p_value"
+LEAST = 20
+"""The fewest calibration images: with fewer no p-value is below 0.05."""
 MOST = 2**23 - 1
 """The most calibration images: beyond, a float32 p-value no longer tells which of the n + 1 it is."""
 

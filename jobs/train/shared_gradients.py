@@ -1,10 +1,11 @@
 """Average gradients through shared memory between CPU workers on one machine.
 
 On CPUs torch.distributed uses gloo, which sends through sockets even within a machine: a quarter of the step time of
-two workers on 28×28 images. Here every worker writes its gradient to shared memory, sums an equal part of all
-gradients, and reads the sums. Gloo still synchronises the workers and detects dead ones.
+two workers on 28×28 images. Here every worker writes its gradient to shared memory and adds up all of them itself,
+with one barrier a step. Gloo still synchronises the workers and detects dead ones.
 """
 
+import itertools
 import mmap
 import os
 import tempfile
@@ -26,21 +27,22 @@ def share_gradients(parallel: DistributedDataParallel, rank: int, workers: int) 
     Collective: all workers must call it, with a model in fp32 on the CPU. Returns whether memory is shared.
     """
     size = sum(parameter.numel() for parameter in parallel.parameters())
-    memory = _shared_memory(4 * size * (workers + 1), rank)
+    memory = _shared_memory(2 * 4 * size * workers, rank)
     if memory is None:
         return False
-    floats = torch.frombuffer(memory, dtype=torch.float32).view(workers + 1, size)
-    written, averaged = floats[:workers], floats[workers]
-    part = slice(rank * size // workers, (rank + 1) * size // workers)
+    # Two halves in turn: a worker may write its next gradient while another still reads this one, one barrier behind.
+    halves = itertools.cycle(torch.frombuffer(memory, dtype=torch.float32).view(2, workers, size))
 
     def average(_state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:  # type: ignore[name-defined]
         gradient = bucket.buffer()
         # All workers process the buckets in the same order, so several buckets can reuse this memory in turn.
-        written[rank, : len(gradient)] = gradient
+        written = next(halves)[:, : len(gradient)]
+        torch.div(gradient, workers, out=written[rank])
         dist.barrier()
-        torch.sum(written[:, part], 0, out=averaged[part]).div_(workers)
-        dist.barrier()
-        gradient.copy_(averaged[: len(gradient)])
+        # In the order of the ranks on every worker, so that all have the same sum to the bit.
+        torch.add(written[0], written[1], out=gradient)
+        for other in written[2:]:
+            gradient.add_(other)
         done: torch.futures.Future[Tensor] = torch.futures.Future()
         done.set_result(gradient)
         return done

@@ -5,12 +5,15 @@ Both are held out. A sample of the training images is kept too, as the bundle's 
 images than are held out.
 """
 
+import math
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.guarantees.p_values import LEAST
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet, Piece
@@ -22,6 +25,7 @@ from vae_core.errors import UserError
 # first, and rows only from these.
 _MAX_PIECES = 1024
 _MAX_SHARE = 0.1  # of the data, for each held-out split
+_LEAST_SHARE = 0.25  # the same where a tenth is too few for an export
 # Training images to keep: more hardly improve a mixture prior, and a run should stay small.
 _MAX_KEPT, _MAX_KEPT_BYTES = 12_000, 128 << 20
 
@@ -32,9 +36,9 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     Raises:
         UserError: there are too few images.
     """
-    limit = int(images.rows * _MAX_SHARE)
+    limit = max(int(images.rows * _MAX_SHARE), min(LEAST, int(images.rows * _LEAST_SHARE)))
     sizes = [min(config.validation_images, limit), min(config.calibration_images, limit)]
-    if min(sizes) < 1:
+    if images.rows < 10:
         raise UserError(f"training needs at least 10 images, and thousands to be useful, got {images.rows}")
     rng = np.random.default_rng([config.seed, 0x5EED])
     pieces, offsets = _spread(images, rng, sum(sizes))
@@ -42,6 +46,13 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     pictures, rows, errors = _read(pieces, offsets, np.sort(drawn), contract)
     if len(rows) < 2:
         raise UserError(f"no image can be read ({errors['reason'][0]}); check the input files")
+    if (held := len(rows) * min(sizes) // sum(sizes)) < LEAST:
+        print(
+            f"vae train: warning: `vae export` needs {LEAST} images in each held-out split, and this run has {held} in "
+            f"the smaller one: train on at least {math.ceil(LEAST / _LEAST_SHARE)} readable images",
+            file=sys.stderr,
+            flush=True,
+        )
     # Shuffle before splitting, so that both splits span all of the data.
     order = rng.permutation(len(rows))
     cut = len(order) * sizes[0] // sum(sizes)

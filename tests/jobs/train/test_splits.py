@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from export.guarantees.p_values import LEAST
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
@@ -70,3 +71,16 @@ def test_errors_of_different_files_do_not_replace_each_other(tmp_path: Path) -> 
         run.write_errors(pa.table({"file": [file], "row": [5], "reason": ["the image is null"]}))
     errors = run.folder.child("errors")
     assert sorted(errors.read_table(name)["file"][0].as_py() for name in errors.names()) == ["a.parquet", "b.parquet"]
+
+
+def test_few_images_hold_out_enough_for_an_export(tmp_path: Path) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 80))
+    run = Run(Folder.at(tmp_path / "run"))
+    make_splits(run, images, ImageContract(*SHAPE), config(validation_images=100, calibration_images=100))
+    assert len(held_rows(run)) == 2 * LEAST
+
+
+def test_a_run_too_small_to_export_says_so_when_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 60))
+    make_splits(Run(Folder.at(tmp_path / "run")), images, ImageContract(*SHAPE), config())
+    assert "train on at least 80 readable images" in capsys.readouterr().err
