@@ -1,9 +1,9 @@
-"""A batch: named arrays with the images first, from the reader through a step of training to the graphs.
+"""A batch: named arrays with the batch axis first, as the reader, the training step and the graphs use it.
 
     image     8-bit images, (N, C, H, W), uint8 or grey levels 0…255 as floats
-    row       which row of the data each is, (N,), int64: its noise depends on it
+    row       index of each image in the data set, (N,), int64: its noise depends on it
 
-A family of models may ask for more. The process that reads makes numpy arrays; a step of training takes tensors.
+A model family may add fields. The reader makes numpy arrays; a training step takes tensors.
 """
 
 from collections.abc import Mapping

@@ -1,13 +1,13 @@
 """Checkpoints: safetensors and JSON, nothing that runs code when it is read.
 
-A checkpoint is three small files, made as bytes so that any storage can hold them:
+A checkpoint is three small files, built as bytes so that any storage can hold them:
 
     checkpoint.json         format, configurations, progress (epoch, step, whatever the training loop adds)
     model.safetensors       `weights.*` and `averaged.*`, by parameter name
     optimiser.safetensors   AdamW's moments, by parameter name
 
-There is no generator state to keep: the noise, the order of the images and the splits are functions of
-(seed, epoch, row), and seed, epoch and step stand in checkpoint.json. `save` and `load` are for a plain script on a
+No generator state is stored: the noise, the order of the images and the splits are functions of
+(seed, epoch, row), and checkpoint.json records seed, epoch and step. `save` and `load` are for a plain script on a
 local disk.
 """
 
@@ -74,7 +74,7 @@ def restore(files: Mapping[str, bytes], optimisation: Optimisation) -> dict[str,
     for name, parameter in optimisation.model.named_parameters():
         for key in ("step", "exp_avg", "exp_avg_sq"):
             if (value := moments.get(f"{name}.{key}")) is not None:
-                # On the parameter's device, and like it in memory layout; the step counter is a scalar.
+                # Same device and memory layout as the parameter; the step counter is a scalar.
                 target = torch.empty_like(value if key == "step" else parameter, device=parameter.device).copy_(value)
                 optimisation.optimizer.state[parameter][key] = target
     optimisation.steps_done = head["steps_done"]
@@ -95,7 +95,7 @@ def load_model(files: Mapping[str, bytes]) -> Model:
 
 
 def save(directory: str | os.PathLike[str], optimisation: Optimisation, progress: Mapping[str, Any]) -> None:
-    """Write a checkpoint to a local directory, which appears complete; one already there is replaced."""
+    """Write a checkpoint to a local directory, replacing an existing one; it is never visible half-written."""
     target = Path(directory)
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}"

@@ -9,7 +9,7 @@ from vae_core.latents import Posterior, Prior
 
 
 class LatentVariableModel(Protocol):
-    """What the bounds and estimators need of a model."""
+    """What the bounds and estimators need from a model."""
 
     def prior(self, batch: Batch) -> Prior:
         """p(z)."""
@@ -25,7 +25,7 @@ class LatentVariableModel(Protocol):
 
 
 class ElboTerms(NamedTuple):
-    """The ELBO and what it is made of, per image."""
+    """The ELBO and its terms, per image."""
 
     reconstruction: Tensor  # log p(x|z) at one z ~ q(z|x), (N,)
     kl_per_dimension: Tensor  # (N, D)
@@ -42,7 +42,7 @@ class ElboTerms(NamedTuple):
 
 
 def elbo_terms(model: LatentVariableModel, batch: Batch, noise: Tensor) -> ElboTerms:
-    """The terms with one draw of z from `noise` ~ N(0, I), (N, noise_size); the KL is the closed one of the prior."""
+    """The terms with one draw of z from `noise` ~ N(0, I), (N, noise_size); the KL is the prior's closed form."""
     posterior = model.posterior(batch)
     kl = model.prior(batch).kl_per_dimension(posterior)
     return ElboTerms(model.log_px_z(batch, posterior.draw(noise)), kl)
@@ -51,7 +51,7 @@ def elbo_terms(model: LatentVariableModel, batch: Batch, noise: Tensor) -> ElboT
 def objective(terms: ElboTerms, beta: float, free_bits: float) -> Tensor:
     """What training maximises, per image: log p(x|z) − β Σ_d max(λ, KL_d), (N,).
 
-    With β = 1 and λ = 0 it is the ELBO. The free bits λ are granted to each image by itself, where Kingma et al.
-    2016 average over the batch first: an image's gradient must not depend on its neighbours.
+    With β = 1 and λ = 0 it is the ELBO. The free bits λ apply to each image separately, whereas Kingma et al.
+    2016 average over the batch first: an image's gradient must not depend on the rest of its batch.
     """
     return terms.reconstruction - beta * terms.kl_per_dimension.clamp(min=free_bits).sum(-1)

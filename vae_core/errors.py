@@ -2,14 +2,14 @@
 
 
 class UserError(Exception):
-    """Something the user can put right: the message is one sentence saying what, where and what to do.
+    """A user-fixable error: the message is one sentence that says what is wrong, where, and what to do.
 
-    The command line prints that sentence without a traceback and ends with exit code 2.
+    The command line prints that sentence without a traceback and exits with code 2.
     """
 
 
 class JobFailed(RuntimeError):
-    """A job cannot go on, and neither the user nor a single row is to blame: storage that fails, workers that die.
+    """A job cannot continue, and neither its options nor its input are the cause: failing storage, dying workers.
 
-    What is finished stays finished, so the same command goes on once the cause is mended; exit code 1.
+    Finished work is kept: fix the cause and rerun the same command to resume. Exit code 1.
     """

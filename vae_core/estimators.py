@@ -27,7 +27,7 @@ def importance_log_weights(
         model: the model.
         batch: N images.
         noise: ~ N(0, I), (N, K, noise_size), or (K, noise_size) for the same noise in every image.
-        prior: p(z), if another than the one that the model is trained under.
+        prior: p(z), if not the one that the model is trained under.
 
     Returns:
         (N, K), in nats.
@@ -58,5 +58,5 @@ def log_mean_exp(log_weights: Tensor) -> Tensor:
 
 
 def effective_samples(log_weights: Tensor) -> Tensor:
-    """Kish's effective sample size (Σ w)² / Σ w², between 1 and K: (N, K) → (N,). Near 1, distrust the estimate."""
+    """Kish's effective sample size (Σ w)² / Σ w², between 1 and K: (N, K) → (N,). Near 1, do not trust log p(x)."""
     return torch.exp(2.0 * log_sum_exp(log_weights) - log_sum_exp(2.0 * log_weights))

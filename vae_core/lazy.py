@@ -1,7 +1,7 @@
-"""torch, imported when it is first used.
+"""torch, imported on first use.
 
-Likelihoods and latents have a numpy side, which workers that score and sample need, and a torch side, which training
-and export need, in one file each. Workers never import torch: it would cost them seconds and half a gigabyte.
+Each likelihood and latent distribution has, in one file, a numpy side for scoring and sampling and a torch side for
+training and export. Scoring and sampling workers never import torch: it would cost seconds and half a gigabyte.
 
     from vae_core.lazy import F, torch
 """

@@ -1,4 +1,4 @@
-"""Random numbers that depend on what they are for, not on who draws them or when.
+"""Counter-based random numbers: they depend on what they are for, not on who draws them or when.
 
 Philox-4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a block cipher turns a
 counter (block, purpose and epoch, row) under a key (the seed) into four random 32-bit words. So the noise of one
@@ -43,7 +43,7 @@ def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> 
 
 
 def uniform(seed: int, purpose: Purpose, rows: npt.ArrayLike, size: int, epoch: int = 0) -> npt.NDArray[np.float64]:
-    """Uniform numbers in the open interval (0, 1): [N, size], row i of which depends on `rows[i]` alone.
+    """Uniform numbers in the open interval (0, 1): [N, size]; row i depends on `rows[i]` alone.
 
     Args:
         seed: 0 ≤ seed < 2⁶³.
@@ -65,7 +65,7 @@ def uniform(seed: int, purpose: Purpose, rows: npt.ArrayLike, size: int, epoch: 
 def standard_normal(
     seed: int, purpose: Purpose, rows: npt.ArrayLike, size: int, epoch: int = 0
 ) -> npt.NDArray[np.float32]:
-    """Standard normal numbers, float32 [N, size], by Box and Muller's transform of `uniform`."""
+    """Standard normal numbers, float32 [N, size], by the Box–Muller transform of `uniform`."""
     pairs = uniform(seed, purpose, rows, 2 * ((size + 1) // 2), epoch)
     radius = np.sqrt(-2.0 * np.log(pairs[:, 0::2]))
     angle = (2.0 * np.pi) * pairs[:, 1::2]

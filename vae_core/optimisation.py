@@ -1,14 +1,14 @@
-"""One step of training, free of Ray: a plain script on any machine with torch trains with this alone.
+"""One training step, independent of Ray: a plain script needs only torch and this module to train.
 
     optimisation = Optimisation(model, config, steps_per_epoch)
     for step in range(...):
         metrics = optimisation.step(batch, noise)
 
-Every image's gradient enters with the same weight, so n workers that average their gradients take the step that one
-worker takes on the joined batch.
+Every image's gradient has the same weight, so n workers that average their gradients take the same step as one worker
+on the combined batch.
 
-Nothing of a step is read back from the device: what depends on the gradient's value is decided there, so that the
-host can prepare the next step while the device works on this one.
+A step reads nothing back from the device: decisions that depend on the gradient are made there, so that the host can
+prepare the next step while the device works on this one.
 """
 
 import copy
@@ -25,13 +25,13 @@ from vae_core.models.base import Model
 
 
 class StepMetrics(NamedTuple):
-    """Means over this worker's images, in nats, and what the step did; on the device, and free until they are read."""
+    """Means over this worker's images, in nats, and facts about the step; they stay on the device until read."""
 
     elbo: Tensor  # ()
     reconstruction: Tensor  # ()
     kl: Tensor  # ()
     gradient_norm: Tensor  # (), of −ELBO/(C·H·W), before clipping
-    skipped: Tensor  # (), bool: the gradient was not finite, and the weights stayed
+    skipped: Tensor  # (), bool: the gradient was not finite, so the weights were kept
 
 
 class Optimisation:
@@ -40,12 +40,12 @@ class Optimisation:
     def __init__(
         self, model: Model, config: TrainConfig, steps_per_epoch: int, parallel: nn.Module | None = None
     ) -> None:
-        """Make the optimiser of `model`.
+        """Create the optimiser of `model`.
 
         Args:
             model: on its device already; its weights become channels-last.
             config: the hyper-parameters.
-            steps_per_epoch: steps in a pass over the data, from which the schedules follow.
+            steps_per_epoch: steps per epoch, which determine the schedules.
             parallel: `model` wrapped in DistributedDataParallel, where there are several workers.
         """
         self.model = model
@@ -61,7 +61,7 @@ class Optimisation:
             _decay_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
         )
         self.steps_done = 0
-        self.skipped = torch.zeros((), device=self.device)  # steps, counted where they are skipped
+        self.skipped = torch.zeros((), device=self.device)  # steps, counted on the device
         self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
 
     @property
@@ -98,7 +98,7 @@ class Optimisation:
         loss, terms = self.loss(batch, noise)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
-        # The gradient was averaged over the workers before this, so all of them decide alike.
+        # The gradient was averaged over the workers before this, so all workers decide alike.
         skipped = ~torch.isfinite(norm)
         self._update(norm, skipped.float())
         self.steps_done += 1
@@ -117,10 +117,10 @@ class Optimisation:
 
     @torch.no_grad()
     def _update(self, norm: Tensor, skipped: Tensor) -> None:
-        """Move the weights and their average, or, where `skipped` is 1 and not 0, neither."""
+        """Update the weights and their average, unless `skipped` is 1."""
         for group in self.optimizer.param_groups:
             group["lr"] = self.learning_rate(self.steps_done)
-        # The fused AdamW divides the gradient by the one, which clips it, and stays where the other is 1.
+        # Fused AdamW divides the gradient by `grad_scale`, which clips it, and skips the step where `found_inf` is 1.
         self.optimizer.grad_scale = (norm / self.config.gradient_clip).clamp(min=1.0).float()  # type: ignore[attr-defined]
         self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -134,7 +134,7 @@ class Optimisation:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether the device multiplies bf16 matrices faster than fp32 ones, by instructions made for it."""
+    """Whether the device has bf16 matrix instructions, which make bf16 faster than fp32."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
@@ -149,7 +149,7 @@ def to_device(model: Model, device: torch.device | str) -> Model:
 
 
 def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights decay towards zero; biases, which shift what the ReLUs see, do not."""
+    """Weights decay towards zero; biases, which shift the inputs of the ReLUs, do not."""
     parameters = list(model.parameters())
     return [
         {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},

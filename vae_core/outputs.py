@@ -1,7 +1,7 @@
-"""What a number is: the description of one output of a graph, wherever it is computed.
+"""The description of one output of a graph: its meaning, unit and tolerance.
 
 A likelihood describes its parameters, a family its statistics, a graph its outputs. Manifest, model card, parity check
-and report read the description; none of them knows an output by name.
+and report read the descriptions; none of them hard-codes an output.
 """
 
 from typing import NamedTuple
@@ -16,4 +16,4 @@ class Output(NamedTuple):
     tolerance: float = 1e-5
     """Largest |Δ| / max(scale, |value|) allowed between two runtimes in fp32; whole grey levels for uint8 images."""
     scale: float = 1.0
-    """Magnitude that differences are judged against at least: rounding errors do not shrink with a value near zero."""
+    """Smallest magnitude that differences are relative to: rounding errors do not shrink with a value near zero."""

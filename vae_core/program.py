@@ -1,7 +1,7 @@
-"""Where the program `vae` begins: it finds the package `jobs` beside this one, and in no other place.
+"""The entry point of `vae`: it imports the package `jobs` beside this one, and no other.
 
-`jobs` is a common word, and a directory on PYTHONPATH, such as Ray makes of a job's working directory, comes before
-what is installed. The name of this package is nobody else's. What a job is, nothing here knows.
+`jobs` is a common name, and directories on PYTHONPATH, where Ray puts a job's working directory, take precedence over
+installed packages. The name of this package is unique.
 """
 
 import importlib

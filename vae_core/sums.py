@@ -1,6 +1,6 @@
-"""Sums that every runtime computes rightly, of torch tensors and of numpy arrays alike.
+"""Sums that every runtime computes correctly, for torch tensors and numpy arrays.
 
-They avoid what some runtime was seen to get wrong: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which
+They avoid what some runtime was observed to get wrong: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which
 tract, IREE, WebGPU and OpenVINO compute without a shift by the maximum, so that it overflows; a squared norm whose
 reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; and more than two sums in a row,
 which OpenVINO's provider does not load.
@@ -39,7 +39,7 @@ def squared_norm(values: V) -> V:
 
 
 def log_sum_exp(values: V, axis: int = -1) -> V:
-    """Log Σ_k e^(v_k) of finite values over one axis, which goes: (..., K) → (...)."""
+    """Log Σ_k e^(v_k) of finite values over one axis, which is dropped: (..., K) → (...)."""
     xp = library(values)
     top = xp.amax(values, axis, keepdims=True)
     total: V = (top + xp.log(xp.exp(values - top).sum(axis, keepdims=True))).squeeze(axis)

@@ -1,7 +1,7 @@
-"""What a prior p(z) and a posterior q(z|x) offer, for torch tensors and numpy arrays alike.
+"""The interfaces of a prior p(z) and a posterior q(z|x), for torch tensors and numpy arrays.
 
-Both own the shape of the noise that a draw takes, how they draw, and their log density; the prior owns its KL from a
-posterior too, where that has a closed form. Nothing else knows that a latent vector is Gaussian.
+Both define the noise that a draw uses, how to draw, and their log density; the prior also defines its KL from a
+posterior, where that has a closed form. No other code assumes that latent vectors are Gaussian.
 """
 
 from abc import ABC, abstractmethod
@@ -49,7 +49,7 @@ class Prior(ABC):
     """A distribution p(z) of latent vectors of D numbers."""
 
     name: ClassVar[str]
-    """As `--prior` and the manifest call it."""
+    """Its name in `--prior` and the manifest."""
     has_closed_kl: ClassVar[bool]
     """Whether `kl_per_dimension` exists."""
 
@@ -72,7 +72,7 @@ class Prior(ABC):
         """Log p(z) in nats: (..., D) → (...)."""
 
     def kl_per_dimension(self, posterior: Any) -> Any:
-        """KL(q(z|x) ‖ p(z)) in nats by latent variable, which sums to the whole: (N, D)."""
+        """KL(q(z|x) ‖ p(z)) in nats per latent variable, which sum to the KL: (N, D)."""
         raise NotImplementedError(f"KL(q ‖ p) has no closed form for the prior '{self.name}': average log q − log p")
 
     def kl(self, posterior: Any) -> Any:
@@ -81,9 +81,9 @@ class Prior(ABC):
 
     @abstractmethod
     def to_arrays(self) -> FloatArrays:
-        """The parameters, by name, as a bundle keeps them."""
+        """The parameters, by name, as a bundle stores them."""
 
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
-        """The inverse of `to_arrays` for D latent variables; torch tensors make a prior that computes in torch."""
+        """The inverse of `to_arrays` for D latent variables; with torch tensors, the prior computes in torch."""

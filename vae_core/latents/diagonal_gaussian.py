@@ -18,7 +18,7 @@ class DiagonalGaussian(NamedTuple):
 
     @property
     def noise_size(self) -> int:
-        """Standard normal numbers that a draw takes: D."""
+        """Standard normal numbers per draw: D."""
         return int(self.mean.shape[-1])
 
     def log_prob(self, z: V) -> V:
@@ -34,7 +34,7 @@ class DiagonalGaussian(NamedTuple):
         return z
 
     def log_prob_of_draw(self, noise: V) -> V:
-        """Log q(z|x) at z = `draw(noise)`: (..., D) → (...). From ε itself no digits are lost, as z − μ would lose."""
+        """Log q(z|x) at z = `draw(noise)`: (..., D) → (...). Using ε avoids the cancellation in z − μ."""
         # −½ Σ_d [ log 2π + log σ_d² + ε_d² ]
         norm: Any = squared_norm(noise)
         log_prob: V = -0.5 * (self.noise_size * LOG_2PI + norm + self.log_variance.sum(-1))

@@ -1,4 +1,4 @@
-"""A mixture of Gaussians p(z) = Σ_k π_k N(z; m_k, S_k): a prior fitted to where a model's codes really lie.
+"""A mixture of Gaussians p(z) = Σ_k π_k N(z; m_k, S_k): a prior fitted to a model's codes.
 
 The aggregate posterior of a trained model is not N(0, I): most of that Gaussian's mass decodes to no image the model
 has ever seen (Tomczak and Welling 2018; Ghosh et al. 2020, who fit such a mixture after training). `export.graphs.fit`
@@ -36,12 +36,12 @@ class GaussianMixture(Prior):
 
     @property
     def noise_size(self) -> int:
-        """One number chooses the component, D draw from it."""
+        """One number selects the component, D are for the draw from it."""
         return self.latent_dim + 1
 
     def draw(self, noise: V) -> V:
-        """Z = m_k + L_k ε, with k the component in whose share of N(0, 1) the first number lies."""
-        # A component is chosen by a normal number, as all noise is normal: k = #{j : u > Φ⁻¹(π_0 + … + π_j)}.
+        """Z = m_k + L_k ε, with component k selected by the first number, through the quantiles of N(0, 1)."""
+        # All noise is normal, so a normal number selects the component: k = #{j : u > Φ⁻¹(π_0 + … + π_j)}.
         array: Any = noise
         component = (array[..., :1] > self.cut).sum(-1)
         shift = self.factor[component] @ array[..., 1:, None]

@@ -1,6 +1,6 @@
 """The likelihoods p(x|z): heads over the decoder's output. All log-probabilities are in nats.
 
-One file holds all of one likelihood, for torch and for numpy; importing it imports no torch.
+Each likelihood is one file, for both torch and numpy; importing it does not import torch.
 """
 
 import importlib

@@ -1,4 +1,4 @@
-"""What every likelihood p(x|z) offers: per-pixel log-probability, mean, peak and draws, and what its parameters are.
+"""The interface of a likelihood p(x|z): per-pixel log-probability, mean, peak and draws, and its parameters.
 
 Parameters are a mapping, name → array, each of its own shape, which ends in height and width. Training and the graphs
 compute in torch; scoring and sampling workers evaluate and draw in numpy, from what decoder.onnx returns.
@@ -29,7 +29,7 @@ class Likelihood(ABC):
     """A family of distributions of images. It has no state and no weights.
 
     Images are grey levels 0…255, as floats (..., C, H, W). Log p is per pixel, (..., C', H, W): C' is C where the
-    channels are independent given z, and 1 where their probability is a joint one.
+    channels are independent given z, and 1 where their distribution is joint.
     """
 
     kind: ClassVar[Kind]
@@ -38,16 +38,16 @@ class Likelihood(ABC):
 
     @property
     def name(self) -> str:
-        """As the registry calls it: after its module."""
+        """Its name in the registry, derived from its module."""
         return type(self).__module__.rpartition(".")[2].replace("_", "-")
 
     @abstractmethod
     def parameters(self, channels: int) -> tuple[Output, ...]:
-        """What the parameters of images with C channels are, in the order of `constrain`."""
+        """Descriptions of the parameters for images with C channels, in the order of `constrain`."""
 
     @abstractmethod
     def raw_channels(self, channels: int) -> int:
-        """Q, the channels that the decoder has to output for images with C channels."""
+        """Q, the decoder's output channels for images with C channels."""
 
     # torch: training, graphs
 
@@ -69,7 +69,7 @@ class Likelihood(ABC):
 
     @abstractmethod
     def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """The highest log p(x|z) of any value of a pixel, between whole levels too, in nats: (..., C', H, W)."""
+        """The highest log p(x|z) over all values of a pixel, fractional levels included, in nats: (..., C', H, W)."""
 
     # numpy: scoring and sampling workers
 
@@ -81,7 +81,7 @@ class Likelihood(ABC):
     def draw(
         self, parameters: Mapping[str, npt.NDArray[np.floating]], rows: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.uint8]:
-        """One draw x ~ p(x|z) per row, uint8 [N,C,H,W], that depends on (parameters, row, seed) alone.
+        """One draw x ~ p(x|z) per row, uint8 [N,C,H,W], a function of (parameters, row, seed) alone.
 
         Args:
             parameters: as decoder.onnx returns them, each with N rows.
@@ -135,7 +135,7 @@ class Factorised(Likelihood):
         return as_levels(self.draw_from(self.noise(rows, seed, math.prod(shape[1:])).reshape(shape), wide))
 
     def noise(self, rows: npt.NDArray[np.int64], seed: int, size: int) -> Array:
-        """What `draw_from` makes draws of, [N, size]: uniform numbers in (0, 1), unless a family says otherwise."""
+        """The noise that `draw_from` takes, [N, size]: uniform in (0, 1) unless overridden."""
         return uniform(seed, Purpose.SAMPLE_PIXEL, rows, size)
 
     @abstractmethod
@@ -151,7 +151,7 @@ class LocationScale(Factorised):
     reach: ClassVar[float]
     """How far one unit of the network's output moves the location."""
     floor: ClassVar[float]
-    """The least log-scale, approached softly: it has to exist, for a peak may otherwise grow without bound."""
+    """The smallest log-scale, approached smoothly; without it a peak may grow without bound."""
     start: ClassVar[float]
     """The log-scale of an untrained network."""
     ceiling: ClassVar[float]
@@ -172,7 +172,7 @@ class LocationScale(Factorised):
 
 
 def as_levels(drawn: Array) -> npt.NDArray[np.uint8]:
-    """Draws on a continuous scale of grey levels as the nearest whole ones; what lies beyond an end falls on it."""
+    """Continuous draws rounded to whole grey levels and clipped to 0…255."""
     return np.clip(np.rint(drawn), 0, 255).astype(np.uint8)
 
 

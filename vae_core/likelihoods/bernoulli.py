@@ -1,7 +1,7 @@
 """Bernoulli: log p(x|z) = x·y − softplus(y), with y the logit of the pixel being on.
 
-On binary images (levels 0 and 255) this is a likelihood. On grey ones x/255 stands where a 0 or 1 belongs, and the
-value is a score that no distribution normalises.
+On binary images (levels 0 and 255) this is a likelihood. On grey images x/255 takes the place of 0 or 1, and the
+value is an unnormalised score.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Bernoulli(Factorised):
-    """A coin per pixel."""
+    """A Bernoulli variable per pixel."""
 
     kind = "score"
     outputs = (Output("logits", "logit of the probability that the pixel is on", "1", tolerance=1e-4),)
@@ -33,7 +33,7 @@ class Bernoulli(Factorised):
         return 255.0 * torch.sigmoid(parameters["logits"])
 
     def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """At the end that y points to, since log p is linear in x: max(y, 0) − softplus(y) = −softplus(−|y|)."""
+        """At x = 0 or 1, since log p is linear in x: max(y, 0) − softplus(y) = −softplus(−|y|)."""
         return -F.softplus(-parameters["logits"].abs())
 
     def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
@@ -47,7 +47,7 @@ class Bernoulli(Factorised):
 
 
 def softplus(y: Array) -> Array:
-    """log(1 + e^y), to be summed: what log1p would save below 1e-16 counts for nothing."""
+    """log(1 + e^y); values below 1e-16, for which log1p would be exact, are negligible in a sum."""
     value: Array = np.maximum(y, 0.0) + np.log(1.0 + np.exp(-np.abs(y)))
     return value
 

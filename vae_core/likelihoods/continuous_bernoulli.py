@@ -42,7 +42,7 @@ class ContinuousBernoulli(Factorised):
         return 255.0 * torch.where(near, series, exact)
 
     def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """At the end that y points to, since the log density is linear in x: −softplus(−|y|) + log C(y)."""
+        """At x = 0 or 1, since the log density is linear in x: −softplus(−|y|) + log C(y)."""
         y = parameters["logits"]
         return _log_normaliser(y) - F.softplus(-y.abs())
 

@@ -17,8 +17,7 @@ from vae_core.outputs import Output
 if TYPE_CHECKING:
     from torch import Tensor
 
-# e^−x of this is nothing beside 1, and not yet a denormal number, with which processors are slow; e^x is far from the
-# limits of fp32.
+# e^−x of this is negligible next to 1, but not yet denormal, which would be slow; e^x is far from the limits of fp32.
 FAR = 60.0
 
 
@@ -27,7 +26,7 @@ class DiscretisedLogistic(LocationScale):
 
     kind = "mass"
     outputs = (
-        # Only differences of levels count: rounding is judged against the 255 of their range.
+        # Only differences of levels count: rounding is measured against their range, 255.
         Output("location", "location m of the pixel's logistic distribution", "grey levels", scale=255.0),
         Output("log_scale", "log of its scale s", "log grey levels"),
     )
@@ -39,7 +38,7 @@ class DiscretisedLogistic(LocationScale):
         """Log P(x = level)."""
         location, log_scale = parameters["location"], parameters["log_scale"]
         delta = torch.exp(-log_scale)  # δ, the width of one level in units of s
-        # Level 0 has no lower end and level 255 no upper one: they lie so far off that they count for nothing.
+        # Level 0 has no lower end and level 255 no upper one: they lie so far off that they contribute nothing.
         is_lowest, is_highest = level < 0.5, level > 254.5
         minus_upper = torch.where(is_highest, -FAR, (location - level - 0.5) * delta)
         lower = torch.where(is_lowest, -FAR, (level - 0.5 - location) * delta)
@@ -76,10 +75,10 @@ class DiscretisedLogistic(LocationScale):
         return scale * (F.relu(above_0) - F.relu(above_255) + torch.log(ratio))
 
     def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """Of a level in whose middle the location lies, or of the lowest or highest level, which hold a tail each.
+        """That of a level centred on the location, or of the lowest or highest level, which include a tail each.
 
-        The first is log [σ(δ/2) − σ(−δ/2)] = log tanh(δ/4), δ = 1/s: more than the nearest whole level has, by log 2 at
-        most.
+        The first is log [σ(δ/2) − σ(−δ/2)] = log tanh(δ/4), δ = 1/s: at most log 2 more than the nearest whole
+        level has.
         """
         return torch.log(torch.maximum(*self._peaks(parameters)))
 
@@ -93,14 +92,14 @@ class DiscretisedLogistic(LocationScale):
         """P of a level in the middle, and of the end that the location is nearer to."""
         location, delta = parameters["location"], torch.exp(-parameters["log_scale"])
         beyond_end = torch.maximum(0.5 - location, location - 254.5) * delta
-        # Computed as in `log_prob`, so that black pixels where black is likeliest surprise by nothing at all.
+        # Computed as in `log_prob`, so that a black pixel where black is likeliest has a surprise of exactly zero.
         of_end = 1.0 / (1.0 + torch.exp((-beyond_end).clamp(-FAR, FAR)))
         return torch.tanh(0.25 * delta), of_end
 
     def log_prob_float64(self, level: Array, parameters: Mapping[str, Array]) -> Array:
         """Log P(x = level)."""
         # σ(u) − σ(l) = σ(u) σ(−l) (1 − e^−δ), with u, l = (k ± ½ − m)/s and δ = u − l = 1/s. The lowest level has σ(u)
-        # alone and the highest σ(−l) alone. With σ(u) = e^min(u, 0) / (1 + e^−|u|), one logarithm does for all.
+        # alone and the highest σ(−l) alone. With σ(u) = e^min(u, 0) / (1 + e^−|u|), one logarithm suffices.
         width = np.exp(-parameters["log_scale"])
         upper = (level + 0.5 - parameters["location"]) * width
         lower = upper - width

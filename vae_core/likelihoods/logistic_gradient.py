@@ -33,7 +33,7 @@ class LogProb(torch.autograd.Function):
         distance = (level - family.centre).sub_(raw_location, alpha=family.reach).mul_(delta)  # (x − m)/s
         minus_upper = torch.add(distance, delta, alpha=0.5).neg_()
         lower = distance.sub_(delta, alpha=0.5)
-        # Level 0 has no lower end, and level 255 no upper one: they lie far off, where they count for nothing.
+        # Level 0 has no lower end, and level 255 no upper one: they lie far off, where they contribute nothing.
         is_lowest, is_highest = level < 0.5, level > 254.5
         is_end = is_lowest | is_highest
         lower.masked_fill_(is_lowest, -FAR)

@@ -1,10 +1,10 @@
-"""Mixture of discretised logistics (Salimans et al. 2017, PixelCNN++): an exact mass of a pixel's channels together.
+"""Mixture of discretised logistics (Salimans et al. 2017, PixelCNN++): an exact joint mass of a pixel's channels.
 
     P(x) = Σ_m π_m Π_c L(x_c; μ_mc, s_mc),    μ_mc = location_mc + Σ_{j<c} α_mcj (x_j − 127.5)
 
-L is the discretised logistic of `discretised_logistic`. A pixel chooses one of M components for all its channels. In it
-red, green given red, and blue given both have a logistic each, whose location moves with the levels before it, by
-−1 < α < 1 levels for each of theirs. Grey pixels have a plain mixture.
+L is the discretised logistic of `discretised_logistic`. A pixel has one of M components for all its channels. Within
+it, red, green given red, and blue given both are logistic, each location shifting by −1 < α < 1 levels per level of
+each preceding channel. Grey pixels have a plain mixture.
 """
 
 import math
@@ -60,7 +60,7 @@ class LogisticMixture(Likelihood):
         return self.components * (channels + 1) * (channels + 2) // 2
 
     def constrain(self, raw: "Tensor") -> "dict[str, Tensor]":
-        """Weights that sum to one, the logistics as one alone has them, and α = tanh of what the decoder says."""
+        """Weights that sum to one, location and log-scale as in `LocationScale`, and α = tanh of the raw output."""
         parameters = self._all_but_scale(raw)
         return parameters | {"log_scale": _LOGISTIC.log_scale(parameters["log_scale"])}
 
@@ -71,7 +71,7 @@ class LogisticMixture(Likelihood):
         sizes = [count, count * channels, count * channels, count * channels * (channels - 1) // 2]
         logits, location, raw_scale, coefficient = torch.split(raw, sizes, dim=-3)
         parameters = {
-            # log_softmax, with operations that every runtime computes rightly
+            # log_softmax, with operations that every runtime computes correctly
             "log_weight": logits - log_sum_exp(logits, axis=-3).unsqueeze(-3),
             "location": torch.unflatten(_LOGISTIC.location(location), -3, (count, -1)),
             "log_scale": torch.unflatten(raw_scale, -3, (count, -1)),
@@ -86,7 +86,7 @@ class LogisticMixture(Likelihood):
 
     def log_prob_raw(self, level: "Tensor", raw: "Tensor") -> "Tensor":
         """See the base class."""
-        raw = raw.contiguous()  # of channels-last outputs every part would be spread over all of the memory
+        raw = raw.contiguous()  # slices of a channels-last output would be scattered over its memory
 
         def of_channel(level: "Tensor", parameters: "Mapping[str, Tensor]") -> "Tensor":
             raw_location = (parameters["location"] - _LOGISTIC.centre) / _LOGISTIC.reach
@@ -95,10 +95,10 @@ class LogisticMixture(Likelihood):
         return _log_prob(level, self._all_but_scale(raw), of_channel)
 
     def mean(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """E[x|z]: in each component by the moments of one channel after another, then over the components.
+        """E[x|z]: moments channel by channel within each component, then the mean over the components.
 
-        A location is as uncertain as the channels that move it: their variance widens its logistic. That is exact but
-        for what lies beyond black and white and falls on these: within half a level for scales up to 10, two up to 30.
+        The variance of the preceding channels widens a channel's logistic. This is exact except for clipping at black
+        and white: within half a level for scales up to 10, two up to 30.
         """
         means: list[Tensor] = []
         covariance: dict[tuple[int, int], Tensor] = {}  # of the channels, in units of a logistic's s²
@@ -113,7 +113,7 @@ class LogisticMixture(Likelihood):
             if c > 0:
                 given["log_scale"] = torch.log(scale)
             means.append(_LOGISTIC.mean(given))
-            # What lies beyond black and white moves no further: the share inside is the slope ∂E[x_c]/∂μ_c.
+            # Clipped values do not move: the share inside is the slope ∂E[x_c]/∂μ_c.
             location = given["location"]
             inside = torch.sigmoid(location / scale) - torch.sigmoid((location - 255.0) / scale)
             covariance[c, c] = variance * inside
@@ -123,10 +123,10 @@ class LogisticMixture(Likelihood):
         return torch.stack([(weight * mean).sum(-3) for mean in means], dim=-3)
 
     def log_peak(self, parameters: "Mapping[str, Tensor]") -> "Tensor":
-        """As if the modes of all components were one value: log Σ_m π_m Π_c max L, (..., 1, H, W).
+        """As if all components had the same mode: log Σ_m π_m Π_c max L, (..., 1, H, W).
 
-        A component's mode is found channel by channel, each given the modes before it. No grey value is likelier; where
-        the components lie apart the likeliest is so by log M less at most.
+        A component's mode is found channel by channel, each given the modes before it. For grey pixels this
+        is an upper bound; where the components lie apart, the true peak is at most log M lower.
         """
         log_joint = parameters["log_weight"]
         modes: list[Tensor] = []
@@ -160,7 +160,7 @@ class LogisticMixture(Likelihood):
         return np.stack(drawn, axis=1).astype(np.uint8)
 
 
-# Of tensors and of arrays alike:
+# For both tensors and arrays:
 
 
 class _Logistics(NamedTuple):
@@ -171,14 +171,14 @@ class _Logistics(NamedTuple):
     coefficient: Sequence[Any]  # by pair of channels
 
     def given(self, channel: int, before: Sequence[Any]) -> dict[str, Any]:
-        """The parameters of one channel's logistic, given values of those before it."""
+        """The parameters of one channel's logistic, given the values of the preceding channels."""
         location = self.location[channel]
         for coefficient, value in zip(self.coefficients(channel), before, strict=True):
             location = location + coefficient * (value - _LOGISTIC.centre)
         return {"location": location, "log_scale": self.log_scale[channel]}
 
     def coefficients(self, channel: int) -> Sequence[Any]:
-        """α of one channel by each of those before it."""
+        """α of one channel for each preceding channel."""
         first = channel * (channel - 1) // 2
         return self.coefficient[first : first + channel]
 

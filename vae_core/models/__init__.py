@@ -1,7 +1,7 @@
-"""The registry of model families: a family is a configuration and a model, each found by name when it is needed.
+"""The registry of model families: a family is a configuration and a model, both imported by name on demand.
 
-`FAMILIES` lists the families that ship; an installed package adds its own as an entry point of the group
-`vae_core.families` whose value is a `Family`. What a checkpoint or a recipe names is only ever looked up here.
+`FAMILIES` lists the built-in families; an installed package adds its own as an entry point of the group
+`vae_core.families` whose value is a `Family`. Names in checkpoints and recipes are only ever looked up here.
 """
 
 import pkgutil
@@ -59,7 +59,7 @@ def model_config(values: Mapping[str, Any], where: str) -> ModelConfig:
     """A model's configuration from JSON or TOML values, of the family that `values["family"]` names ("conv" if none).
 
     Raises:
-        UserError: the family or a key is unknown, or a value is impossible.
+        UserError: the family or a key is unknown, or a value is invalid.
     """
     try:
         kind = config_type(values.get("family", DEFAULT))

@@ -1,4 +1,4 @@
-"""What every family of models offers to training, to the estimators and to the graphs of a bundle."""
+"""The interface of a model family to training, the estimators and the graphs of a bundle."""
 
 from abc import ABC, abstractmethod
 
@@ -39,7 +39,7 @@ class Model(nn.Module, ABC):
     @property
     @abstractmethod
     def statistic_groups(self) -> tuple[Group, ...]:
-        """What the outlier score is made of."""
+        """The statistics of the outlier score."""
 
     @abstractmethod
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
@@ -47,10 +47,10 @@ class Model(nn.Module, ABC):
 
     @property
     def nats_scale(self) -> float:
-        """What differences of summed log-probabilities are judged against at least; see `Output.scale`.
+        """The smallest magnitude that differences of summed log-probabilities are relative to; see `Output.scale`.
 
-        Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so a
-        density is judged against one nat per pixel.
+        Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so for a
+        density it is one nat per pixel.
         """
         return float(self.config.dimensions) if self.likelihood.kind == "density" else 1.0
 

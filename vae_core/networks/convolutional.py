@@ -1,6 +1,6 @@
 """The two networks: a strided-convolution encoder and an upsampling decoder that mirrors it.
 
-No layer mixes the images of a batch. Every level halves the sides, an odd one being padded by one pixel below or to the
+No layer mixes the images of a batch. Every level halves height and width, padding an odd one by a pixel below or to the
 right: 28 → 14 → 7 → 4. The decoder doubles them and crops what was padded: 4 → 7 → 14 → 28.
 """
 
@@ -100,7 +100,7 @@ def _upsampling(form: Upsampling, inputs: int, outputs: int) -> nn.Module:
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """`x` in at least fp32: what autocast computed in bf16 goes on in fp32."""
+    """`x` in at least fp32: the bf16 results of autocast continue in fp32."""
     return x if x.dtype == torch.float64 else x.float()
 
 

@@ -2,8 +2,8 @@
 
     p(v) = Σ_k π_k N(v; m_k, S_k)
 
-A mixture has a low density on both sides of what it has seen, and between: a vector is surprising where no
-in-distribution image has its like, be each of its entries ever so common. (Density of states: Morningstar et al. 2021,
+A mixture has a low density on both sides of the data and in its gaps: a vector is surprising where no in-distribution
+image is similar, however common each of its entries is. (Density of states: Morningstar et al. 2021,
 arXiv 2006.09273.) `export.graphs.fit` fits it.
 """
 
@@ -32,14 +32,14 @@ class Density(NamedTuple):
 
 
 class Components(NamedTuple):
-    """Vectors as each component of the mixture sees them."""
+    """Vectors relative to each component of the mixture."""
 
     whitened: Tensor  # (u − m_k) W_k, (N, K, T)
     log_joint: Tensor  # log π_k N(u; m_k, S_k), (N, K)
 
 
 def components(vectors: Tensor, density: Density) -> Components:
-    """`vectors` (N, T) as the components see them."""
+    """`vectors` (N, T) relative to each component."""
     count, size = density.mean.shape
     standard = (vectors - density.centre) / density.scale
     # All K products at once: (N, T) × (T, K·T).
@@ -58,27 +58,27 @@ def log_density(vectors: Tensor, density: Density) -> Tensor:
 
 
 def surprise(log_density: Tensor, density: Density) -> Tensor:
-    """How far −log p(u) lies in the upper tail of what is usual, in nats: (N,) → (N,), above zero.
+    """How far −log p(u) lies in the upper tail of in-distribution values, in nats: (N,) → (N,), above zero.
 
     −log P(L ≥ −log p) = softplus((−log p − usual) / spread) for L logistic, whose tail is exponential as those of log
-    densities are: near zero for the usual half, and rising by one for every `spread` beyond.
+    densities are: near zero for the lower half, and rising by one per `spread` beyond.
     """
     return F.softplus((-log_density - density.usual) / density.spread)
 
 
 class Shares(NamedTuple):
-    """How the entries of vectors push them away from where in-distribution images lie."""
+    """How much each entry of a vector moves it away from in-distribution images."""
 
     of_distance: Tensor  # of the squared distance from the components, signed, summing to one, (N, T)
     deviations: Tensor  # standard deviations by which each entry is too high, (N, T)
 
 
 def shares(vectors: Tensor, density: Density) -> Shares:
-    """What each entry has to do with the distance of `vectors` (N, T) from the mixture.
+    """What each entry contributes to the distance of `vectors` (N, T) from the mixture.
 
-    With δ = u − m_k, entry t takes part in ‖δ W‖² by δ_t (S⁻¹δ)_t, its Shapley value where an entry that takes no part
-    stands at its mean. Negative pulls in: beside the other entries as they are, this one would be odder at its mean.
-    Components count by their responsibility for the vector, so that it is compared with images most like it.
+    With δ = u − m_k, entry t contributes δ_t (S⁻¹δ)_t to ‖δ W‖²: its Shapley value with absent entries at their means.
+    A negative share: given the other entries, the vector would be more unusual with this one at its mean. Components
+    are weighted by their responsibility for the vector, so that it is compared with the images most like it.
     """
     whitened, log_joint = components(vectors, density)
     responsibility = torch.softmax(log_joint, dim=1).unsqueeze(-1)  # (N, K, 1)

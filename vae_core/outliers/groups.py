@@ -1,4 +1,4 @@
-"""What an outlier score is made of: statistics of an image, in groups that are each judged by one density.
+"""The parts of an outlier score: statistics of an image, in groups with one density each.
 
 A family of models describes its groups once, beside the code that computes them. The fit, the graphs, the parity check,
 the manifest, the model card and the reasons read these descriptions; none of them knows a statistic by name.
@@ -19,16 +19,16 @@ class Statistic:
     meaning: str
     unit: str
     aspect: str
-    """What it looks at, as a reader calls it: statistics of one aspect speak as one when a score is explained."""
+    """What it measures, in plain words; explanations merge the statistics of one aspect."""
     high: str
-    """How an image is described for which it is too high, after "the image is flagged because"; `{}` stands for how
-    far, such as `3.1 σ`."""
+    """The explanation if it is too high, after "the image is flagged because"; `{}` stands for how far, such as
+    `3.1 σ`."""
     low: str
-    """The same where it is too low."""
+    """The same if it is too low."""
     tolerance: float = 1e-5
-    """As `Output.tolerance`."""
+    """See `Output.tolerance`."""
     scale: float = 1.0
-    """As `Output.scale`."""
+    """See `Output.scale`."""
 
     def __post_init__(self) -> None:
         for field in ("name", "meaning", "unit", "aspect", "high", "low"):
@@ -44,7 +44,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Group:
-    """Numbers whose density over in-distribution images makes one term of the outlier score.
+    """Numbers whose density over in-distribution images is one term of the outlier score.
 
     They are either scalars, which are statistics themselves, or the entries of one vector, such as a latent code: these
     have no meaning one by one, and the only statistic is the log density of the vector.
@@ -52,20 +52,20 @@ class Group:
 
     name: str
     meaning: str
-    """What the density is of, as the description of the score calls it."""
+    """What the density describes, as named in the description of the score."""
     weight: float
-    """Of the surprise at this group in the score."""
+    """Weight of this group's surprise in the score."""
     statistics: tuple[Statistic, ...]
     ridge: float = 1e-2
-    """Added to every variance when the density is fitted, after standardising: numbers that nearly repeat each other
-    would otherwise be separated by rounding, and a few images by chance."""
+    """Added to every variance when the density is fitted, after standardising; without it nearly redundant numbers
+    would be separated by rounding, and a few images by chance."""
     least_scale: float = 1e-2
-    """No number is standardised by less: what hardly varies is not to be magnified."""
+    """The smallest scale to standardise by: numbers that hardly vary must not be magnified."""
     vector: Output | None = None
-    """The vector whose log density the only statistic is; None if the statistics are the entries."""
+    """The vector whose log density is the only statistic; None if the statistics are the entries."""
     is_code: bool = False
-    """Whether the vector is the mean of q(z|x): its density is then the mixture over codes that serves as prior too,
-    fitted to draws of q(z|x) of many more images than are held out, and not one of its own."""
+    """Whether the vector is the mean of q(z|x). It then shares its density with the prior: the mixture over codes,
+    fitted to draws of q(z|x) for many more images than are held out."""
 
     def __post_init__(self) -> None:
         assert self.statistics, f"the group {self.name} has no statistic"
@@ -78,7 +78,7 @@ class Group:
 
 
 def statistics_of(groups: Sequence[Group]) -> tuple[Statistic, ...]:
-    """The statistics of all groups, in the order of everything that lists them."""
+    """The statistics of all groups, in the order used everywhere."""
     found = tuple(statistic for group in groups for statistic in group.statistics)
     assert len({statistic.name for statistic in found}) == len(found), "two statistics share a name"
     assert len({group.name for group in groups}) == len(groups), "two groups share a name"
@@ -86,7 +86,7 @@ def statistics_of(groups: Sequence[Group]) -> tuple[Statistic, ...]:
 
 
 def score_output(groups: Sequence[Group]) -> Output:
-    """What the outlier score of these groups is."""
+    """A description of the outlier score of these groups."""
     terms = " + ".join(f"{group.weight:g} × that of {group.meaning}" for group in groups)
     return Output(
         "outlier_score",

@@ -1,14 +1,14 @@
-"""Statistics along the likelihood's path, of a VAE of pixels, from one encode and one decode.
+"""Likelihood-path statistics of a VAE of pixels, from one encode and one decode.
 
-A VAE's likelihood alone calls smooth images the likeliest of all (Nalisnick et al. 2019), so an outlier score looks at
-many quantities: how well the image is reconstructed, absolutely and relative to how hard it is; how likely it is, and
-how likely it could be at best; where its code lies; and what kind of image it is at all, since the same error is a
-different thing on a plain shirt and on a plaid one. Most are logarithms, on which in-distribution images lie roughly
-as mixtures of Gaussians. One density is of these statistics, which see how an image is drawn, and counts twice; another
-of the code μ(x), which sees what it shows: the aggregate posterior. Weights and ridges were chosen by the development
-shifts of `benchmarks/outliers`.
+A VAE's likelihood alone ranks smooth images highest (Nalisnick et al. 2019), so the outlier score uses many quantities:
+how well the image is reconstructed, absolutely and relative to how hard it is; how likely it is, and how likely it
+could be at best; where its code lies; and what kind of image it is, since the same error means something else on a
+plain shirt than on a plaid one. Most are logarithms, which for in-distribution images roughly follow a mixture of
+Gaussians. One density describes these statistics, which depend on how an image is drawn, and counts twice; another, the
+aggregate posterior, describes the code μ(x), which depends on what it shows. Weights and ridges were chosen on the
+development shifts of `benchmarks/outliers`.
 
-Sources: likelihood-path statistics, arXiv 2401.04933; likelihood less the best reachable one, Chauhan et al., CVPR
+Sources: likelihood-path statistics, arXiv 2401.04933; likelihood minus the best reachable one, Chauhan et al., CVPR
 2022; density of states, arXiv 2006.09273; complexity of the image, Serrà et al. 2020.
 """
 
@@ -26,7 +26,7 @@ from vae_core.sums import squared_norm, sum_pixels
 
 # The mean squared error of rounding to whole levels: below it errors mean nothing, and logarithms stay finite.
 _ROUNDING = 1.0 / 12.0
-# Of a single pixel, whose rounding error nothing averages.
+# Of a single pixel, whose rounding error is not averaged.
 _PEAK_TOLERANCE = 1e-4
 
 _PIXELS, _CODE, _ERROR, _ITSELF = "likelihood of the pixels", "latent code", "reconstruction", "the image itself"
@@ -40,12 +40,12 @@ def pixel_groups(nats_scale: float) -> tuple[Group, Group]:
     """The groups that `pixel_statistics` computes. x is the image in grey levels, x̂ = E[x|z] at z = μ(x), n = C·H·W.
 
     Args:
-        nats_scale: what differences of summed log-probabilities are judged against at least.
+        nats_scale: see `vae_core.models.base.Model.nats_scale`.
     """
     return (
         Group(
             name="path",
-            meaning="the statistics along the likelihood's path",
+            meaning="the likelihood-path statistics",
             weight=2.0,
             ridge=1e-2,
             least_scale=1e-2,
@@ -165,7 +165,7 @@ _ERROR_STATISTICS = (
         low="its worst pixel is reconstructed suspiciously well ({} better than usual)",
         tolerance=_PEAK_TOLERANCE,
     ),
-    Statistic(  # log of ‖x − x̂‖²/‖∇x‖²: what is busy is hard to reconstruct
+    Statistic(  # log of ‖x − x̂‖²/‖∇x‖²: busy images are hard to reconstruct
         name="log_relative_error",
         meaning="log of the squared error over the image's own squared gradients",
         unit="1",
@@ -250,7 +250,7 @@ def pixel_statistics(
     pixels = level[0].numel()
     log_px_z = likelihood.log_prob(level, parameters)
     log_peak = likelihood.log_peak(parameters)
-    surprise = (log_peak - log_px_z).clamp(min=0.0)  # as pixel_surprise, of which both terms are wanted here
+    surprise = (log_peak - log_px_z).clamp(min=0.0)  # as pixel_surprise, both terms of which are needed here
     error = level - likelihood.mean(parameters)
     squared_error = sum_pixels(error**2) / pixels
     down, across = _gradient(level)
@@ -285,8 +285,8 @@ def pixel_statistics(
 def pixel_surprise(likelihood: Likelihood, level: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
     """How much likelier than its own level the likeliest value of a pixel is, max log p(·|z) − log p(x|z) ≥ 0, in nats.
 
-    Unlike −log p(x|z), which is large wherever the model is uncertain whatever stands there, it is on one scale for
-    certain and uncertain pixels, and for masses and densities. (..., C', H, W), as `Likelihood.log_prob`.
+    Unlike −log p(x|z), which is large wherever the model is uncertain, it is on one scale for certain and uncertain
+    pixels, and for masses and densities. (..., C', H, W), as `Likelihood.log_prob`.
     """
     return (likelihood.log_peak(parameters) - likelihood.log_prob(level, parameters)).clamp(min=0.0)
 

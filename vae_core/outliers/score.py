@@ -17,14 +17,14 @@ from vae_core.outliers.density import Density, log_density, shares, surprise
 from vae_core.outliers.groups import Group, score_output
 
 Values = Mapping[str, Tensor]
-"""What a model computes of N images: each of `Group.inputs` by name, (N,), or (N, D) for a vector."""
+"""A model's values for N images: each of `Group.inputs` by name, (N,), or (N, D) for a vector."""
 
 
 class OutlierModel(NamedTuple):
-    """What in-distribution images are like."""
+    """The densities of in-distribution images."""
 
     groups: tuple[Group, ...]
-    densities: Mapping[str, Density]  # by the name of their group
+    densities: Mapping[str, Density]  # by name of group
 
 
 def score(values: Values, model: OutlierModel) -> dict[str, Tensor]:
@@ -41,14 +41,14 @@ def score(values: Values, model: OutlierModel) -> dict[str, Tensor]:
 
 
 class Explanation(NamedTuple):
-    """Why images have the outlier scores they have; the statistics are in the order of `statistics_of`."""
+    """What makes up the outlier scores of images; the statistics are in the order of `statistics_of`."""
 
     contributions: Tensor  # what each statistic adds to the score, which is their sum, (N, T)
-    deviations: Tensor  # standard deviations by which each is too high, beside the images most like it, (N, T)
+    deviations: Tensor  # standard deviations by which each exceeds the images most like it, (N, T)
 
 
 def explain(values: Values, model: OutlierModel) -> Explanation:
-    """What each statistic has to do with the outlier score."""
+    """What each statistic contributes to the outlier score."""
     contributions: list[Tensor] = []
     deviations: list[Tensor] = []
     for group in model.groups:
@@ -60,13 +60,13 @@ def explain(values: Values, model: OutlierModel) -> Explanation:
             contributions.append(of_distance * term)
             deviations.append(too_high)
         else:
-            # −log p exceeds what is usual by so many spreads of its tail: log p is as many too low.
+            # −log p is this many spreads of its tail above the usual, so log p is as many too low.
             contributions.append(term)
             deviations.append(((log_p + density.usual) / density.spread).unsqueeze(1))
     return Explanation(torch.cat(contributions, dim=1), torch.cat(deviations, dim=1))
 
 
 def _vectors(values: Values, group: Group) -> Tensor:
-    """What the group's density is of: (N, T)."""
+    """The vectors that the group's density describes: (N, T)."""
     columns = [values[value.name] for value in group.inputs]
     return torch.stack(columns, dim=1) if group.vector is None else columns[0]

@@ -21,7 +21,7 @@ class ConvVAE(Model):
 
     def __init__(self, config: ConvConfig) -> None:
         super().__init__()
-        assert config.image_shape != (0, 0, 0), "the images' shape must be known before there is a network for it"
+        assert config.image_shape != (0, 0, 0), "the image shape must be set before the network is built"
         self.config = config
         self.likelihood = likelihood(config.likelihood)
         self.noise_size = config.latent_dim
@@ -52,7 +52,7 @@ class ConvVAE(Model):
 
     @property
     def statistic_groups(self) -> tuple[Group, ...]:
-        """Statistics along the likelihood's path, and the code."""
+        """The likelihood-path statistics, and the code."""
         return pixel_groups(self.nats_scale)
 
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
