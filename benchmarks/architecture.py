@@ -1,13 +1,12 @@
-"""Which network: what each form of decoder, width and normalisation gives for its time.
+"""Comparison of networks: quality and speed by decoder, width and normalisation.
 
-    python -m benchmarks.architecture --images TRAIN.parquet --strangers STRANGERS.parquet --epochs 6
+    python -m benchmarks.architecture --images TRAIN.parquet --outliers OUTLIERS.parquet --epochs 6
 
-Trains one network for each variant, alike but for what its name says, on the same images with the same seed, exports
+Trains one network per variant, identical except for what its name says, on the same images with the same seed, exports
 it in fp32 and in 8-bit integers, and prints a line for each: bits per dimension of held-out images, AUROC of the
-outlier score against the strangers and, in the mean, against the development shifts of `benchmarks.outliers` (the final
-ones are for judging what was chosen), and the processor time of the scorer for an image, the least of several runs in
-which all variants take turns. Normalised networks are for this table alone: the package has none. Finished variants are
-kept.
+outlier score on the outliers and, averaged, on the development shifts of `benchmarks.outliers` (the final shifts are
+reserved for evaluating the choice), and the scorer's processor time per image, the minimum over several runs in which
+the variants alternate. Normalised networks exist for this table only. Finished variants are cached.
 """
 
 import argparse
@@ -45,7 +44,7 @@ _TIMED_IMAGES, _ROUNDS = 128, 40
 
 
 def _group_normalised(model: ConvVAE) -> None:
-    """Group normalisation behind every convolution but the decoder's last."""
+    """Group normalisation after every convolution but the decoder's last."""
     for layers in (model.encoder.convolutions, model.decoder.upsamplings[:-1]):
         for number, layer in enumerate(layers):
             channels = layer.out_channels
@@ -60,7 +59,7 @@ def _weight_normalised(model: ConvVAE) -> None:
 
 
 class Variant(NamedTuple):
-    """A network, by how it differs from the shipped recipe's."""
+    """A network, and a change that the configuration cannot express."""
 
     model: ConvConfig
     change: Callable[[ConvVAE], None] | None = None
@@ -82,17 +81,17 @@ def _variants(shape: tuple[int, int, int]) -> dict[str, Variant]:
 class Data(NamedTuple):
     training: Images
     held: Splits
-    strangers: Images
+    outliers: Images
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", help="Parquet of ordinary images; by default those that ship with the package")
-    parser.add_argument("--strangers", help="Parquet of outliers; likewise")
+    parser.add_argument("--images", help="Parquet of ordinary images; by default the package's")
+    parser.add_argument("--outliers", help="Parquet of outliers; by default the package's")
     parser.add_argument("--epochs", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="two variants, for a look at whether it runs")
+    parser.add_argument("--quick", action="store_true", help="two variants: a smoke test")
     options = parser.parse_args()
-    data = _read(options.images, options.strangers)
+    data = _read(options.images, options.outliers)
     variants = _variants(data.training.shape[1:])  # type: ignore[arg-type]
     if options.quick:
         variants = dict(list(variants.items())[:2])
@@ -105,24 +104,24 @@ def main() -> None:
             (kept / "line.json").write_text(json.dumps(_study(variant, data, options.epochs, kept)))
         lines[name] = json.loads((kept / "line.json").read_text())
     times = _times({name: folder / name.replace(" ", "-") for name in variants}, data.held.calibration)
-    print("| | bits/dim | AUROC strangers | development shifts | int8: strangers | shifts | fp32 µs | int8 µs |")
+    print("| | bits/dim | AUROC outliers | development shifts | int8: outliers | shifts | fp32 µs | int8 µs |")
     print("|---|---|---|---|---|---|---|---|")
     for name, line in lines.items():
         fp32, int8 = line["fp32"], line["int8"]
         print(
-            f"| {name} | {line['bits_per_dim']:.3f} | {fp32['strangers']:.4f} | {fp32['shifts']:.4f} "
-            f"| {int8['strangers']:.4f} | {int8['shifts']:.4f} "
+            f"| {name} | {line['bits_per_dim']:.3f} | {fp32['outliers']:.4f} | {fp32['shifts']:.4f} "
+            f"| {int8['outliers']:.4f} | {int8['shifts']:.4f} "
             f"| {times[name, 'fp32']:.0f} | {times[name, 'int8']:.0f} |"
         )
     RESULTS.mkdir(parents=True, exist_ok=True)
-    told = {
+    results = {
         name: line | {"microseconds": {p: times[name, p] for p in ("fp32", "int8")}} for name, line in lines.items()
     }
-    text = json.dumps({"benchmark": "architecture", "machine": machine(), "ratios": [], "variants": told}, indent=2)
+    text = json.dumps({"benchmark": "architecture", "machine": machine(), "ratios": [], "variants": results}, indent=2)
     (RESULTS / "architecture.json").write_text(text + "\n")
 
 
-def _read(images: str | None, strangers: str | None) -> Data:
+def _read(images: str | None, outliers: str | None) -> Data:
     from benchmarks.material import shipped
     from benchmarks.outliers.settings import read
 
@@ -132,12 +131,12 @@ def _read(images: str | None, strangers: str | None) -> Data:
     return Data(
         ordinary[2 * held :],
         Splits(ordinary[:held], ordinary[held : 2 * held]),
-        read(strangers or str(shipped("mnist_500.parquet"))),
+        read(outliers or str(shipped("mnist_500.parquet"))),
     )
 
 
 def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, Any]:
-    """Train and export one variant into `kept`; its line of the table but for the times."""
+    """Train and export one variant into `kept`; its line of the table without the times."""
     model = _train(variant, data.training, epochs)
     line: dict[str, Any] = {"bits_per_dim": _bits_per_dimension(model, data.held.validation)}
     ordinary = data.held.calibration[:2000]
@@ -156,7 +155,7 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
         usual = score(ordinary)
         areas = {name: auroc(usual, score(images)) for name, images in outliers.items()}
         line[precision] = {
-            "strangers": auroc(usual, score(data.strangers)),
+            "outliers": auroc(usual, score(data.outliers)),
             "shifts": float(np.mean(list(areas.values()))),
             "each": areas,
         }
@@ -199,12 +198,12 @@ def _bits_per_dimension(model: ConvVAE, images: Images) -> float:
 
 
 def _scorer(folder: Path) -> Session:
-    """The session of a scorer that lies in `folder` with its weights."""
+    """The session of the scorer in `folder`, with its weights."""
     return scoring_session(open_graph((folder / SCORER).read_bytes(), (folder / WEIGHTS).read_bytes(), str(folder)))
 
 
 def _times(folders: dict[str, Path], images: Images) -> dict[tuple[str, str], float]:
-    """Processor time of every scorer in µs an image, one thread."""
+    """Processor time of every scorer in µs per image, on one thread."""
     batch = images[np.arange(_TIMED_IMAGES) % len(images)]
     sessions = {
         (name, precision): _scorer(folder / precision)

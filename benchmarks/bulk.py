@@ -1,7 +1,7 @@
-"""Bulk jobs beside bare loops: images a second of each, start-up apart on both sides.
+"""Bulk jobs against bare loops: images per second of each, start-up excluded on both sides.
 
-A bare loop prints how long it took since its sessions were open. A job's clock starts with its first unit of work, and
-ends with its summary: what comes after the last row (counts, discoveries, drift, a report) is part of it.
+A bare loop prints the time since its sessions opened. A job's clock starts with its first unit of work and ends with
+its summary, so it includes what follows the last row (counts, discoveries, drift, a report).
 """
 
 import json
@@ -27,13 +27,13 @@ class Work(NamedTuple):
 
     what: str  # names it
     rows: int
-    job: Sequence[str]  # the module and the options of the job, but for the output and the engine
-    parts: str  # the folder of the job's output that takes the parts
+    job: Sequence[str]  # the module and the options of the job, without the output and the engine
+    parts: str  # the folder of the parts in the job's output
     bare: Sequence[str]  # the file of the bare loop, and its arguments; OUTPUT stands for the output folder
 
 
 def compare(work: Work, rounds: int, address: str) -> tuple[list[Ratio], dict[str, Any]]:
-    """Both engines, of which Ray works at `address`, and the bare loop, in turns: ratios, and all that was measured."""
+    """Both engines, with Ray at `address`, and the bare loop, alternating: ratios, and all measurements."""
     what, rows, job, parts, bare = work
     seen: dict[str, list[dict[str, float]]] = {engine: [] for engine in ENGINES}
     options = {"local": ["--engine", "local"], "ray": ["--engine", "ray", "--address", address]}
@@ -54,7 +54,7 @@ def compare(work: Work, rounds: int, address: str) -> tuple[list[Ratio], dict[st
 
 @contextmanager
 def cluster() -> Iterator[str]:
-    """The address of a Ray cluster on this machine, of as many CPUs as it has."""
+    """The address of a Ray cluster on this machine, with all of its CPUs."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
 
@@ -66,7 +66,7 @@ def cluster() -> Iterator[str]:
 
 
 def _bare(command: Sequence[str]) -> float:
-    """Images a second of a bare loop."""
+    """Images per second of a bare loop."""
     with _output() as output:
         filled = [str(output) if argument == "OUTPUT" else argument for argument in command]
         done = subprocess.run(
@@ -77,7 +77,7 @@ def _bare(command: Sequence[str]) -> float:
 
 
 def _job(command: Sequence[str], parts: str, seen: list[dict[str, float]]) -> float:
-    """Images a second of a job; what its time is made of goes to `seen`."""
+    """Images per second of a job; appends its timing to `seen`."""
     with _output() as output:
         took = seconds([sys.executable, "-m", *command, "--output", str(output)])
         summary = json.loads((output / "summary.json").read_text())
@@ -90,7 +90,7 @@ def _job(command: Sequence[str], parts: str, seen: list[dict[str, float]]) -> fl
 
 @contextmanager
 def _output() -> Iterator[Path]:
-    """A path where there is nothing, before and after."""
+    """A path where nothing exists, before and after."""
     path = WORK / "output" / f"bulk-{os.getpid()}"
     shutil.rmtree(path, ignore_errors=True)
     try:

@@ -1,16 +1,16 @@
-"""Whether scoring costs the same per image, and the same memory, however large the input is and however it is laid out.
+"""Whether time per image and memory of scoring are independent of the size and layout of the input.
 
     python -m benchmarks.growth [--quick]
 
-`vae score --engine local` of 28×28 packed images with the recipe `demo`, the smallest network, which shows overheads
+`vae score --engine local` on 28×28 packed images with the recipe `demo`, the smallest network, where overheads show
 most. One process per run; every configuration runs once per round, and each figure is the median over the rounds.
 
 - growth: the seconds per image at 1M and 5M rows against 100k, and the peak resident memory of the whole process. The
   seconds are the job's own `last_run`, from the first unit's beginning to the last one's end;
-- layout: 200,000 rows in 100 and in 10,000 files against one file; beside a text of 2 kB and an embedding of 512 bytes,
-  which are not kept, and of which the embedding is; in row groups of 100, 1,000 and 100,000 rows against 10,000. What a
-  layout costs may come before the first unit (footers are read) or after the last: the whole process, less one that
-  scores 1,000 images, is reported beside it.
+- layout: 200,000 rows in 100 and in 10,000 files against one file; with additional columns, a text of 2 kB and an
+  embedding of 512 bytes, neither kept or the embedding kept; in row groups of 100, 1,000 and 100,000 rows against
+  10,000. The cost of a layout may occur before the first unit (footers are read) or after the last: the whole process,
+  minus one that scores 1,000 images, is reported too.
 """
 
 import argparse
@@ -32,8 +32,8 @@ from benchmarks.results import Ratio, alternate, medians, save
 
 FLAT, MATTERS_LITTLE = "<= 1.10", "<= 1.15"
 TEXT_BYTES = 2048
-# Runs the command in its arguments, tells its processor time and peak memory. A process of its own, and a small one:
-# on Linux a child's peak counts from what its parent held when it was started.
+# Runs the command in its arguments and prints its processor time and peak memory. A separate, small process: on Linux
+# a child's peak includes the memory of its parent at the start.
 _PARENT = """
 import resource, subprocess, sys
 code = subprocess.call(sys.argv[1:])
@@ -44,10 +44,10 @@ sys.exit(code)
 
 
 class Run(NamedTuple):
-    """What one job took."""
+    """The resources that one job used."""
 
     rows: int
-    seconds: float  # of the work, start-up and end apart
+    seconds: float  # of the work, without start-up and end
     whole: float  # of the whole process
     processor: float  # seconds of all cores, of the whole process
     peak_mb: float  # resident memory
@@ -139,7 +139,7 @@ def layouts(rounds: int, rows: int) -> tuple[list[Ratio], dict[str, Run]]:
 
 
 def layout(folder: Path, rows: int, files: int, group_rows: int, wide: bool) -> Path:
-    """The images of `material` in so many files of equal length, with a text and an embedding beside them if `wide`."""
+    """The images of `material` in `files` files of equal length, with a text and an embedding column if `wide`."""
     if (folder / "_done").exists():
         return folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -162,7 +162,7 @@ def layout(folder: Path, rows: int, files: int, group_rows: int, wide: bool) -> 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Time per image and peak memory of scoring, by size and layout.")
-    parser.add_argument("--quick", action="store_true", help="small sizes, one round: whether it works, not a figure")
+    parser.add_argument("--quick", action="store_true", help="small sizes, one round: a smoke test")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--sizes", type=int, nargs="+", default=[100_000, 1_000_000, 5_000_000])
     parser.add_argument("--rows", type=int, default=200_000, help="of the layouts")

@@ -1,18 +1,18 @@
-"""Whether the guarantees hold on real scores, and how many calibration images it takes to find strangers.
+"""Whether the guarantees hold on real scores, and how many calibration images are needed to find outliers.
 
-    python -m benchmarks.guarantees --bundle bundle/ --known out/fashion-test --strangers out/mnist > guarantees.json
+    python -m benchmarks.guarantees --bundle bundle/ --inliers out/fashion-test --outliers out/mnist > guarantees.json
 
-The scores of the bundle's calibration images and of a scored job of known images are pooled, since both are from one
+The scores of the bundle's calibration images and of a scoring job on inliers are pooled, since both are from one
 distribution; in every resample a calibration set is drawn from the pool, and the rest is tested:
 
-- the false positive rate: the share of known images with p ≤ a level, whose mean should be that level;
-- the false discovery proportion: known images among those that Benjamini and Hochberg flag, where strangers make 1 % or
-  5 % of what is tested; its mean should be at most the rate asked for. Power is the share of the strangers found;
-- the calibration size at which power reaches 0.95. Among m rows with s strangers, flagging R rows at rate q takes a
-  p-value of at most qR/m, and no p-value is below 1/(n + 1): with fewer than about m/(qs) calibration images, however
-  far out the strangers lie, hardly one is found. How many more it takes says how well the scores separate them. With
-  calibration images without end, 0.95 of the strangers are found if the false positive rate f that comes with it is
-  small enough, (1 − π) f ≤ q (0.95 π + (1 − π) f) with π = s/m; if it is not, no calibration set is large enough.
+- the false positive rate: the share of inliers with p ≤ a level, whose mean should be that level;
+- the false discovery proportion: inliers among the rows that Benjamini–Hochberg flags, with 1% or 5% outliers among
+  the tested; its mean should be at most the requested rate. Power is the share of the outliers found;
+- the calibration size at which power reaches 0.95. Among m rows with s outliers, flagging R rows at rate q takes a
+  p-value of at most qR/m, and no p-value is below 1/(n + 1): with fewer than about m/(qs) calibration images,
+  hardly any outlier is found, however far out. How many more are needed shows how well the scores separate them. With
+  infinitely many, 0.95 of the outliers are found if the false positive rate f at that power is small enough,
+  (1 − π) f ≤ q (0.95 π + (1 − π) f) with π = s/m; if it is not, no calibration set is large enough.
 
 Prints JSON, and the same as a table on standard error.
 """
@@ -33,7 +33,7 @@ from export.storage import Folder
 from jobs.discoveries.control import benjamini_hochberg
 
 LEVELS = (0.001, 0.01, 0.05)
-SHARES = (0.01, 0.05)  # of strangers among the tested
+SHARES = (0.01, 0.05)  # of outliers among the tested
 RATES = (0.05, 0.1)
 POWER = 0.95
 
@@ -41,10 +41,10 @@ Scores = npt.NDArray[np.float32]
 
 
 class Split(NamedTuple):
-    """A calibration set, sorted, and known images to test, from one pool."""
+    """A calibration set, sorted, and inliers to test, from one pool."""
 
     calibration: Scores
-    known: Scores
+    inliers: Scores
 
 
 class Outcome(NamedTuple):
@@ -57,12 +57,12 @@ def split(pool: Scores, size: int, tested: int, rng: np.random.Generator) -> Spl
     return Split(np.sort(drawn[:size]), drawn[size : size + tested])
 
 
-def discover(drawn: Split, strangers: Scores, rate: float) -> Outcome:
+def discover(drawn: Split, outliers: Scores, rate: float) -> Outcome:
     size = len(drawn.calibration)
-    rank = ranks(p_values(drawn.calibration, np.concatenate([strangers, drawn.known])), size)
+    rank = ranks(p_values(drawn.calibration, np.concatenate([outliers, drawn.inliers])), size)
     level = benjamini_hochberg(np.bincount(rank, minlength=size + 2), rate)
-    found = int((rank[: len(strangers)] <= level.rank).sum())
-    return Outcome((level.discoveries - found) / max(1, level.discoveries), found / len(strangers))
+    found = int((rank[: len(outliers)] <= level.rank).sum())
+    return Outcome((level.discoveries - found) / max(1, level.discoveries), found / len(outliers))
 
 
 def mean(values: list[float]) -> dict[str, float]:
@@ -74,7 +74,7 @@ def false_positives(pool: Scores, size: int, resamples: int, rng: np.random.Gene
     found: dict[float, list[float]] = {level: [] for level in LEVELS}
     for _ in range(resamples):
         drawn = split(pool, size, len(pool), rng)
-        p = p_values(drawn.calibration, drawn.known)
+        p = p_values(drawn.calibration, drawn.inliers)
         for level in LEVELS:
             found[level].append(float((p <= level * (1 + 1e-12)).mean()))
     rows = [{"level": level, **mean(values)} for level, values in found.items()]
@@ -82,19 +82,19 @@ def false_positives(pool: Scores, size: int, resamples: int, rng: np.random.Gene
 
 
 def mixtures(
-    pool: Scores, strangers: Scores, size: int, tested: int, resamples: int, rng: np.random.Generator
+    pool: Scores, outliers: Scores, size: int, tested: int, resamples: int, rng: np.random.Generator
 ) -> list[dict[str, Any]]:
-    """The outcomes in every setting, with `size` calibration images and `tested` known ones."""
+    """The outcomes in every setting, with `size` calibration images and `tested` inliers."""
     outcomes: dict[tuple[float, float], list[Outcome]] = {(share, rate): [] for share in SHARES for rate in RATES}
     for _ in range(resamples):
         drawn = split(pool, size, tested, rng)
         for share, rate in outcomes:
-            count = max(1, round(len(drawn.known) * share / (1 - share)))
-            hidden = rng.choice(strangers, min(count, len(strangers)), replace=False)
+            count = max(1, round(len(drawn.inliers) * share / (1 - share)))
+            hidden = rng.choice(outliers, min(count, len(outliers)), replace=False)
             outcomes[share, rate].append(discover(drawn, hidden, rate))
     return [
         {
-            "strangers": share,
+            "outliers": share,
             "rate": rate,
             "false_discovery_proportion": (false := mean([each.false_discoveries for each in found])),
             "power": mean([each.power for each in found]),
@@ -110,17 +110,17 @@ def sizes(largest: int) -> list[int]:
     return sorted({*(round(50 * 1.2**step) for step in range(steps + 1)), largest})
 
 
-def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
-    """For every setting the power by calibration size, and the first size from which on it is `POWER` at least.
+def needed(pool: Scores, outliers: Scores, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
+    """For every setting the power by calibration size, and the smallest size from which on it is at least `POWER`.
 
-    A quarter of the pool is tested, whatever the size, so that the settings differ in the size alone.
+    A quarter of the pool is tested, whatever the size, so that the settings differ in size alone.
     """
     tested = len(pool) // 4
-    reached = float((pool >= np.quantile(strangers, 1 - POWER)).mean())
+    reached = float((pool >= np.quantile(outliers, 1 - POWER)).mean())
     curves: dict[tuple[float, float], dict[int, float]] = {(share, rate): {} for share in SHARES for rate in RATES}
     for size in sizes(len(pool) - tested):
-        for row in mixtures(pool, strangers, size, tested, resamples, rng):
-            curves[row["strangers"], row["rate"]][size] = row["power"]["mean"]
+        for row in mixtures(pool, outliers, size, tested, resamples, rng):
+            curves[row["outliers"], row["rate"]][size] = row["power"]["mean"]
     result = []
     for (share, rate), curve in curves.items():
         short = [size for size, power in curve.items() if power < POWER]
@@ -128,7 +128,7 @@ def needed(pool: Scores, strangers: Scores, resamples: int, rng: np.random.Gener
         allowed = rate * POWER * share / ((1 - rate) * (1 - share))
         result.append(
             {
-                "strangers": share,
+                "outliers": share,
                 "rate": rate,
                 "calibration_images": min(enough) if enough else None,
                 "false_positive_rate": reached,
@@ -150,24 +150,24 @@ def read(job: str, bundle: Bundle) -> Scores:
     return values
 
 
-def measure(calibration: Scores, known: Scores, strangers: Scores, resamples: int, seed: int) -> dict[str, Any]:
+def measure(calibration: Scores, inliers: Scores, outliers: Scores, resamples: int, seed: int) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     size = len(calibration)
-    pool = np.concatenate([calibration, known])
+    pool = np.concatenate([calibration, inliers])
     return {
         "resamples": resamples,
         "calibration_images": size,
-        "known_images_tested": len(known),
+        "inliers_tested": len(inliers),
         "false_positive_rate": false_positives(pool, size, resamples, rng),
-        "discoveries": mixtures(pool, strangers, size, len(known), resamples, rng),
-        "needed": needed(pool, strangers, resamples, rng),
+        "discoveries": mixtures(pool, outliers, size, len(inliers), resamples, rng),
+        "needed": needed(pool, outliers, resamples, rng),
     }
 
 
 def table(result: dict[str, Any]) -> str:
     lines = [
         f"{result['resamples']} resamples of {result['calibration_images']:,} calibration images and "
-        f"{result['known_images_tested']:,} known images to test",
+        f"{result['inliers_tested']:,} inliers to test",
         "",
         "| level | false positive rate | within 2 standard errors |",
         "|---|---|---|",
@@ -177,14 +177,14 @@ def table(result: dict[str, Any]) -> str:
         lines.append(f"| {row['level']} | {rate} | {'yes' if row['holds'] else 'no'} |")
     lines += [
         "",
-        "| strangers | --fdr | false discovery proportion | at most the rate | power | calibration images for "
+        "| outliers | --fdr | false discovery proportion | at most the rate | power | calibration images for "
         f"power {POWER} | of which resolution alone |",
         "|---|---|---|---|---|---|---|",
     ]
     for row, need in zip(result["discoveries"], result["needed"], strict=True):
         false, power = row["false_discovery_proportion"], row["power"]
         lines.append(
-            f"| {row['strangers']:.0%} | {row['rate']} | {false['mean']:.4f} ± {false['standard_error']:.4f} | "
+            f"| {row['outliers']:.0%} | {row['rate']} | {false['mean']:.4f} ± {false['standard_error']:.4f} | "
             f"{'yes' if row['holds'] else 'no'} | {power['mean']:.4f} ± {power['standard_error']:.4f} | "
             f"{_size(need)} | {need['at_least']:,} |"
         )
@@ -203,14 +203,14 @@ def _size(need: dict[str, Any]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", required=True)
-    parser.add_argument("--known", required=True, help="output of `vae score` on in-distribution images")
-    parser.add_argument("--strangers", required=True, help="output of `vae score` on outliers")
+    parser.add_argument("--inliers", required=True, help="output of `vae score` on in-distribution images")
+    parser.add_argument("--outliers", required=True, help="output of `vae score` on outliers")
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
-    known, strangers = (read(job, bundle) for job in (options.known, options.strangers))
-    result = measure(bundle.calibration_scores, known, strangers, options.resamples, options.seed)
+    inliers, outliers = (read(job, bundle) for job in (options.inliers, options.outliers))
+    result = measure(bundle.calibration_scores, inliers, outliers, options.resamples, options.seed)
     print(table(result), file=sys.stderr)
     print(json.dumps(result, indent=2))
 

@@ -1,11 +1,11 @@
 """The scorer in 8-bit integers beside the one in fp32: images a second on one thread, and AUROC.
 
     python -m benchmarks.int8
-    python -m benchmarks.int8 --bundles FP32 INT8 --ordinary TEST.parquet --strangers STRANGERS.parquet
+    python -m benchmarks.int8 --bundles FP32 INT8 --inliers TEST.parquet --outliers OUTLIERS.parquet
 
-Each side runs with the session options that suit it best, which are tried first. By default the bundles are of networks
-that were trained for one epoch, which says what they cost; how well they tell strangers apart is a matter of networks
-trained to their end, so give bundles of one run, exported without and with --int8.
+Each side runs with the session options that suit it best, which are tried first. By default the networks are
+trained for one epoch, which suffices to measure speed; for detection quality, give bundles of one fully trained run,
+exported without and with --int8.
 """
 
 import argparse
@@ -28,8 +28,8 @@ _BATCH, _SECONDS = 128, 2.0
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundles", nargs=2, metavar=("FP32", "INT8"), help="bundles of one run")
-    parser.add_argument("--ordinary", help="Parquet of ordinary images to test with; by default the package's")
-    parser.add_argument("--strangers", help="Parquet of outliers; likewise")
+    parser.add_argument("--inliers", help="Parquet of in-distribution images to test with; by default the package's")
+    parser.add_argument("--outliers", help="Parquet of outliers; by default the package's")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="one round, grey images only")
     options = parser.parse_args()
@@ -41,10 +41,10 @@ def main() -> None:
         claim = f"scorer of {recipe} in 8-bit integers ÷ in fp32"
         ratios.append(Ratio(claim, rates["int8"], rates["fp32"], "images/s", ">= 1.60", "fp32, its fastest options"))
     paths = options.bundles or [str(material.bundle("fashion-mnist", int8)) for int8 in (False, True)]
-    ordinary = read(options.ordinary or str(material.shipped("fashion_mnist_1k_test.parquet")))
-    strangers = read(options.strangers or str(material.shipped("mnist_500.parquet")))
-    fp32, int8 = (_auroc(Bundle.open(path), ordinary, strangers) for path in paths)
-    note = f"fp32; {len(ordinary):,} ordinary images, {len(strangers):,} strangers"
+    inliers = read(options.inliers or str(material.shipped("fashion_mnist_1k_test.parquet")))
+    outliers = read(options.outliers or str(material.shipped("mnist_500.parquet")))
+    fp32, int8 = (_auroc(Bundle.open(path), inliers, outliers) for path in paths)
+    note = f"fp32; {len(inliers):,} inliers, {len(outliers):,} outliers"
     ratios.append(Ratio("AUROC of the 8-bit scorer ÷ fp32", int8, fp32, "", ">= 0.998", note))
     save("int8", ratios, auroc_lost=fp32 - int8)
 
@@ -72,9 +72,9 @@ def _rate(timed: _Timed) -> float:
     return count / (time.perf_counter() - began)
 
 
-def _auroc(bundle: Bundle, ordinary: npt.NDArray[np.uint8], strangers: npt.NDArray[np.uint8]) -> float:
+def _auroc(bundle: Bundle, inliers: npt.NDArray[np.uint8], outliers: npt.NDArray[np.uint8]) -> float:
     session = Session(bundle.graph(SCORER), provider="cpu")
-    return auroc(*(session.run_batched({"image": images}, 256)["outlier_score"] for images in (ordinary, strangers)))
+    return auroc(*(session.run_batched({"image": images}, 256)["outlier_score"] for images in (inliers, outliers)))
 
 
 if __name__ == "__main__":

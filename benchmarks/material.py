@@ -1,9 +1,8 @@
-"""What the benchmarks work on: bundles of the shipped recipes, and image sets of any size, made once and kept.
+"""Inputs of the benchmarks: bundles of the shipped recipes, and image sets of any size, made once and cached.
 
-A bundle's network is trained for a single epoch on the images that ship with the package: it costs what a well trained
-one costs, and no figure here depends on how well it learnt. Image sets repeat real images: 28×28 grey ones that ship
-with the package, and colour images of any other size from a Parquet file, 64×64 tiles of the grey ones where none is
-given.
+A bundle's network is trained for a single epoch on the images that ship with the package: it is as fast as a fully
+trained one, and no figure depends on its quality. Image sets repeat real images: 28×28 grey ones that ship with the
+package, and colour images of any other size from a Parquet file, by default 64×64 tiles of the grey ones.
 """
 
 import os
@@ -47,7 +46,7 @@ def _run(recipe: str) -> Path:
     shipped = recipes.load(recipe)
     brief = replace(shipped.train, epochs=1, kl_warmup_epochs=0.5)
     source = images("colour", "packed", 4_000) if recipe == _RECIPES["colour"] else _shipped()
-    # Returns at once where it is done.
+    # Returns at once if it is finished.
     train(TrainOptions(images=(str(source),), run=str(target), model=shipped.model, train=brief))
     return target
 
@@ -71,7 +70,7 @@ def images(colour: Colour, kind: Kind, rows: int) -> Path:
 
 
 def linked(source: Path, target: Path, copies: int) -> Path:
-    """A folder in which every file of `source` stands `copies` times, as hard links: large sets without their disk."""
+    """A folder with `copies` hard links to every file of `source`: large sets that take no disk space."""
     if not target.exists():
         target.mkdir(parents=True)
         for copy in range(copies):

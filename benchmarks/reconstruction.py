@@ -3,8 +3,8 @@
     python -m benchmarks.reconstruction bundles/emoji runs/emoji
 
 prints JSON: the peak signal-to-noise ratio in dB of the run's calibration images (mean over images, and of the mean
-squared error over all of them), and, side by side, of the best that a principal component analysis of as many
-dimensions reaches, fitted on the validation images.
+squared error over all of them), and the same for a principal component analysis with as many dimensions, fitted on the
+validation images.
 """
 
 import json

@@ -1,7 +1,7 @@
-"""What a benchmark leaves behind: ratios of two things that were measured side by side, as JSON.
+"""Results of the benchmarks: ratios of two things measured side by side, as JSON.
 
-Every figure is a `Ratio`: the median over several rounds, in which the two sides alternate, so that both see the same
-weather on the machine. `save` writes one file per benchmark; `benchmarks.table` prints them all.
+Every figure is a `Ratio`: the median over several rounds in which the two sides alternate, so that both see the same
+load on the machine. `save` writes one file per benchmark; `benchmarks.table` prints them all.
 """
 
 import json
@@ -22,14 +22,14 @@ _PACKAGES = ("numpy", "onnxruntime-gpu", "pyarrow", "ray", "torch")
 
 
 class Ratio(NamedTuple):
-    """One line of the table: `ours` against `other`, of which more (or less) is better as the target says."""
+    """One line of the table: `ours` against `other`; the target says whether higher or lower is better."""
 
     claim: str  # what is measured, with sizes
     ours: float
     other: float
     unit: str  # of both
-    target: str = ""  # ">= 0.90", "<= 1.10", or empty where the ratio is only reported
-    note: str = ""  # what the other is, what limits it
+    target: str = ""  # ">= 0.90", "<= 1.10", or empty if the ratio is only reported
+    note: str = ""  # what `other` is, and its limits
 
     @property
     def ratio(self) -> float:
@@ -37,7 +37,7 @@ class Ratio(NamedTuple):
 
     @property
     def is_met(self) -> bool | None:
-        """Whether the target is reached; None where there is none."""
+        """Whether the target is met; None if there is none."""
         if not self.target:
             return None
         sign, bound = self.target.split()
@@ -45,7 +45,7 @@ class Ratio(NamedTuple):
 
 
 def alternate(rounds: int, sides: Mapping[str, Callable[[], float]]) -> dict[str, list[float]]:
-    """The figures of some rounds, in each of which every side is measured once; every other round backwards."""
+    """The figures of `rounds` rounds, in each of which every side is measured once, in alternating order."""
     figures: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds):
         order = list(sides) if number % 2 == 0 else list(reversed(sides))
@@ -61,7 +61,7 @@ def medians(figures: Mapping[str, Sequence[float]]) -> dict[str, float]:
 
 
 def seconds(command: Sequence[str], **options: Any) -> float:
-    """Wall-clock seconds of a command that must succeed; what it prints is kept and shown if it fails."""
+    """Wall-clock seconds of a command that must succeed; its output is shown if it fails."""
     began = time.monotonic()
     done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
     took = time.monotonic() - began
@@ -71,7 +71,7 @@ def seconds(command: Sequence[str], **options: Any) -> float:
 
 
 def machine() -> dict[str, Any]:
-    """What ran this: processor, cores, memory, versions."""
+    """The machine: processor, cores, memory, versions."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -83,7 +83,7 @@ def machine() -> dict[str, Any]:
 
 
 def save(name: str, ratios: Sequence[Ratio], **details: Any) -> None:
-    """Write `build/bench/NAME.json`: the ratios, the machine, and whatever else was measured; print the ratios."""
+    """Write `build/bench/NAME.json`: the ratios, the machine, and other measurements; print the ratios."""
     rows = [{**ratio._asdict(), "ratio": ratio.ratio, "is_met": ratio.is_met} for ratio in ratios]
     RESULTS.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"benchmark": name, "machine": machine(), "ratios": rows, **details}, indent=2)

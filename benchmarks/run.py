@@ -1,11 +1,11 @@
-"""Run the benchmarks, one after the other, and print their table; `make bench` does it.
+"""Run the benchmarks, one after the other, and print their table; same as `make bench`.
 
-    python -m benchmarks.run                       all of them: some two hours on two cores
-    python -m benchmarks.run --rounds 1            in one round each, which takes half the time
+    python -m benchmarks.run                       all of them: about two hours on two cores
+    python -m benchmarks.run --rounds 1            one round each, in half the time
     python -m benchmarks.run --only scoring int8   some of them
-    python -m benchmarks.run --quick               all at sizes that say nothing but that they run
+    python -m benchmarks.run --quick               a smoke test of all, at small sizes
 
-Nothing else should run on the machine meanwhile. The results lie in build/bench as JSON.
+Nothing else should run on the machine meanwhile. The results are in build/bench, as JSON.
 """
 
 import argparse
@@ -20,7 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS)
     parser.add_argument(
-        "--rounds", type=int, help="in which each side is measured once; by default each benchmark's own"
+        "--rounds", type=int, help="each measures every side once; by default each benchmark's own number"
     )
     parser.add_argument("--quick", action="store_true")
     options = parser.parse_args()
@@ -28,7 +28,7 @@ def main() -> None:
     for name in options.only:
         print(f"\n== {name}", file=sys.stderr, flush=True)
         command = [sys.executable, "-m", f"benchmarks.{name}", *(["--quick"] if options.quick else [])]
-        if options.rounds and name != "scaling":  # which measures no sides
+        if options.rounds and name != "scaling":  # has no sides to alternate
             command += ["--rounds", str(options.rounds)]
         if subprocess.run(command, check=False).returncode:
             failed.append(name)

@@ -1,12 +1,12 @@
-"""How close samples come to real images under either prior: the bundle's mixture of Gaussians, and N(0, I).
+"""How close samples are to real images under either prior: the bundle's mixture of Gaussians, and N(0, I).
 
     python -m benchmarks.sample_quality --bundle BUNDLE --test IMAGES… [--labelled IMAGES… --label COLUMN]
 
 The Fréchet distance between Gaussians, ‖m₁ − m₂‖² + Tr(S₁ + S₂ − 2 (S₁S₂)^½), fitted to samples and to test images in
-two spaces (Heusel et al. 2017, whose features are a classifier's too): the 64 leading principal components of the test
-images, whitened; and, where labelled images are given, the last hidden layer of a small classifier trained on them
-here. The distance of test images from other test images, as many, is what chance alone makes: a distance is judged by
-its ratio to that. Both the means of p(x|z) and draws from it are sampled, 1,000 of each.
+two spaces (Heusel et al. 2017, who also use a classifier's features): the 64 leading principal components of the test
+images, whitened; and, if labelled images are given, the last hidden layer of a small classifier trained on them here.
+The distance between test images and as many other test images is due to chance alone: distances are reported relative
+to it. Both means of p(x|z) and draws from it are sampled, 1,000 of each.
 """
 
 import argparse
@@ -32,7 +32,7 @@ EPOCHS, BATCH = 3, 128
 
 
 class _Under(Bundle):
-    """A bundle that samples from another prior than its own."""
+    """A bundle that samples from a different prior."""
 
     def __init__(self, bundle: Bundle, prior: Prior) -> None:
         self.__dict__.update(bundle.__dict__, prior=prior)
@@ -94,7 +94,7 @@ def classifier_features(images: Images, labels: npt.NDArray[np.int64]) -> Featur
 
 
 def read(paths: Sequence[str], shape: tuple[int, int, int], columns: Sequence[str] = ()) -> tuple[Images, list[Floats]]:
-    """The images at `paths`, and columns beside them."""
+    """The images at `paths`, and their other columns."""
     batches = list(read_images(find_images(list(paths)).pieces, ImageContract(*shape), list(columns)))
     beside = [np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in columns]
     return np.concatenate([batch.images for batch in batches]), beside

@@ -1,8 +1,8 @@
 """`vae sample` against a bare loop of numpy, ONNX Runtime and OpenCV's PNG encoder.
 
-Images a second on all cores: of each engine, and of `benchmarks/bare/sample.py`, which runs the same decoder.onnx on
-latents of numpy's own generator, encodes the images alike and writes the same columns; see `benchmarks.bulk` for what
-is counted. The Ray engine works on a cluster that is up.
+Images per second on all cores: of each engine, and of `benchmarks/bare/sample.py`, which runs the same decoder.onnx on
+latents from numpy's own generator, encodes the images in the same way and writes the same columns; see
+`benchmarks.bulk` for what is timed. The Ray engine uses a running cluster.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SIZES: dict[Colour, str] = {"grey": "28×28 grey", "colour": "64×64 RGB"}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--quick", action="store_true", help="few images, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="few images: a smoke test")
     parser.add_argument("--colours", nargs="+", choices=get_args(Colour), default=get_args(Colour))
     arguments = parser.parse_args()
     ratios: list[Ratio] = []

@@ -1,10 +1,10 @@
-"""Start-up: how long a small job takes as a process, from the command to the first committed unit and to the end.
+"""Start-up: how long the process of a small job takes, from the command to the first committed unit and to the end.
 
     python -m benchmarks.startup [--rounds 3] [--quick]
 
-Scores 1,000 images, packed and PNG, on the local engine; on Ray, on a cluster that runs already (`ray start`, its first
-job measured apart) and on one that the job starts and ends itself, the latter beside the tuned job of a user of Ray
-Data on the same rows. Nothing is instrumented: a job's parts are separated by the times of the files that it leaves,
+Scores 1,000 images, packed and PNG, on the local engine; on Ray, on a running cluster (`ray start`, its first job
+measured separately) and on one that the job starts and stops itself, the latter beside a tuned Ray Data job on the same
+rows. Nothing is instrumented: a job's phases are separated by the modification times of its files,
 
     imports and plan    until plan.json (on Ray after the connection to the cluster)
     workers             until one has opened bundle and session (on Ray the start of an actor before that)
@@ -12,7 +12,7 @@ Data on the same rows. Nothing is instrumented: a job's parts are separated by t
     conclusion          until summary.json: discoveries, drift, explanations, report
     exit                until the process has ended
 
-and imports, connection and session are measured once more, by themselves.
+and imports, connection and session are also measured separately.
 """
 
 import argparse
@@ -38,7 +38,7 @@ Parts = dict[str, float]
 
 
 def score(model: Path, source: Path, *engine: str) -> Parts:
-    """The seconds of a scoring job, part by part."""
+    """The seconds of a scoring job, by phase."""
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         output = Path(folder) / "out"
         command = [sys.executable, "-m", "jobs.cli", "score", "--bundle", str(model), "--images", str(source)]
@@ -62,7 +62,7 @@ def score(model: Path, source: Path, *engine: str) -> Parts:
 
 @contextmanager
 def running_cluster() -> Iterator[str]:
-    """The address of a Ray cluster on this machine, of as many CPUs as it has, while the block runs."""
+    """The address of a Ray cluster on this machine, with all of its CPUs, while the block runs."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -89,7 +89,7 @@ def running_cluster() -> Iterator[str]:
 
 
 def by_themselves(model: Path, address: str) -> Parts:
-    """Parts that do not show in a job's files, each in a process of its own."""
+    """Phases that leave no files, each in a separate process."""
 
     def run(program: str, *arguments: str) -> float:
         return seconds([sys.executable, "-c", program, *arguments], env=environment())

@@ -1,4 +1,4 @@
-"""Print what the benchmarks found, as one table: `python -m benchmarks.table`."""
+"""Print the results of the benchmarks as one table: `python -m benchmarks.table`."""
 
 import json
 

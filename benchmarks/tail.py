@@ -1,13 +1,13 @@
-"""How often the intervals of `p_value_tail` hold, where its model is right and where it is not.
+"""Coverage of the intervals of `p_value_tail`, where its model is right and where it is not.
 
     python -m benchmarks.tail [--rounds 1000] [--calibration-images 6000] [--quick]
 
-In every round a calibration set is drawn, the tail is fitted, and the interval is looked at where the true p-value is
-1e-3, 1e-4 and 1e-5. The model is exact for the exponential and the generalised Pareto distribution; for Student's t
-and for the normal distribution it is so in the limit alone; in a mixture, one in 50 or one in 1,000 scores is from a
-second, heavier distribution. Prints a table: how often the interval holds the true p-value, how often it lies below it
+In every round a calibration set is drawn, the tail is fitted, and the interval is checked at true p-values of 1e-3,
+1e-4 and 1e-5. The model is exact for the exponential and the generalised Pareto distribution; for Student's t and for
+the normal distribution only in the limit; in a mixture, one in 50 or one in 1,000 scores is from a second, heavier
+distribution. Prints a table: how often the interval holds the true p-value, how often it lies below it
 (outliers would be called rarer than they are) and above it (the safe side), and the 5%, 50% and 95% quantiles of the
-estimate as a multiple of the truth. Also what the columns cost, in microseconds a score.
+estimate as a multiple of the truth. Also the cost of the columns, in microseconds per score.
 """
 
 import argparse
@@ -115,7 +115,7 @@ def measure(law: Law, size: int, rounds: int) -> list[dict[str, Any]]:
 
 
 def microseconds(size: int, far: bool) -> float:
-    """Of the three columns, a score, in a batch of 8,192."""
+    """Time per score for the three columns, in a batch of 8,192."""
     random = np.random.default_rng(0)
     calibration = np.sort(random.exponential(size=size).astype(np.float32))
     tail: Tail = fit_tail(calibration)

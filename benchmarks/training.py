@@ -1,17 +1,17 @@
-"""Training beside the bare optimisation step, beside one process with all cores, and beside pythae's training loop.
+"""Training against the bare optimisation step and against pythae's training loop.
 
     python -m benchmarks.training [--rounds 3] [--quick]
 
 measures images per second, in rounds in which the sides alternate:
 
-- the Ray Train worker loop, as `vae train` runs it, in the second of two epochs, whose images are in memory already:
+- the Ray Train worker loop, as `vae train` runs it, in the second of two epochs, with the images already in memory:
   one worker with one thread, and two workers of one thread each that share the batch;
-- `bare/train_step.py`: forward, backward, clipping and AdamW on one batch in memory, of an equal network, with one and
-  with two threads, in the precision that the recipe chooses on this machine. Its likelihood is the formula, left to
-  autograd; the averaged weights, the keyed noise, the order of the images and the metrics are ours alone;
-- `bare/pythae_train.py`: pythae's BaseTrainer, in an environment of its own, with an equal network but for the last
-  layer, which has one output per pixel and not two, and with a Gaussian of unit variance; fp32, the only precision it
-  has on a CPU. Our loop in fp32 is reported beside it, without a target.
+- `bare/train_step.py`: forward, backward, clipping and AdamW on one batch in memory, with the same network, with one
+  and with two threads, in the precision that the recipe chooses on this machine. Its likelihood is the formula, with
+  autograd; averaged weights, keyed noise, image order and metrics are only in our loop;
+- `bare/pythae_train.py`: pythae's BaseTrainer, in a separate environment, with the same network except for the last
+  layer, which has one output per pixel instead of two, and a Gaussian of unit variance; fp32, its only precision on a
+  CPU. Our loop in fp32 is reported beside it, without a target.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
 def make_sides(
     colour: material.Colour, rows: int, bare_seconds: float, scratch: Path
 ) -> dict[str, Callable[[], float]]:
-    """What is measured of one kind of image: name → images per second."""
+    """The sides for one kind of image: name → images per second."""
     recipe = recipes.load(material.recipe_of(colour))
     images = material.images(colour, "packed", rows)
     real = material.arrays(colour)
@@ -116,7 +116,7 @@ def compare(name: str, of: dict[str, float]) -> list[Ratio]:
 
 
 def ours(recipe: Recipe, images: Path, workers: int, scratch: Path) -> float:
-    """Images per second of the second epoch of a run on Ray Train, validation and start-up apart."""
+    """Images per second of the second epoch of a run on Ray Train, without validation and start-up."""
     brief = replace(recipe.train, epochs=2, validation_images=256, calibration_images=256, importance_samples=1)
     run = tempfile.mkdtemp(dir=scratch)
     record = train(
@@ -130,7 +130,7 @@ def ours(recipe: Recipe, images: Path, workers: int, scratch: Path) -> float:
 def network(recipe: Recipe, shape: tuple[int, ...]) -> dict[str, Any]:
     """The network and the batch, as the bare loops take them."""
     model = recipe.model
-    assert model.upsampling == "transposed", "the bare loops know no other decoder"
+    assert model.upsampling == "transposed", "the bare loops have no other decoder"
     return {
         "shape": list(shape),
         "widths": list(model.widths),
@@ -150,7 +150,7 @@ def pythae(array: Path, step: dict[str, Any], scratch: Path) -> float:
 
 
 def _pythae_python() -> str:
-    """The interpreter of an environment that holds pythae and, otherwise, the versions of our lock."""
+    """The interpreter of an environment with pythae and otherwise the versions of our lock."""
     environment = (material.WORK / "pythae-venv").absolute()
     python, ready = environment / "bin" / "python", environment / "ready"
     if not ready.exists():

@@ -2,11 +2,11 @@
 
     python -m benchmarks.user_job [--rows 100000 500000] [--rounds 1] [--quick]
 
-Three programs take the same folder of PNG rows and write their scores, each in processes of its own that start a Ray
-cluster and end it: `benchmarks/bare/user_ray_default.py` (Ray Data, Pillow, eager PyTorch networks of the same sizes;
-two actors), `benchmarks/bare/user_ray_tuned.py` (the same with the batches, blocks, footers and memory layout that make
-it fastest), and `vae score --engine ray`, with the recipe's scorer in fp32 and in 8-bit integers. The figures are rows
-a second, start and end of everything included.
+Three programs score the same folder of PNG rows, each in separate processes that start and stop a Ray cluster:
+`benchmarks/bare/user_ray_default.py` (Ray Data, Pillow, eager PyTorch networks of the same sizes; two actors),
+`benchmarks/bare/user_ray_tuned.py` (the same with the batches, blocks, footers and memory layout that make it fastest),
+and `vae score --engine ray`, with the recipe's scorer in fp32 and in 8-bit integers. The figures are rows per second,
+start-up and shutdown included.
 """
 
 import argparse
@@ -24,7 +24,7 @@ TARGETS = {100_000: (4, 10), 500_000: (6, 15)}  # times the tuned form, times th
 
 
 def measure(rows: int, rounds: int) -> dict[str, list[float]]:
-    """Rows a second of each program in every round."""
+    """Rows per second of each program in every round."""
     source = images("grey", "png", rows)
 
     def user(form: str) -> float:
@@ -51,7 +51,7 @@ def measure(rows: int, rounds: int) -> dict[str, list[float]]:
 
 
 def environment() -> dict[str, str]:
-    """That of this process, in which every program starts a cluster of its own, without a token."""
+    """The environment of this process, in which every program starts its own cluster, without a token."""
     kept = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"}
     return {**kept, "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
 
@@ -60,7 +60,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rows", type=int, nargs="+", default=list(TARGETS))
     parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--quick", action="store_true", help="1,000 rows, to see that it works")
+    parser.add_argument("--quick", action="store_true", help="1,000 rows: a smoke test")
     options = parser.parse_args()
     for int8 in (False, True):
         bundle(RECIPE, int8)  # made before anything is measured

@@ -1,8 +1,8 @@
-"""pythae's training loop, as its documentation has it, on the network that `train_step.py` builds.
+"""pythae's training loop, as in its documentation, on the network that `train_step.py` builds.
 
     PYTHAE/bin/python benchmarks/bare/pythae_train.py IMAGES.npy OUTPUT '{"shape": [1, 28, 28], …, "threads": 1}'
 
-prints the images per second of the second epoch, all by default: a Gaussian of unit variance, fp32, Adam, the loader.
+prints the images per second of the second epoch, with all defaults: unit-variance Gaussian, fp32, Adam, the loader.
 """
 
 import json

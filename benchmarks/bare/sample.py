@@ -1,6 +1,6 @@
-"""Draw images with nothing but numpy, OpenCV, pyarrow and ONNX Runtime: the loop that sampling jobs are held against.
+"""Draw images with nothing but numpy, OpenCV, pyarrow and ONNX Runtime: the loop that sampling jobs are compared with.
 
-python sample.py DECODER.onnx COUNT OUTPUT prints the rows, and the seconds since the sessions opened.
+python sample.py DECODER.onnx COUNT OUTPUT prints the rows and the seconds since the sessions opened.
 """
 
 import json

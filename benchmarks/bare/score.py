@@ -1,6 +1,6 @@
-"""Score images with nothing but pyarrow, OpenCV and ONNX Runtime: the loop that scoring jobs are held against.
+"""Score images with nothing but pyarrow, OpenCV and ONNX Runtime: the loop that scoring jobs are compared with.
 
-python score.py SCORER.onnx IMAGES OUTPUT THRESHOLD prints the rows, and the seconds since the sessions opened.
+python score.py SCORER.onnx IMAGES OUTPUT THRESHOLD prints the rows and the seconds since the sessions opened.
 """
 
 import json

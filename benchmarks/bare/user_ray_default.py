@@ -45,7 +45,7 @@ class Scorer:
 
 if __name__ == "__main__":
     source, target = sys.argv[1:]
-    ray.init(num_cpus=4)  # of two CPUs, two actors would leave none to read and write
+    ray.init(num_cpus=4)  # on two CPUs, two actors would leave none for reading and writing
     actors = ray.data.ActorPoolStrategy(size=2)
-    # Without a batch size a whole block would be one, whose activations take more memory than many a machine has.
+    # Without a batch size a batch is a whole block, whose activations exceed the memory of many machines.
     ray.data.read_parquet(source).map_batches(Scorer, compute=actors, batch_size=1024).write_parquet(target)

@@ -1,8 +1,8 @@
-"""The three settings of the study: what the models were trained on, and what is new to them.
+"""The three settings of the study: the training data of the models, and their outliers.
 
-Outliers come in two families. `final` judges: the test images against strangers and against the final shifts of those
-same test images. `development` is for choosing, so it leaves the test images alone: the run's calibration images, which
-no method is fitted on, against the development shifts of them.
+Outliers come in two families. `final` is for evaluation: the test images against other data sets and against the final
+shifts of the same test images. `development` is for choosing, so it does not use the test images: the run's calibration
+images, which no method is fitted on, against their development shifts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -33,7 +33,7 @@ class Setting:
 
     training: str
     test: str
-    strangers: Mapping[str, str]
+    others: Mapping[str, str]
     final: Mapping[str, Shift]
 
 
@@ -52,7 +52,7 @@ SETTINGS: dict[SettingName, Setting] = {
 
 
 class Family(NamedTuple):
-    """Ordinary images, and sets of images to be told from them."""
+    """Ordinary images, and sets of outliers to separate from them."""
 
     ordinary: Images
     outliers: dict[str, Images]
@@ -63,7 +63,7 @@ def find(folders: Sequence[str], name: str) -> str:
     for folder in folders:
         if (Path(folder) / name).is_file():
             return str(Path(folder) / name)
-    raise UserError(f"{name} is in none of {', '.join(folders)}; name its folder with --data")
+    raise UserError(f"{name} is in none of {', '.join(folders)}; give its folder with --data")
 
 
 def read(path: str) -> Images:
@@ -74,10 +74,10 @@ def read(path: str) -> Images:
 
 
 def final_family(setting: Setting, folders: Sequence[str], limit: int | None) -> Family:
-    """The test images, strangers, and the final shifts."""
+    """The test images, the other data sets, and the final shifts."""
     test = read(find(folders, setting.test))[:limit]
-    strangers = {name: read(find(folders, file))[:limit] for name, file in setting.strangers.items()}
-    return Family(test, strangers | {name: apply(shift, test) for name, shift in setting.final.items()})
+    others = {name: read(find(folders, file))[:limit] for name, file in setting.others.items()}
+    return Family(test, others | {name: apply(shift, test) for name, shift in setting.final.items()})
 
 
 def development_family(run: Run, shape: tuple[int, int, int], limit: int | None) -> Family:

@@ -1,8 +1,8 @@
-"""Two disjoint families of shifts: what is new to a model, made from ordinary images or from nothing.
+"""Two disjoint families of shifts: outliers made from ordinary images or from nothing.
 
-`DEVELOPMENT` is for choosing statistics, their combination and its settings. `FINAL` judges what was chosen: nothing is
+`DEVELOPMENT` is for choosing statistics, their combination and its settings. `FINAL` is for evaluation: nothing is
 fitted, chosen or stopped by it. `FINAL_COLOUR` is its counterpart for colour images. Every shift takes images uint8
-[N, C, H, W] and a generator, and returns as many, of the same shape.
+[N, C, H, W] and a generator, and returns images of the same number and shape.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ def _each(change: Callable[[Images, Generator], npt.NDArray[np.generic]]) -> Shi
 
 
 def _warp(matrix_of: Callable[[int, int, Generator], npt.NDArray[np.float64]]) -> Shift:
-    """A shift from an affine map of the plane (2×3, from source to target); what comes from outside is black."""
+    """A shift from an affine map of the plane (2×3, from source to target); pixels from outside are black."""
 
     def change(image: Images, generator: Generator) -> Images:
         height, width = image.shape[:2]
@@ -76,7 +76,7 @@ def _low_contrast(images: Images, generator: Generator) -> Images:
 
 
 def _lifted(images: Images, generator: Generator) -> Images:
-    """Darkest grey instead of black: every level a little up."""
+    """Dark grey instead of black: all levels raised a little."""
     return _to_levels(40 + images.astype(np.float32) * (215 / 255))
 
 
@@ -90,7 +90,7 @@ def _salt_and_pepper(images: Images, generator: Generator) -> Images:
 
 
 def _speckled(images: Images, generator: Generator) -> Images:
-    """Noise in proportion to the level: black stays black."""
+    """Noise proportional to the level: black stays black."""
     return _to_levels(images * (1 + 0.2 * generator.standard_normal(images.shape)))
 
 
@@ -133,7 +133,7 @@ def _tiles_shuffled(images: Images, generator: Generator) -> Images:
 
 
 def _pasted(images: Images, generator: Generator) -> Images:
-    """A third of another image's width and height, at the same place."""
+    """A patch of another image, a third of its width and height, at the same place."""
     n, _, height, width = images.shape
     h, w = height // 3, width // 3
     result = images.copy()

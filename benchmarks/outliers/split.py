@@ -1,9 +1,9 @@
-"""Cut a Parquet file into images to train on and images to test with, for data sets that come in one piece.
+"""Split a Parquet file into training and test images, for data sets in one file.
 
     python -m benchmarks.outliers.split DATA/mnist_10k.parquet DATA/mnist-split --test 2000
     python -m benchmarks.outliers.split DATA/emoji_rgb64.parquet DATA/emoji-split --test 316
 
-writes train.parquet and test.parquet, cut alike every time, for the study's settings `mnist` and `emoji`. Of the first,
+writes train.parquet and test.parquet, deterministically, for the study's settings `mnist` and `emoji`. Of the first,
 8,000 rows remain to train on, of which `vae train --validation-images 500 --calibration-images 500` trains on 7,000; of
 the second 3,600, of which `--validation-images 300 --calibration-images 300` trains on 3,000.
 """
@@ -18,14 +18,14 @@ import tyro
 
 @dataclass(frozen=True)
 class Split:
-    """Cut a Parquet file in two."""
+    """Split a Parquet file in two."""
 
     source: tyro.conf.Positional[Path]
     """The file."""
     output: tyro.conf.Positional[Path]
     """The folder for train.parquet and test.parquet."""
     test: int
-    """Rows to test with; the others are to train on."""
+    """Test rows; the others are for training."""
 
 
 def split(options: Split) -> None:

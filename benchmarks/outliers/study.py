@@ -1,4 +1,4 @@
-"""Which outlier score tells ordinary images from what is new, on the same trained models.
+"""Comparison of outlier scores on the same trained models.
 
     python -m benchmarks.outliers.study --setting fashion --data DATA --cache CACHE --runs RUN… --bundles BUNDLE…
 
@@ -8,14 +8,14 @@ standard deviation over the seeds. Without --runs it prints what is in the cache
     vae train --images DATA/fashion_mnist_train.parquet --run RUN --recipe fashion-mnist --seed 0
     vae export --run RUN --bundle BUNDLE
 
-(`split` tells how for the settings `mnist` and `emoji`). Every method is fitted on in-distribution images alone: the
-training images, or the validation images of the run. Each (method, seed) is kept as CACHE/SETTING/METHOD-SEED.json and
-not computed again; one that belongs to another model or --limit is refused, not replaced.
+(see `split` for the settings `mnist` and `emoji`). Every method is fitted on in-distribution images only: the training
+images, or the validation images of the run. Each (method, seed) is cached as CACHE/SETTING/METHOD-SEED.json and not
+computed again; one of another model or --limit is an error, not replaced.
 
-images/s are of one thread: per second of processor time, on a batch of test images, after a warm-up. † marks methods
-that take more than forward passes.
+images/s are on one thread: per second of processor time, on a batch of test images, after a warm-up. † marks methods
+that need more than forward passes.
 
-PyOD and scikit-learn come with `pip install -e '.[benchmarks]'`; benchmarks/requirements.lock pins what goes together.
+PyOD and scikit-learn come with `pip install -e '.[benchmarks]'`; benchmarks/requirements.lock pins compatible versions.
 """
 
 import hashlib
@@ -58,11 +58,11 @@ class Study:
     """Compare outlier scores on the same trained models."""
 
     setting: SettingName
-    """What the models were trained on."""
+    """The data that the models were trained on."""
     cache: Path
     """Folder of the results."""
     runs: tuple[str, ...] = ()
-    """Run directories, that of seed i at place i; none: only print what is in the cache."""
+    """Run directories, in order of seed; none: only print what is in the cache."""
     bundles: tuple[str, ...] = ()
     """Their bundles."""
     data: tuple[str, ...] = (".",)
@@ -70,7 +70,7 @@ class Study:
     methods: tuple[str, ...] = ()
     """Names of methods; none: all of them."""
     limit: int | None = None
-    """Images of each set, at most."""
+    """Maximum number of images per set."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,9 +86,9 @@ def run(options: Study) -> str:
     from benchmarks.outliers.methods.catalogue import METHODS
 
     if len(options.runs) != len(options.bundles):
-        raise UserError(f"there are {len(options.runs)} runs and {len(options.bundles)} bundles; name one for each")
+        raise UserError(f"{len(options.runs)} runs and {len(options.bundles)} bundles: give one bundle per run")
     if unknown := [name for name in options.methods if name not in METHODS]:
-        raise UserError(f"there is no method {unknown[0]}; the methods are {', '.join(METHODS)}")
+        raise UserError(f"methods must be among {', '.join(METHODS)}, got {unknown[0]}")
     names = options.methods or tuple(METHODS)
     folder = options.cache / options.setting
     folder.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ def run(options: Study) -> str:
         if paths := sorted(folder.glob(f"{name}-[0-9]*.json")):
             results[name] = [json.loads(path.read_text()) for path in paths]
     if not results:
-        raise UserError(f"{folder} holds no results; name runs and bundles to compute them")
+        raise UserError(f"{folder} has no results; give runs and bundles to compute them")
     return render(results)
 
 
@@ -111,15 +111,15 @@ class _Subject:
     def __init__(self, options: Study, seed: int, run_url: str, bundle: str) -> None:
         self.options, self.seed, self.run, self.bundle = options, seed, Run.open(run_url), bundle
 
-    def identity(self, judges: str) -> str:
-        """A hash of what a method's results depend on; see `Method.judges`."""
-        if judges == "images":
+    def identity(self, depends_on: str) -> str:
+        """A hash of what a method's results depend on; see `Method.depends_on`."""
+        if depends_on == "images":
             content = json.dumps(self.run.read_head(), sort_keys=True).encode()  # which images it holds out
-        elif judges == "model":
+        elif depends_on == "model":
             content = best_checkpoint(self.run)["model.safetensors"]
         else:
             bundle = Bundle.open(self.bundle)
-            content = bundle.read(judges) + bundle.read(WEIGHTS)
+            content = bundle.read(depends_on) + bundle.read(WEIGHTS)
         return hashlib.sha256(content).hexdigest()
 
     @cache  # noqa: B019 - there are three
@@ -135,11 +135,11 @@ class _Subject:
 
 
 def _cached(path: Path, method: Method, subject: _Subject) -> None:
-    """Compute the result of a method unless it is there."""
-    identity = {"of": subject.identity(method.judges), "limit": subject.options.limit}
+    """Compute the result of a method unless it is cached."""
+    identity = {"of": subject.identity(method.depends_on), "limit": subject.options.limit}
     if path.is_file():
         if json.loads(path.read_text())["identity"] != identity:
-            raise UserError(f"{path} is of another model, bundle or --limit; delete it or name another --cache")
+            raise UserError(f"{path} is of another model, bundle or --limit; delete it or give another --cache")
         return
     trained, families = subject.load()
     print(f"{path.stem} …", file=sys.stderr, flush=True)
@@ -151,8 +151,8 @@ def _cached(path: Path, method: Method, subject: _Subject) -> None:
 
 
 def measure(method: Method, trained: Trained, families: Mapping[str, Family]) -> dict[str, Any]:
-    """Fit a method, time it, and judge it on every set of every family."""
-    if method.iterates:  # no candidate: what it is worth is enough to know
+    """Fit a method, time it, and evaluate it on every set of every family."""
+    if method.iterates:  # too slow to be a candidate: only evaluated
         families = {"final": families["final"]}
     start = time.process_time()
     score = method.fit(trained)
@@ -165,16 +165,16 @@ def measure(method: Method, trained: Trained, families: Mapping[str, Family]) ->
         "fit_seconds": round(fitted - start, 1),
         "images_per_second": speed,
         "images": {name: len(family.ordinary[: method.most]) for name, family in families.items()},
-        "families": {name: _judge(score, family, method.most) for name, family in families.items()},
+        "families": {name: _evaluate(score, family, method.most) for name, family in families.items()},
     }
 
 
-def _judge(score: Score, family: Family, most: int | None) -> dict[str, dict[str, float]]:
-    known = _finite(score, family.ordinary[:most])
+def _evaluate(score: Score, family: Family, most: int | None) -> dict[str, dict[str, float]]:
+    inliers = _finite(score, family.ordinary[:most])
     result = {}
     for name, images in family.outliers.items():
-        strangers = _finite(score, images[:most])
-        found = separation(*rank(known, strangers).counts())
+        outliers = _finite(score, images[:most])
+        found = separation(*rank(inliers, outliers).counts())
         result[name] = {"auroc": found.auroc, "fpr_at_95_tpr": found.fpr_at_95_tpr}
     return result
 
@@ -187,7 +187,7 @@ def _finite(score: Score, images: Images) -> Floats:
 
 
 def _images_per_second(score: Score, images: Images) -> float:
-    """Per second of processor time, so that a machine that does other work too tells the same."""
+    """Per second of processor time, so that other load on the machine does not matter."""
     images = images[:_TIMED]
     score(images[:32])
     start = time.process_time()

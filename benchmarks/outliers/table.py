@@ -1,6 +1,6 @@
 """The study's tables, in Markdown: one line for each method, mean ± standard deviation over the seeds.
 
-Bold is what no method of forward passes only beats by more than 0.002.
+Bold: not beaten by more than 0.002 by any method that only needs forward passes.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,17 +11,17 @@ import numpy as np
 from benchmarks.outliers.methods.base import Floats
 
 Results = Mapping[str, Sequence[Mapping[str, Any]]]
-"""Of each method, the results of its seeds."""
+"""By method, the results of its seeds."""
 
 _CLOSE = 0.002
 
 
 class Measure(NamedTuple):
-    """A figure of the results and how it is shown."""
+    """A metric of the results and its format."""
 
     key: str
     title: str
-    sign: int  # +1 where more is better
+    sign: int  # +1 if higher is better
     scale: float
     digits: int
 
@@ -34,8 +34,8 @@ def render(results: Results) -> str:
     families = {family: None for seeds in results.values() for result in seeds for family in result["families"]}
     tables = []
     for family in families:
-        judged = {name: seeds for name, seeds in results.items() if family in seeds[0]["families"]}
-        tables += [_table(judged, family, measure) for measure in _MEASURES]
+        measured = {name: seeds for name, seeds in results.items() if family in seeds[0]["families"]}
+        tables += [_table(measured, family, measure) for measure in _MEASURES]
     return "\n\n".join(tables)
 
 
@@ -60,7 +60,7 @@ def _table(results: Results, family: str, measure: Measure) -> str:
 
 
 def _values(seeds: Sequence[Mapping[str, Any]], family: str, sets: Sequence[str], key: str) -> Floats:
-    """One figure of every set, and their mean, for every seed: [seeds, sets + 1]."""
+    """One metric of every set, and their mean, for every seed: [seeds, sets + 1]."""
     values = np.array([[result["families"][family][name][key] for name in sets] for result in seeds])
     return np.concatenate([values, values.mean(1, keepdims=True)], axis=1)
 

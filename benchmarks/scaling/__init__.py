@@ -1,1 +1,1 @@
-"""What a billion images cost: a cost model, fitted to measurements and checked against a simulated run."""
+"""The cost of scoring a billion images: a model, fitted to measurements and checked against a simulated run."""

@@ -1,15 +1,15 @@
-"""What a billion images cost: fit the cost model, check it against a simulated job, predict; see docs/scaling.md.
+"""The cost of scoring a billion images: fit a model, check it against a simulated job, predict; see docs/scaling.md.
 
     python -m benchmarks.scaling [--quick] [--rows 100000000]
-    python -m benchmarks.scaling --measured build/bench/scaling.json --cpu-price 0.03    (predicts alone)
+    python -m benchmarks.scaling --measured build/bench/scaling.json --cpu-price 0.03    (predicts only)
 
 1. measure the model's parameters (`measured`);
-2. run a job of 10⁸ rows whose network is replaced by its measured cost (`job`), kill it in the middle with SIGKILL, run
-   it again to its end with the false discovery pass and report, and compare with the model;
+2. run a job of 10⁸ rows whose network is replaced by its measured cost (`job`), kill it half-way with SIGKILL, resume
+   it to its end, with the false discovery pass and the report, and compare with the model;
 3. measure the driver's part at 10⁹ rows (`driver`);
 4. predict time and money for 10⁹ images on 100 nodes of 16 cores, and on 16 GPUs.
 
-Needs some 10 GB of disk, which is given back, and some fifteen minutes on two cores.
+Needs about 10 GB of temporary disk space, and about fifteen minutes on two cores.
 """
 
 import argparse
@@ -28,12 +28,12 @@ from benchmarks.scaling.measured import Measured, PerImage, measure
 from benchmarks.scaling.model import Assumptions, Images, Machines, Prediction, predict, simulation
 
 BILLION = 1_000_000_000
-WORK_SECONDS = 240.0  # of the simulated job: as many workers as that takes
+WORK_SECONDS = 240.0  # of the simulated job, which determines its workers
 SHAPES = {"28×28 grey": 784, "64×64 colour": 64 * 64 * 3}
 
 
 def simulate(work: Path, rows: int, cost: float, workers: int) -> dict[str, Any]:
-    """Run the job, kill it when half of its parts are there, and run it again."""
+    """Run the job, kill it when half of its parts exist, and run it again."""
     output = work / "scaling-output"
     shutil.rmtree(output, ignore_errors=True)
     sizes = ["--rows", str(rows), "--cost", str(cost), "--workers", str(workers)]
@@ -85,16 +85,16 @@ def table(found: dict[str, Prediction]) -> str:
 
 
 def read_measured(file: Path) -> Measured:
-    """What an earlier run measured."""
+    """The measurements of an earlier run."""
     stored = json.loads(file.read_text())["measured"]
     return Measured(**stored | {"images": {name: PerImage(**each) for name, each in stored["images"].items()}})
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Predict a billion images, and check the prediction.")
-    parser.add_argument("--quick", action="store_true", help="small sizes: whether it works, not a figure")
+    parser.add_argument("--quick", action="store_true", help="small sizes: a smoke test")
     parser.add_argument("--rows", type=int, default=100_000_000, help="of the simulated job")
-    parser.add_argument("--measured", type=Path, help="what an earlier run saved: predict from it, and measure nothing")
+    parser.add_argument("--measured", type=Path, help="results of an earlier run: predict from them, do not measure")
     for field in fields(Assumptions):
         if field.type is float or field.type is int:
             option = f"--{field.name.replace('_', '-')}"

@@ -1,4 +1,4 @@
-"""Units without work through Ray: `python -m benchmarks.scaling.calls N` prints three figures in seconds.
+"""Empty units through Ray: `python -m benchmarks.scaling.calls N` prints three figures in seconds.
 
 The driver's processor time, the time from the first unit to the last, and the time until the first.
 """

@@ -1,6 +1,6 @@
-"""One run of the simulated job in a process of its own, which can be killed: `python -m benchmarks.scaling.job …`.
+"""One run of the simulated job in a separate process, which can be killed: `python -m benchmarks.scaling.job …`.
 
-Prints what it took as JSON. The job is the real one but for its task: `jobs.bulk.run`, then `jobs.score.finish`.
+Prints its resource use as JSON. The job is the real one except for its task: `jobs.bulk.run`, then `jobs.score.finish`.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from jobs.score.plan import ScoreJob
 
 
 def peak_mb() -> float:
-    """The most memory that this process has had resident so far."""
+    """The peak resident memory of this process so far."""
     status = Path("/proc/self/status").read_text()
     return float(status.split("VmHWM:")[1].split()[0]) / 1e3
 
@@ -31,8 +31,8 @@ def main() -> None:
     parser.add_argument("--workers", type=int, required=True)
     options = parser.parse_args()
     name = str(material.bundle("demo"))
-    told = ScoreOptions(bundle=name, images=("simulated",), output=options.output, explain=0)
-    job = ScoreJob(told, Bundle.open(name), images(options.rows))
+    score_options = ScoreOptions(bundle=name, images=("simulated",), output=options.output, explain=0)
+    job = ScoreJob(score_options, Bundle.open(name), images(options.rows))
     began = time.monotonic()
     units = job.units
     planned = time.monotonic() - began

@@ -1,7 +1,7 @@
-"""The parameters of the cost model, measured here: per image, per unit, per file, per part and per job.
+"""Measurement of the cost model's parameters: per image, per unit, per file, per part and per job.
 
-Everything that a processor does is measured in seconds of one core, by the process's own clock, so that it does not
-depend on what else the machine does; what waits (a commit with its fsync, a call through Ray) by the wall's.
+Computation is measured in seconds of one core, by the process's CPU clock, so that it does not depend on other load;
+waiting (a commit with its fsync, a call through Ray) by the wall clock.
 """
 
 import os
@@ -41,7 +41,7 @@ from jobs.images.units import Unit
 
 
 class PerImage(NamedTuple):
-    """What an image costs a core, and the network."""
+    """Cost of an image in time of a core and in network traffic."""
 
     inference: float  # seconds
     read_packed: float
@@ -57,7 +57,7 @@ class Measured(NamedTuple):
 
     images: dict[str, PerImage]  # "28×28 grey", "64×64 colour"
     footer: float  # of a file, in the plan
-    plan_entry: float  # of a unit: made, hashed, written, and compared when the job goes on
+    plan_entry: float  # of a unit: made, hashed, written, and compared when the job resumes
     plan_bytes: float  # of a unit
     markers: float  # of a unit, on the local disk
     commit: float  # of a unit, its fsync included, its encoding not
@@ -103,7 +103,7 @@ def measure(work: Path, quick: bool) -> Measured:
 
 
 def cpu(work: Callable[[], object], times: int = 3) -> float:
-    """Seconds of processor time, the least of some runs."""
+    """Seconds of processor time, the minimum over `times` runs."""
     found = []
     for _ in range(times):
         began = time.process_time()
@@ -144,7 +144,7 @@ def per_image(recipe: str, colour: material.Colour, quick: bool) -> PerImage:
 
 
 def footer_seconds(work: Path, files: int) -> float:
-    """Reading the footer of one of many files; each of them is another file."""
+    """Seconds to read the footer of one of many different files."""
     source = next(material.images("grey", "packed", 1_000).glob("*.parquet"))
     with tempfile.TemporaryDirectory(dir=work) as folder:
         for number in range(files):
@@ -162,7 +162,7 @@ def plan_entries(output: Folder, units: Sequence[Unit]) -> tuple[float, float]:
 
 
 def units_on_disk(output: Folder, part: Part, count: int) -> tuple[float, float]:
-    """Seconds for the markers of a unit, and for its commit less the encoding."""
+    """Seconds for the markers of a unit, and for its commit without the encoding."""
     attempts = Attempts(output)
     empty = Part(part.results.slice(0, 0), part.errors)
     options = SimulatedTask("", 0.0).parquet_options
@@ -177,7 +177,7 @@ def units_on_disk(output: Folder, part: Part, count: int) -> tuple[float, float]
 
 
 def survey_seconds(output: Folder, part: Part, bundle: Bundle, parts: int) -> float:
-    """Of one core, for each of some parts: what the end of a job counts over it."""
+    """Seconds of one core per part, for the counts at the end of a job."""
     for number in range(parts):
         output.write_table(part_name(number), part.results, **SimulatedTask("", 0.0).parquet_options)
     calibration = bundle.calibration_scores
@@ -191,7 +191,7 @@ def survey_seconds(output: Folder, part: Part, bundle: Bundle, parts: int) -> fl
 
 
 def list_seconds(output: Folder, parts: int) -> float:
-    """Finding which of so many units are finished."""
+    """Seconds to find which of `parts` units are finished."""
     output.write_table(part_name(0), pa.table({"a": [1]}))
     first = Path(output.file(part_name(0)))
     for number in range(1, parts):
@@ -207,7 +207,7 @@ class RayRun(NamedTuple):
 
 
 def ray_run(calls: int) -> RayRun:
-    """So many units without any work, through the Ray engine on a cluster of four logical CPUs started for it."""
+    """Empty units through the Ray engine, on a cluster of four logical CPUs started for it."""
     found = subprocess.run(
         [sys.executable, "-m", "benchmarks.scaling.calls", str(calls)], capture_output=True, text=True, check=True
     )
@@ -215,7 +215,7 @@ def ray_run(calls: int) -> RayRun:
 
 
 def local_start() -> float:
-    """Of a process that scores a thousand images, less their scoring."""
+    """Seconds of a process that scores a thousand images, minus their scoring."""
     with tempfile.TemporaryDirectory() as folder:
         options = ["--bundle", str(material.bundle("demo")), "--output", f"{folder}/out", "--engine", "local"]
         images = ["--images", str(material.images("grey", "packed", 1_000))]

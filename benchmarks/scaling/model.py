@@ -1,6 +1,6 @@
-"""What a job takes and costs, from the measured parameters and from assumptions that are named as such.
+"""Time and cost of a job, from measured parameters and explicit assumptions.
 
-A job is start, work and end:
+A job consists of start, work and end:
 
     start = Ray's start + footers + plan
     work  = the longest of  workers:  U (R c + w) / W     the driver: K r     the network: N b / (n B)
@@ -11,7 +11,7 @@ with N images in U units of R rows, W workers on n nodes, c seconds of a core pe
 w seconds of waiting per unit (storage), K calls of r seconds each, b and b' bytes read and written per image, B bytes a
 second per node, P parts, s seconds for each, and C cores of the driver's node.
 
-On GPUs the inference is the GPUs' and the rest is done by the cores beside them; whichever is slower counts.
+On GPUs, inference runs on the GPUs and the rest on the cores beside them; the slower of the two counts.
 """
 
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What is not measured here. Prices are rounded list prices of on-demand machines, as of the date."""
+    """Parameters that are not measured. Prices are rounded list prices of on-demand machines, as of the date."""
 
     date: str = "2026-11"
     cpu_price: float = 0.04  # $ per vCPU-hour, memory included
@@ -45,11 +45,11 @@ class Assumptions:
     file_rows: int = 50_000
     group_rows: int = 10_000
     footers_at_once: int = 16  # that the plan asks for
-    cluster_start: float = 0.0  # machines are there; add what the cloud takes to bring them
+    cluster_start: float = 0.0  # with machines running; add the time the cloud takes to start them
 
 
 class Images(NamedTuple):
-    """What is scored."""
+    """The input."""
 
     rows: int
     image_bytes: int  # of one, decoded
@@ -57,7 +57,7 @@ class Images(NamedTuple):
 
 
 class Machines(NamedTuple):
-    """What scores it."""
+    """The cluster."""
 
     nodes: int
     cores: int  # of each node
@@ -66,7 +66,7 @@ class Machines(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """Seconds of each phase, what the work waits for, and the money."""
+    """Seconds of each phase, the bottleneck of the work, and the price."""
 
     start: float
     work: float

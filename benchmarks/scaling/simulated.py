@@ -1,7 +1,7 @@
-"""A scoring job without images: real plan, units, parts, commits, resume and end; the model is its cost, slept away.
+"""A scoring job without images: real plan, units, parts, commits, resume and end; the model sleeps for its cost.
 
 Scores and statistics are drawn from a seeded generator, around the values of the bundle's calibration images, so that
-the parts have the columns, types and sizes of real ones, and one row in fifty is a stranger.
+the parts have the columns, types and sizes of real ones, and one row in fifty is an outlier.
 """
 
 import time
@@ -24,11 +24,11 @@ from jobs.images.units import Unit
 from jobs.score.task import IS_OUTLIER, PROVIDER
 
 FILE_ROWS, GROUP_ROWS = 50_000, 10_000
-STRANGERS = 50  # one row in so many: 800 calibration images find those that make up more than one in 80
+ROWS_PER_OUTLIER = 50  # 800 calibration images can find outliers that make up more than one row in 80
 
 
 def images(rows: int, image_bytes: int = 784) -> ImageSet:
-    """So many packed images, in files that are not there."""
+    """`rows` packed images, in files that do not exist."""
     layout = Layout("image", "packed", shape=(1, 28, 28))
     files = tuple(
         ImageFile(
@@ -45,7 +45,7 @@ def images(rows: int, image_bytes: int = 784) -> ImageSet:
 
 
 def plan(rows: int, unit_rows: int | None = None) -> list[Unit]:
-    """The units of so many packed images, as `vae score` plans them."""
+    """The units of `rows` packed images, as `vae score` plans them."""
     return plan_units(images(rows), unit_rows)
 
 
@@ -95,7 +95,7 @@ class SimulatedTask:
 
 @lru_cache
 def _pool(name: str, rows: int = 1 << 17) -> pa.Table:
-    """Rows to take units from: statistics as those of the calibration images, with noise in their last digits.
+    """Rows to take units from: the statistics of the calibration images, with noise in their last digits.
 
     All workers of a process share them.
     """
@@ -106,8 +106,8 @@ def _pool(name: str, rows: int = 1 << 17) -> pa.Table:
     columns = {name: calibration[name].to_numpy()[chosen] for name in names}
     for name, values in columns.items():
         columns[name] = values + random.normal(size=rows).astype(np.float32) * max(1e-3 * float(np.std(values)), 1e-6)
-    strangers = random.random(rows) < 1 / STRANGERS
-    columns[SCORE] = columns[SCORE] + strangers * np.float32(10 * np.std(columns[SCORE]))
+    outliers = random.random(rows) < 1 / ROWS_PER_OUTLIER
+    columns[SCORE] = columns[SCORE] + outliers * np.float32(10 * np.std(columns[SCORE]))
     scores = columns[SCORE].astype(np.float32)
     p = p_values(bundle.calibration_scores, scores).astype(np.float32)
     limit = threshold(bundle.calibration_scores, 0.01)

@@ -85,7 +85,7 @@ def test_the_benchmark_of_guarantees() -> None:
     inliers, outliers = (random.normal(mean, 1, 2000).astype(np.float32) for mean in (0, 6))
     result = benchmark["measure"](inliers[:999], inliers[999:], outliers, resamples=20, seed=0)
     assert all(row["holds"] for row in result["false_positive_rate"] + result["discoveries"])
-    sizes = {(row["strangers"], row["rate"]): row["calibration_images"] for row in result["needed"]}
+    sizes = {(row["outliers"], row["rate"]): row["calibration_images"] for row in result["needed"]}
     # Resolution alone requires 199; 1% at 0.05 requires 1,999, more than there are.
     assert 199 <= sizes[0.05, 0.1] < 600
     assert sizes[0.01, 0.05] is None

@@ -1,4 +1,4 @@
-"""What an outlier detector is to the study, and what it may be fitted on."""
+"""The interface of an outlier detector in the study, and the data that it may be fitted on."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ _BATCH = 250
 
 @dataclass(frozen=True)
 class Trained:
-    """One training run and its in-distribution images: all that a method sees before it is judged."""
+    """One training run and its in-distribution images: all that a method sees before it is evaluated."""
 
     model: ConvVAE
     bundle: str
     """The bundle exported from the run."""
     training: Images
-    """What the model was trained on, without the images that the run holds out."""
+    """The images that the model was trained on, without those held out."""
     validation: Images
     """Held-out images to fit on: from the training file, but not trained on."""
     seed: int
@@ -38,13 +38,13 @@ class Method:
 
     title: str
     fit: Callable[[Trained], Score]
-    judges: str = "model"
-    """What judges, another one of which makes a result stale: the `model`, a graph of the bundle by its name, or,
-    where neither has a part in it, `images`."""
+    depends_on: str = "model"
+    """What a result depends on, and goes stale with: the `model`, a graph of the bundle by name, or, if neither is
+    used, `images`."""
     most: int | None = None
-    """Images of each set that are scored, where scoring is slow."""
+    """Maximum number of images scored per set, for slow methods."""
     iterates: bool = False
-    """Whether scoring takes more than forward passes."""
+    """Whether scoring needs more than forward passes."""
 
 
 def compute(values: Callable[[Tensor], Tensor], images: Images) -> Floats:

@@ -1,4 +1,4 @@
-"""All methods of the study, the quick ones first. scikit-learn and PyOD are needed here."""
+"""All methods of the study, fast ones first. Requires scikit-learn and PyOD."""
 
 from benchmarks.outliers.methods import density_of_states, likelihood, ours, path, pyod, regret, subspace
 from benchmarks.outliers.methods.base import Method

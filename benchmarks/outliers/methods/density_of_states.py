@@ -38,7 +38,7 @@ def _kernel_density(trained: Trained) -> Score:
 
     model, fitted = trained.model, _statistics(trained.model, trained.validation)
     mean, deviation = fitted.mean(0), fitted.std(0)
-    # A relative tolerance lets the tree stop early; the log-density of what lies far off stays finite.
+    # A relative tolerance lets the tree stop early; log-densities far out stay finite.
     estimates = [
         KernelDensity(bandwidth="scott", rtol=1e-4).fit(column[:, None]) for column in ((fitted - mean) / deviation).T
     ]

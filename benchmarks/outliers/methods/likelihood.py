@@ -1,4 +1,4 @@
-"""Scores from the model's likelihood: as it is, and with its two known biases taken off.
+"""Scores from the model's likelihood: raw, and with its two known biases corrected.
 
 The ELBO is E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)), its expectation over a pair of antithetic draws.
 """
@@ -59,7 +59,7 @@ def _png_bits(images: Images) -> Floats:
 
 
 def _debiased(trained: Trained) -> Score:
-    """−(ELBO − Σ_pixels b(level)): the ELBO less the best that pixels of these levels can reach.
+    """−(ELBO − Σ_pixels b(level)): the ELBO minus the best that pixels of these levels can reach.
 
     (Chauhan et al., CVPR 2022.) With a learned scale the best that any parameters reach is next to zero for every
     level, so b is the paper's algorithmic correction: per channel and level the log of the mean likelihood that such
@@ -88,7 +88,7 @@ def reached(model: ConvVAE, images: Images) -> Floats:
 
 METHODS = {
     "elbo": Method("−ELBO", _negative_elbo),
-    "log-px": Method("−log p(x), importance sampling", _negative_log_px, judges=LIKELIHOOD, most=2000),
+    "log-px": Method("−log p(x), importance sampling", _negative_log_px, depends_on=LIKELIHOOD, most=2000),
     "complexity": Method("−log₂ p(x) less PNG length", _input_complexity),
     "debiased": Method("de-biased likelihood", _debiased),
 }

@@ -12,4 +12,4 @@ def _outlier_score(trained: Trained) -> Score:
     return lambda images: scorer.score(images)["outlier_score"].astype(np.float64)
 
 
-METHODS = {"ours": Method("ours", _outlier_score, judges=SCORER)}
+METHODS = {"ours": Method("ours", _outlier_score, depends_on=SCORER)}

@@ -1,7 +1,7 @@
 """Four detectors of PyOD with its default settings, fitted on 10,000 of the training images.
 
-The scores of its VAE differ between two calls, since it draws z: its generator is seeded before each. Its ECOD's score
-of an image depends on the other images of the call: here those are the whole set.
+The scores of its VAE differ between calls, since it draws z: its generator is seeded before each. The score of an image
+under its ECOD depends on the other images of the call: here the whole set.
 """
 
 from collections.abc import Callable
@@ -35,15 +35,15 @@ def _detector(make: Callable[[int], Any]) -> Callable[[Trained], Score]:
 
 METHODS = {
     "pyod-iforest": Method(
-        "PyOD Isolation Forest", _detector(lambda seed: IForest(random_state=seed)), judges="images"
+        "PyOD Isolation Forest", _detector(lambda seed: IForest(random_state=seed)), depends_on="images"
     ),
-    "pyod-ecod": Method("PyOD ECOD", _detector(lambda _: ECOD()), judges="images", most=2000),
+    "pyod-ecod": Method("PyOD ECOD", _detector(lambda _: ECOD()), depends_on="images", most=2000),
     "pyod-autoencoder": Method(
         "PyOD AutoEncoder",
         _detector(lambda seed: AutoEncoder(random_state=seed, device="cpu", verbose=0)),
-        judges="images",
+        depends_on="images",
     ),
     "pyod-vae": Method(
-        "PyOD VAE", _detector(lambda seed: VAE(random_state=seed, device="cpu", verbose=0)), judges="images"
+        "PyOD VAE", _detector(lambda seed: VAE(random_state=seed, device="cpu", verbose=0)), depends_on="images"
     ),
 }

@@ -1,4 +1,4 @@
-"""Without a network: the first 64 principal components of the training images, and neighbours among those."""
+"""Without a network: the first 64 principal components of the training images, and nearest neighbours in them."""
 
 from sklearn.decomposition import PCA
 from sklearn.neighbors import NearestNeighbors
@@ -32,6 +32,6 @@ def _nearest(trained: Trained) -> Score:
 
 
 METHODS = {
-    "pca": Method("PCA-64 reconstruction", _reconstruction, judges="images"),
-    "neighbour": Method("nearest neighbour, PCA-64", _nearest, judges="images"),
+    "pca": Method("PCA-64 reconstruction", _reconstruction, depends_on="images"),
+    "neighbour": Method("nearest neighbour, PCA-64", _nearest, depends_on="images"),
 }
