@@ -1,1 +1,1 @@
-"""From a trained model to a verified bundle of ONNX graphs, and the Python face of that bundle."""
+"""From a trained model to a verified bundle of ONNX graphs, and the Python interface to that bundle."""

@@ -1,4 +1,4 @@
-"""JSON objects read from files that somebody else may have written."""
+"""JSON objects from untrusted files."""
 
 import json
 from typing import Any
@@ -10,15 +10,15 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     """The JSON object in `data`; `where` names its file in errors.
 
     Raises:
-        UserError: the data is not JSON, not an object, or an object in it has a key twice, of which readers would
-            choose different ones.
+        UserError: the data is not JSON, not an object, or an object in it has a duplicate key, which readers resolve
+            differently.
     """
     try:
         value = json.loads(data, object_pairs_hook=_object)
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{where} must be valid JSON, got {error}; copy it again or make it anew") from error
+        raise UserError(f"{where} must be valid JSON, got {error}; copy or create it again") from error
     if not isinstance(value, dict):
-        raise UserError(f"{where} must hold a JSON object, got {value!r:.100}; copy it again or make it anew")
+        raise UserError(f"{where} must hold a JSON object, got {value!r:.100}; copy or create it again")
     return value
 
 

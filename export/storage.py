@@ -1,7 +1,7 @@
 """Folders on any file system: a local path, or a URL that pyarrow or fsspec can open.
 
-Everything the system writes goes through `Folder.write`, so that a file appears whole or not at all: on a
-local disk by writing beside it and renaming, on object stores because an upload becomes visible when it ends.
+Everything is written through `Folder.write`, so that a file appears complete or not at all: on a local disk by writing
+beside it and renaming, on object stores because an upload becomes visible when it ends.
 """
 
 import os
@@ -36,7 +36,7 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """The file system that holds `path`, and the path inside it.
 
     Raises:
-        UserError: the URL's scheme is unknown, or its storage cannot be reached with the credentials at hand.
+        UserError: the URL's scheme is unknown, or its storage cannot be reached with the available credentials.
     """
     if not is_url(path):
         return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
@@ -44,7 +44,7 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
         filesystem, inner = pafs.FileSystem.from_uri(path)
         return filesystem, inner
     except pa.ArrowInvalid:
-        pass  # a scheme that pyarrow leaves to fsspec
+        pass  # a scheme that only fsspec may support
     except OSError as error:
         raise UserError(f"cannot open {path}: {error}; check the address and the credentials") from error
     import fsspec
@@ -86,17 +86,17 @@ class Folder:
         return f"Folder({self.url!r})"
 
     def __reduce__(self) -> tuple[object, tuple[str]]:
-        # Ships as its address: fsspec's file systems hold sockets and locks.
+        # Pickled as its address: fsspec's file systems hold sockets and locks.
         return (Folder.at, (self.address,))
 
     @property
     def address(self) -> str:
-        """The folder's URL, or its absolute path: good in a process with another working directory."""
+        """The folder's URL, or its absolute path: valid in a process with another working directory."""
         return self.url if is_url(self.url) else self.path
 
     @property
     def is_local(self) -> bool:
-        """Whether the folder lies on this machine's disk."""
+        """Whether the folder is on this machine's disk."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def child(self, name: str) -> "Folder":
@@ -163,7 +163,7 @@ class Folder:
         target = self.file(name)
         parent, base = posixpath.split(target)
         if not self.is_local:
-            # An object store knows no folders; pyarrow would write empty objects in their place, one request each.
+            # Object stores have no folders; pyarrow would write empty objects instead, one request each.
             if not isinstance(self.filesystem, _OBJECT_STORES):
                 self.filesystem.create_dir(parent, recursive=True)
             try:
@@ -171,12 +171,12 @@ class Folder:
                     yield stream
             except BaseException:
                 with suppress(OSError):
-                    self.delete(name)  # closing the stream ended the upload, as if it were whole
+                    self.delete(name)  # closing the stream completed the upload
                 raise
             return
         Path(parent).mkdir(parents=True, exist_ok=True)
-        # Hidden and of a unique name: no reader lists it, and two writers never share it. A process that is killed may
-        # leave it behind; see `sweep`.
+        # Hidden and uniquely named: no reader lists it, and no two writers share it. A killed process may leave it
+        # behind; see `sweep`.
         temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}"
         try:
             with temporary.open("wb") as stream:
@@ -193,7 +193,7 @@ class Folder:
         self.write(name, text.encode())
 
     def write_table(self, name: str, table: pa.Table, **options: object) -> None:
-        """Write a table as a Parquet file (zstd unless told otherwise); see `write`."""
+        """Write a table as a Parquet file (zstd by default); see `write`."""
         self.write(name, parquet_bytes(table, **options))
 
     def delete(self, name: str) -> None:
@@ -202,12 +202,12 @@ class Folder:
             self.discard(name)
 
     def discard(self, name: str) -> None:
-        """Delete the file `name`, which is thought to exist: `delete` without a look at it before."""
+        """Delete the file `name`, which should exist: `delete` without checking first."""
         with suppress(FileNotFoundError):
             self.filesystem.delete_file(self.file(name))
 
     def sweep(self) -> None:
-        """Delete what killed writers left half-written, here and below. Nobody may be writing."""
+        """Delete incomplete files of killed writers, here and below. There must be no active writer."""
         if self.is_local:
             for path in Path(self.path).rglob(".*"):
                 if _TEMPORARY.fullmatch(path.name):
@@ -220,14 +220,14 @@ class Folder:
 
 
 def parquet_bytes(table: pa.Table, **options: object) -> pa.Buffer:
-    """A table as a Parquet file, zstd unless told otherwise."""
+    """A table as a Parquet file, zstd by default."""
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink, **{"compression": "zstd", **options})
     return sink.getvalue()
 
 
 def _stays_inside(name: str) -> bool:
-    # A child's URL may be parsed again in another process, which undoes %2e.
+    # A child's URL may be parsed again in another process, which decodes %2e.
     return all(
         part not in ("", ".", "..") and "\\" not in part and "\0" not in part
         for text in (name, unquote(name))

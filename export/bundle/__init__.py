@@ -1,1 +1,1 @@
-"""The bundle: its format, its reference and its model card."""
+"""The bundle: its format, references to it, and its model card."""

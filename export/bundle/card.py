@@ -1,4 +1,4 @@
-"""The bundle's README.md: a model card made from the manifest, and what each graph's inputs and outputs mean."""
+"""The bundle's README.md: a model card generated from the manifest, with the meaning of each input and output."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "",
         "## Graphs",
         "",
-        "All take a batch of any size. Normalisation is inside: images go in as uint8.",
+        "All take batches of any size. Normalisation is built in: images go in as uint8.",
         "",
     ]
     int8 = manifest.get("int8", {})
@@ -62,7 +62,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
 
 def _row(direction: str, value: Mapping[str, Any]) -> str:
     shape = ", ".join(str(d) for d in value["shape"])
-    meaning = value["meaning"].replace("|", "\\|")  # a bar would end the cell
+    meaning = value["meaning"].replace("|", "\\|")  # a bar ends the cell
     return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {meaning} | {value['unit']} |"
 
 
@@ -87,7 +87,7 @@ outputs = dict(zip([o.name for o in session.get_outputs()], session.run(None, {"
 print(outputs["outlier_score"], outputs["p_value"])
 ```
 
-The graphs share their larger weights, which lie in `weights.bin` as ONNX external data: keep it beside them. ONNX
+The graphs share their larger weights, stored in `weights.bin` as ONNX external data: keep it beside them. ONNX
 Runtime, in Python and in Node.js, and OpenVINO find it there. A browser has no folders and needs its URL:
 
 ```js
@@ -96,8 +96,8 @@ const session = await ort.InferenceSession.create("scorer.onnx", {
 });
 ```
 
-On processors with bfloat16, OpenVINO computes in it unless it is given `{"INFERENCE_PRECISION_HINT": "f32"}`.
+On processors with bfloat16, OpenVINO uses it unless given `{"INFERENCE_PRECISION_HINT": "f32"}`.
 
-`probe.npz` holds a batch of images and the outputs expected for them, so that any runtime can check itself;
-`parity.json` holds the differences that ONNX Runtime showed when the bundle was made.
+`probe.npz` holds a batch of images and the outputs expected for them, so that any runtime can be checked;
+`parity.json` holds the differences measured with ONNX Runtime at export.
 """

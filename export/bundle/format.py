@@ -1,6 +1,6 @@
 """The bundle: a directory of ONNX graphs and what is needed to trust and use them.
 
-manifest.json lists every other file with its SHA-256 and is written last, so a bundle is complete or it is not there.
+manifest.json lists every other file with its SHA-256 and is written last, so a bundle is complete or absent.
 Opening one checks the manifest, then verifies every hash before anything is used.
 """
 
@@ -42,9 +42,9 @@ class Contents(NamedTuple):
 
 
 class Exemplars(NamedTuple):
-    """Calibration images that an image can be compared with."""
+    """Calibration images to compare an image with."""
 
-    rows: npt.NDArray[np.int64]  # where they stand in `Bundle.calibration`, [n]
+    rows: npt.NDArray[np.int64]  # rows of `Bundle.calibration`, [n]
     codes: npt.NDArray[np.float32]  # the means of q(z|x), [n, D]
 
 
@@ -68,22 +68,22 @@ class Bundle:
         """Read and verify the bundle at a path or URL.
 
         Raises:
-            UserError: there is no bundle, its format is another one, its manifest lists what it must not, a file is
-                missing or differs from its hash, or a graph refers to other weights than the bundle's.
+            UserError: there is no bundle, it has another format, its manifest lists a file that it must not, a file is
+                missing or differs from its hash, or a graph refers to weights outside the bundle.
         """
         folder = Folder.at(url)
         try:
             manifest_bytes = folder.read(MANIFEST)
         except OSError as error:
             raise UserError(
-                f"{url} is no bundle: it has no {MANIFEST}; give a directory made by `vae export`"
+                f"{url} is not a bundle: it has no {MANIFEST}; give a directory made by `vae export`"
             ) from error
         manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES)
         files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
         return cls(folder, manifest_bytes, files)
 
     def read(self, name: str) -> bytes:
-        """The content of one file, as it was verified."""
+        """The verified content of one file."""
         return self._files[name]
 
     def graph(self, name: str) -> OnnxGraph:
@@ -103,11 +103,11 @@ class Bundle:
 
     @cached_property
     def statistics(self) -> tuple[Statistic, ...]:
-        """The statistics that the outlier score is made of, in the order of contributions and deviations."""
+        """The statistics of the outlier score, in the order of contributions and deviations."""
         return tuple(map(parse_statistic, self.manifest["statistics"]))
 
     def outputs(self, graph: str) -> tuple[Output, ...]:
-        """What a graph computes, in its order."""
+        """A graph's outputs, in order."""
         described = self.manifest["graphs"][graph]["outputs"]
         return tuple(Output(**{field: each[field] for field in Output._fields}) for each in described)
 
@@ -124,14 +124,14 @@ class Bundle:
 
     @cached_property
     def exemplars(self) -> Exemplars:
-        """The calibration images whose codes and pictures are kept: all, but of a large set."""
+        """The calibration images whose codes and pictures are kept: all, unless the set is large."""
         column = self.calibration["mean"].combine_chunks()
         rows: npt.NDArray[np.int64] = np.flatnonzero(column.is_valid().to_numpy(zero_copy_only=False))
         return Exemplars(rows, column.flatten().to_numpy().reshape(len(rows), self.latent_dim))
 
     @cached_property
     def prior(self) -> Prior:
-        """p(z), which samples and likelihoods are under."""
+        """p(z), the prior of samples and likelihoods."""
         kind = PRIORS[self.manifest["prior"]["name"]]
         with np.load(io.BytesIO(self.read(PRIOR)), allow_pickle=False) as arrays:
             return kind.from_arrays({name: arrays[name] for name in arrays.files}, self.latent_dim)
@@ -153,7 +153,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     """Write a bundle; the manifest, completed with the files' sizes and hashes, comes last.
 
     Raises:
-        UserError: the folder holds a bundle already, or files that are no bundle's.
+        UserError: the folder already holds a bundle, or files that do not belong to one.
     """
     assert sorted(files) == sorted(FILES), "a bundle has these files and no others"
     refuse_occupied(folder)
@@ -168,7 +168,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
 
 
 def refuse_occupied(folder: Folder) -> None:
-    """Raise a UserError unless a bundle may be written to `folder`: it is absent, empty or half a bundle."""
+    """Raise a UserError unless a bundle may be written to `folder`: it is absent, empty or an incomplete bundle."""
     names = set(folder.names())
     if MANIFEST in names:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")

@@ -1,8 +1,7 @@
-"""What a manifest.json must say, checked in full before any other file of its bundle is read.
+"""Validation of manifest.json, in full, before any other file of its bundle is read.
 
-A bundle may come from anybody. Its manifest lists the files of the format, all of them and no other name, so nothing
-that it says can make a job read or write elsewhere. Files in the folder that it does not list are ignored: never read
-and never copied.
+Bundles are untrusted. A manifest lists exactly the files of the format, so it cannot make a job read or write
+elsewhere. Files in the folder that it does not list are never read or copied.
 """
 
 import dataclasses
@@ -26,11 +25,11 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
     Args:
         data: the content of manifest.json.
         where: its path or URL, named in errors.
-        version: of the format that is read.
+        version: the format version that is read.
         files: the names of that format's files.
 
     Raises:
-        UserError: the format is another one, the manifest lists other files, or a field that a job relies on is missing
+        UserError: it has another format, the manifest lists other files, or a field that a job relies on is missing
             or of the wrong type.
     """
     manifest = parse_object(data, where)
@@ -69,7 +68,7 @@ def parse_statistic(entry: Mapping[str, Any]) -> Statistic:
 
 
 def _wrong(where: str, field: str, must_be: str, value: object) -> UserError:
-    # The representation escapes what would move a terminal's cursor.
+    # repr escapes terminal control characters.
     return UserError(f"{where}: {field} must be {must_be}, got {value!r:.100}; get the bundle again from its source")
 
 
@@ -83,7 +82,7 @@ def _is_entry(value: object) -> bool:
 
 
 def _is_positive(value: object) -> bool:
-    return type(value) is int and value > 0  # True is no number here
+    return type(value) is int and value > 0  # True is not a number here
 
 
 def _is_shape(value: object) -> bool:
@@ -129,7 +128,7 @@ def _is_value(value: object) -> bool:
     )
 
 
-# Every field that a job reads: what it must be, and whether a value is that.
+# Every field that a job reads: what it must be, and the check for it.
 _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "image.shape": ("three positive integers", _is_shape),
     "prior.latent_dim": ("a positive integer", _is_positive),

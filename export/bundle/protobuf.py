@@ -1,7 +1,7 @@
-"""The fields of a protobuf message: enough to look into an ONNX graph without the tenth of a second to import onnx.
+"""The fields of a protobuf message: enough to inspect an ONNX graph without importing onnx, which takes 0.1 s.
 
-Encoding: https://protobuf.dev/programming-guides/encoding. What a writer never makes, such as a group or a number of
-more than 64 bits, is refused rather than skipped, so that no two readers see different messages.
+Encoding: https://protobuf.dev/programming-guides/encoding. What no writer produces, such as a group or a number of
+more than 64 bits, is rejected, not skipped, so that no two readers see different messages.
 """
 
 from collections.abc import Iterator
@@ -12,10 +12,10 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 
 def fields(message: memoryview) -> Iterator[tuple[int, Value]]:
-    """The number and value of each field, in order: an integer, the bytes of a text or message, or None for a float.
+    """The number and value of each field, in order: an integer, the bytes of a string or message, or None for a float.
 
     Raises:
-        ValueError: this is no protobuf message.
+        ValueError: this is not a protobuf message.
     """
     position, end = 0, len(message)
     while position < end:
@@ -51,12 +51,12 @@ def integers(value: Value) -> list[int]:
 
 
 def text(value: Value) -> str:
-    """A field that is a text."""
+    """A string field."""
     return bytes(as_bytes(value)).decode()
 
 
 def as_bytes(value: Value) -> memoryview:
-    """A field that is bytes, such as a message.
+    """A bytes field, such as a message.
 
     Raises:
         ValueError: it is a number.
@@ -67,7 +67,7 @@ def as_bytes(value: Value) -> memoryview:
 
 
 def _varint(message: memoryview, position: int) -> tuple[int, int]:
-    """The integer of 7 bits a byte, the lowest first, that begins at `position`, and the position behind it."""
+    """The integer of 7 bits a byte, the lowest first, that begins at `position`, and the position after it."""
     value = 0
     for shift in range(0, 64, 7):
         if position >= len(message):

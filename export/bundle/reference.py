@@ -1,4 +1,4 @@
-"""Which bundle a job was planned with, and where it lies: what crosses to a worker in place of the bundle itself."""
+"""A reference to the bundle that a job was planned with: sent to workers instead of the bundle itself."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from vae_core.errors import UserError
 
 @dataclass(frozen=True)
 class BundleRef:
-    """A bundle by address and hash; picklable, and good in any process that sees the same storage."""
+    """A bundle by address and hash; picklable, and valid in any process that sees the same storage."""
 
     address: str
     """A URL or an absolute path: another process may have another working directory."""
@@ -18,7 +18,7 @@ class BundleRef:
 
     @classmethod
     def of(cls, bundle: Bundle) -> "BundleRef":
-        """The reference to a bundle that is open."""
+        """The reference to an open bundle."""
         return cls(bundle.folder.address, bundle.hash)
 
     @property

@@ -1,9 +1,9 @@
-"""weights.bin: the weights of a bundle's graphs, each once, which the graphs refer to as ONNX external data.
+"""weights.bin: the weights of a bundle's graphs, stored once each and referenced as ONNX external data.
 
-A graph may come from anybody, and a runtime opens whatever file its references name. So every reference is checked
-before a session opens: it is of an initialiser of the graph itself, to weights.bin, inside it, and of the length that
-the initialiser's shape has. The session is then given views of the bytes that the bundle verified, shared by all
-sessions of a process, and opens no file at all.
+Graphs are untrusted, and a runtime opens whatever file their references name. So every reference is checked before a
+session opens: it must belong to an initialiser of the graph itself, point inside weights.bin, and have the length of
+the initialiser's shape. The session then gets views of the bytes that the bundle verified, shared by all sessions of a
+process, and opens no file.
 """
 
 import math
@@ -18,10 +18,10 @@ from vae_core.errors import UserError
 
 WEIGHTS = "weights.bin"
 ALIGNMENT = 4096
-"""What offsets are multiples of: pages, so that a runtime can map the file into memory."""
+"""Alignment of offsets: pages, so that a runtime can map the file into memory."""
 
-# onnx.proto by kind of message: the numbers of its fields, and the kind of message in those that lead to tensors. Left
-# out, and so refused, is what no graph of a bundle has: functions, sparse tensors, training information.
+# onnx.proto by kind of message: the numbers of its fields, and the kind of message in those that lead to tensors.
+# Fields that no graph of a bundle has are left out, and so rejected: functions, sparse tensors, training information.
 _PLAIN = ""
 _KINDS: dict[str, dict[int, str]] = {
     "model": dict.fromkeys((1, 2, 3, 4, 5, 6, 8, 14), _PLAIN) | {7: "graph"},
@@ -51,10 +51,10 @@ _MOST_DIMENSIONS = 8
 
 
 class OnnxGraph(NamedTuple):
-    """An ONNX graph whose references were checked."""
+    """An ONNX graph with checked references."""
 
     content: bytes  # of its file
-    weights: Mapping[str, npt.NDArray[Any]]  # by initialiser, those that lie in weights.bin
+    weights: Mapping[str, npt.NDArray[Any]]  # by initialiser, those in weights.bin
 
 
 def open_graph(content: bytes, weights: bytes, where: str) -> OnnxGraph:
@@ -66,7 +66,7 @@ def open_graph(content: bytes, weights: bytes, where: str) -> OnnxGraph:
         where: the graph's path or URL, named in errors.
 
     Raises:
-        UserError: this is no ONNX graph, or it refers to anything but its own part of `weights`.
+        UserError: this is not an ONNX graph, or it refers to anything but its own part of `weights`.
     """
     seen: set[str] = set()
     views: dict[str, npt.NDArray[Any]] = {}
@@ -99,7 +99,7 @@ class _Tensor(NamedTuple):
 
 
 def _initialisers(model: memoryview) -> Iterator[memoryview]:
-    """The initialisers of the graph itself; other tensors are refused if they are external."""
+    """The initialisers of the graph itself; external tensors elsewhere are rejected."""
     waiting = [("model", model)]
     while waiting:
         kind, message = waiting.pop()
@@ -120,7 +120,7 @@ def _initialisers(model: memoryview) -> Iterator[memoryview]:
 def _tensor(message: memoryview) -> _Tensor:
     shape: list[int] = []
     reference: dict[str, str] = {}
-    # Of a field that stands there twice, the last holds.
+    # If a field is repeated, the last one counts.
     single: dict[int, Value] = {_TYPE: 0, _NAME: memoryview(b""), _LOCATION: 0}
     for number, value in fields(message):
         if number not in _TENSOR:

@@ -11,7 +11,7 @@ from onnxscript import opset20 as op
 from export.graphs.modules import Graph
 from vae_core.batch import Arrays
 
-# From 21 on, normalisations become operators that several runtimes lack.
+# From opset 21 on, normalisations become operators that several runtimes lack.
 OPSET = 20
 BATCH = "N"
 
@@ -22,14 +22,14 @@ def to_onnx(graph: Graph, name: str, example: Arrays) -> bytes:
     Args:
         graph: what to convert.
         name: the graph's name in the file.
-        example: its inputs, of at least two items; others are left aside.
+        example: its inputs, of at least two items; others are ignored.
     """
     names = [value.name for value in graph.inputs]
     values = tuple(torch.from_numpy(example[name][:2]) for name in names)
-    assert all(len(value) == 2 for value in values), "a batch of one would be taken for a constant"
+    assert all(len(value) == 2 for value in values), "a batch of one would become a constant"
     with warnings.catch_warnings():
-        # The exporter warns about its own internals (deprecated calls, axes named twice); what matters of its
-        # result is asserted below and by the parity check.
+        # The exporter warns about its own internals (deprecated calls, axes named twice); its result is
+        # checked below and by the parity check.
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             graph.eval(),
@@ -45,7 +45,7 @@ def to_onnx(graph: Graph, name: str, example: Arrays) -> bytes:
             custom_translation_table={torch.ops.aten.softplus.default: _softplus},
         )
     assert program is not None
-    # The exporter lets an output share its name with a value inside, such as the buffer or the `mean` of that name.
+    # The exporter may give an output the name of an inner value, such as the buffer or the `mean` of that name.
     NameFixPass()(program.model)
     model = program.model_proto
     _tidy(model, name)
@@ -58,9 +58,9 @@ def to_onnx(graph: Graph, name: str, example: Arrays) -> bytes:
 def _softplus(x: Any, beta: float = 1.0, threshold: float = 20.0) -> Any:
     """Softplus(x) = max(x, 0) + log(1 + e^−|x|): ONNX Runtime computes its parts with vector instructions.
 
-    Its own Softplus goes from pixel to pixel: 9 µs for a 28×28 image, of which a scorer takes several, against 2 µs.
+    Its own Softplus is scalar: 9 µs for a 28×28 image, of which a scorer takes several, against 2 µs.
     """
-    assert beta == 1.0, "this is the softplus without a slope"
+    assert beta == 1.0, "only the default slope is supported"
     del threshold  # beyond it torch returns x, as this does within rounding
     one = op.CastLike(op.Constant(value_float=1.0), x)  # type: ignore[type-var]  # of a value whose type comes later
     return op.Add(op.Relu(x), op.Log(op.Add(one, op.Exp(op.Neg(op.Abs(x))))))
@@ -82,7 +82,7 @@ def _tidy(model: onnx.ModelProto, name: str) -> None:
 
 
 def _check_dimensions(model: onnx.ModelProto) -> None:
-    """A dimension used in Python arithmetic is frozen without a word: every batch must have stayed dynamic."""
+    """A dimension used in Python arithmetic is frozen silently: every batch dimension must still be dynamic."""
     for value in (*model.graph.input, *model.graph.output):
         first, *others = value.type.tensor_type.shape.dim
         assert first.dim_param == BATCH, f"{value.name}: the batch was frozen at {first.dim_value}"

@@ -1,7 +1,7 @@
 """The densities behind the outlier score and the prior, fitted to in-distribution images when a bundle is made.
 
-How many Gaussians a mixture takes is not a matter of taste: half of the images are fitted, and the number under which
-the other half is likeliest is taken, for all images together.
+The number of Gaussians is chosen by held-out likelihood: mixtures are fitted to half of the images, and the number
+under which the other half is likeliest is used to fit all of them.
 """
 
 import warnings
@@ -22,9 +22,9 @@ from vae_core.outliers.density import Density, log_density, tail_constants
 from vae_core.outliers.groups import Group
 from vae_core.outliers.score import OutlierModel
 
-# One draw of q(z|x) per image has noise of its own: no more is needed than keeps a covariance invertible.
+# One draw of q(z|x) per image is noisy already: this only keeps covariances invertible.
 _CODES_RIDGE = 1e-3
-# No latent variable is standardised by less: draws of one that the model does not use have a standard deviation of 1.
+# Smallest scale of a latent variable: draws of one that the model does not use have a standard deviation of 1.
 _CODES_SCALE = 1e-1
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
@@ -33,15 +33,15 @@ Vectors = npt.NDArray[np.floating]
 
 
 def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...], codes: GaussianMixture) -> OutlierModel:
-    """What in-distribution images are like, from such that took no part in training.
+    """The densities of in-distribution images, fitted to images that were not trained on.
 
     Args:
         values: the inputs of the groups by name, as the scorer will compute them: [n], or [n, D] for a vector.
-        groups: what the score is made of.
-        codes: the mixture over latent vectors, for the group that is of them.
+        groups: the groups of the score.
+        codes: the mixture over latent vectors, for the group that uses it.
 
     Raises:
-        UserError: not all of them are finite.
+        UserError: a value is not finite.
     """
     densities = {}
     for group in groups:
@@ -62,7 +62,7 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
     Args:
         vectors: of in-distribution images.
         ridge: added to every variance, after standardising.
-        least_scale: the least standard deviation to standardise by.
+        least_scale: the smallest standard deviation to standardise by.
     """
     centre, scale, mixture = _fit(vectors, ridge, least_scale)
     density = Density(
@@ -85,7 +85,7 @@ def fit_codes(draws: Vectors) -> GaussianMixture:
     would be too narrow for a prior: latent variables that the model hardly uses would have no variance at all.
 
     Raises:
-        UserError: not all draws are finite.
+        UserError: a draw is not finite.
     """
     _require_finite(draws)
     centre, scale, mixture = _fit(draws, _CODES_RIDGE, _CODES_SCALE)
@@ -136,7 +136,7 @@ def _fit(vectors: Vectors, ridge: float, least_scale: float) -> tuple[Vectors, V
     standard = (vectors - centre) / scale
     # One thread: these are small matrices, and sums are then the same on every machine with the same library.
     with threadpool_limits(1), warnings.catch_warnings():
-        # A mixture that has not quite converged is a density all the same.
+        # A mixture that has not quite converged is still a density.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return centre, scale, _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
 
@@ -147,13 +147,13 @@ def _tensor(values: npt.ArrayLike) -> torch.Tensor:
 
 def _number_of_components(standard: Vectors, ridge: float) -> int:
     """The number under which one half of the vectors [n, T] makes the other likeliest."""
-    fitted, judged = standard[::2], standard[1::2]
+    fitted, held_out = standard[::2], standard[1::2]
     best, best_score = 1, -np.inf
     for number in _COMPONENTS:
         if number > len(fitted) // 2:
             break
-        score = _mixture(number, ridge).fit(fitted).score(judged)
-        if score < best_score:  # more make it worse still
+        score = _mixture(number, ridge).fit(fitted).score(held_out)
+        if score < best_score:  # more components make it worse
             break
         best, best_score = number, score
     return best

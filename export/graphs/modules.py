@@ -1,4 +1,4 @@
-"""The graphs of a bundle as torch modules: what `convert` turns into ONNX.
+"""The graphs of a bundle as torch modules, which `convert` turns into ONNX.
 
 Each takes named inputs (whole uint8 images, latent vectors) and holds its constants as buffers; none has a random node.
 """
@@ -42,7 +42,7 @@ class Graph(nn.Module, ABC):
         """Every output, by name."""
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """The outputs in their order, from the inputs in theirs: what the exporter traces."""
+        """The outputs in order, from the inputs in order: what the exporter traces."""
         names = (value.name for value in self.inputs)
         computed = self.compute(dict(zip(names, values, strict=True)))
         return tuple(computed[output.name] for output in self.outputs)
@@ -79,7 +79,7 @@ class DecoderGraph(Graph):
 
 
 class StatisticsGraph(Graph):
-    """Image → the inputs of the model's groups: what an outlier score is fitted to. No part of a bundle."""
+    """Image → the inputs of the model's groups, to which an outlier score is fitted. Not part of a bundle."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
@@ -91,7 +91,7 @@ class StatisticsGraph(Graph):
 
 
 class _OutlierGraph(Graph):
-    """A graph that knows what in-distribution images are like."""
+    """A graph with the densities of in-distribution images."""
 
     def __init__(self, model: Model, outlier: OutlierModel) -> None:
         super().__init__(model)
@@ -102,7 +102,7 @@ class _OutlierGraph(Graph):
 
     @property
     def outlier(self) -> OutlierModel:
-        """As it was given."""
+        """The outlier model that it was made with."""
         densities = {
             group.name: Density(*(self.get_buffer(f"{group.name}_{field}") for field in Density._fields))
             for group in self.groups
@@ -127,7 +127,7 @@ class ScorerGraph(_OutlierGraph):
 
 
 class ExplainerGraph(_OutlierGraph):
-    """Image → what tells a person why it is outlying. T statistics, in the order of `statistics_of`."""
+    """Image → an explanation of its outlier score. T statistics, in the order of `statistics_of`."""
 
     outputs = (
         Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
@@ -169,12 +169,12 @@ class ExplainerGraph(_OutlierGraph):
 class LikelihoodGraph(Graph):
     """Image → elbo, log_px and effective_samples, each [N], from K decodes at fixed noise.
 
-    With fixed noise log_px is a deterministic surrogate of the importance-sampling estimate: good for ranking and
+    With fixed noise log_px is a deterministic surrogate for the importance-sampling estimate: suitable for ranking and
     comparison, not unbiased.
     """
 
     def __init__(self, model: Model, noise: Tensor, prior: Prior) -> None:
-        """Take the noise of the draws from q(z|x), (K, noise_size), and p(z) with numpy arrays as parameters."""
+        """Set the noise of the draws from q(z|x), (K, noise_size), and p(z) with numpy arrays as parameters."""
         super().__init__(model)
         self.register_buffer("noise", noise)
         self._prior = type(prior)
@@ -216,5 +216,5 @@ class LikelihoodGraph(Graph):
 
 
 def _as_image(level: Tensor) -> Tensor:
-    """Grey levels as whole ones, uint8."""
+    """Grey levels rounded to uint8."""
     return level.round().clamp(0, 255).to(torch.uint8)

@@ -1,4 +1,4 @@
-"""Options of a bundle that is made of a model; `vae export` takes them from the command line."""
+"""Options for building a bundle from a model; `vae export` takes them from the command line."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,16 +8,16 @@ from vae_core.errors import UserError
 
 @dataclass(frozen=True, kw_only=True)
 class BuildOptions:
-    """What kind of bundle to make of a model."""
+    """How to build a bundle from a model."""
 
     prior: Literal["mixture", "normal"] = "mixture"
-    """p(z) of the bundle, which samples and likelihoods are under: a `mixture` of Gaussians fitted to where the model's
-    codes lie, or the `normal` N(0, I) of training. Outlier scores are the same under both."""
+    """p(z) of the bundle, used for samples and likelihoods: a `mixture` of Gaussians fitted to the model's codes, or
+    the `normal` N(0, I) of training. Outlier scores are the same under both."""
     samples: int = 64
     """Samples K of likelihood.onnx, which estimates log p(x); even."""
     int8: bool = False
-    """Let the scorer compute in 8-bit integers: about twice as fast on CPUs with instructions for them, for scores that
-    are other numbers. The bundle is then one for scoring with these alone."""
+    """Quantise the scorer to 8-bit integers: about twice as fast on CPUs with instructions for them, but scores differ
+    from those in fp32. The bundle then scores in 8-bit integers only."""
 
     def __post_init__(self) -> None:
         if self.samples < 2 or self.samples % 2:

@@ -1,7 +1,7 @@
-"""The parity check: every output of every graph, ONNX Runtime against PyTorch, on a probe batch that is hard.
+"""The parity check: every output of every graph, ONNX Runtime against PyTorch, on a hard probe batch.
 
-Untrained networks and ordinary images hide what breaks: the probe batch has real held-out images and extreme ones,
-and the weights are the trained ones.
+Untrained networks and ordinary images hide failures: the probe batch has real held-out images and extreme ones, and
+the weights are trained.
 """
 
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ def probe_images(real: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
         np.zeros((height, width)),
         np.full((height, width), 255),
         np.full((height, width), 128),
-        255 * ((rows + columns) % 2),  # the highest frequency there is
+        255 * ((rows + columns) % 2),  # the highest frequency
         255 * (rows // 2 % 2),
         255 * columns / (width - 1),
         255 * ((rows == height // 2) & (columns == width // 2)),
@@ -48,7 +48,7 @@ def check(name: str, model: bytes, graph: Graph, batch: Mapping[str, npt.NDArray
     """Run one converted graph on the probe batch and compare with PyTorch; see `compare`.
 
     Raises:
-        UserError: an output differs by more than is allowed; nothing may then be written.
+        UserError: an output differs by more than is allowed; nothing must be written then.
     """
     session = Session(model, provider="cpu")
     differences = compare(session.run(batch), expected_outputs(graph, batch), graph.outputs)

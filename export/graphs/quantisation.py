@@ -2,10 +2,10 @@
 
 Weights become integers of 7 bits, one scale per output channel; activations of 8 bits, with ranges seen on
 in-distribution images (Jacob et al. 2018). Processors without integer dot products add pairs of products in 16 bits,
-which these just fit: the sums are exact on all of them.
+which just suffice: the sums are exact on all of them.
 
-What comes first and last stays in fp32: the first convolution, which sees the image, the layers that make the
-posterior's and the likelihood's parameters, and everything after them. Between quantised layers values move as bytes.
+The ends stay in fp32: the first convolution, which sees the image, the layers that output the posterior's and the
+likelihood's parameters, and everything after them. Quantised layers exchange bytes.
 The result is an ordinary ONNX graph with QuantizeLinear and DequantizeLinear nodes, which a runtime fuses into integer
 kernels where it has them.
 """
@@ -27,7 +27,7 @@ from export.runtime.session import Arrays
 from vae_core.errors import UserError
 
 RANGE_IMAGES = 1024
-"""As many are enough to see the ranges of the activations: with 64 or 6,000 the scores rank alike."""
+"""Enough for the ranges of the activations: with 64 or 6,000 images the scores rank alike."""
 _LEAST_CORRELATION = 0.9
 _BATCH = 64
 _KEPT = ("encoder.convolutions.0.", "encoder.posterior.")  # in fp32, as the decoder's first and last layer
@@ -39,7 +39,7 @@ def quantise(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
 
     Args:
         graph: an ONNX model of a VAE whose input is the image.
-        images: in-distribution images [n,C,H,W], from which the ranges of the activations are learnt.
+        images: in-distribution images [n,C,H,W], which determine the ranges of the activations.
     """
     model = onnx.load_model_from_string(graph)
     with tempfile.TemporaryDirectory(prefix="vae-quantise-") as scratch, _quiet():
@@ -61,7 +61,7 @@ def quantise(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
 
 
 def check_agreement(found: Arrays, exact: Arrays, names: Sequence[str]) -> dict[str, Any]:
-    """How alike in-distribution images rank in integers and in fp32: the least rank correlation, and of which output.
+    """How similarly integers and fp32 rank in-distribution images: the lowest rank correlation, and its output.
 
     Raises:
         UserError: it is below 0.9: quantisation changes the ranking too much.
@@ -84,7 +84,7 @@ def _rank_correlation(a: npt.NDArray[Any], b: npt.NDArray[Any]) -> float:
 
 
 def _chosen(graph: onnx.GraphProto) -> list[str]:
-    """The names of the nodes to quantise: inner layers, and what only moves their values."""
+    """The names of the nodes to quantise: inner layers, and nodes that only rearrange their values."""
     weights = {item.name.removeprefix("model.") for item in graph.initializer}
     from_code = "decoder.hidden." if "decoder.hidden.weight" in weights else "decoder.expand."
     kept = (*_KEPT, from_code, f"decoder.upsamplings.{_last(weights)}.")
@@ -119,7 +119,7 @@ class _Batches(CalibrationDataReader):  # type: ignore[misc]
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantiser logs advice that does not apply to graphs which were optimised at export."""
+    """Silence the quantiser's advice, which does not apply to graphs optimised at export."""
     logger = logging.getLogger()
     level = logger.level
     logger.setLevel(logging.ERROR)

@@ -8,13 +8,13 @@ from onnx import TensorProto, numpy_helper
 from export.bundle.weights import ALIGNMENT, WEIGHTS
 
 _LEAST_BYTES = 1024
-"""Smaller initialisers stay in their graph, shapes and axes among them, which runtimes want to see early."""
+"""Smaller initialisers stay in their graph; among them are shapes and axes, which runtimes need early."""
 
 
 def share_weights(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
     """The graphs with their larger initialisers in weights.bin, and that file.
 
-    Initialisers of the same bytes are one, whatever their names: encoder and decoder stand in several graphs.
+    Initialisers with the same bytes are stored once, whatever their names: encoder and decoder are in several graphs.
     """
     weights = bytearray()
     offsets: dict[bytes, int] = {}
@@ -35,7 +35,7 @@ def share_weights(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
 
 
 def _refer(tensor: TensorProto, offset: int, length: int) -> None:
-    """Put a reference to weights.bin in the place of an initialiser's values."""
+    """Replace an initialiser's values by a reference to weights.bin."""
     emptied = TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     emptied.data_location = TensorProto.EXTERNAL
     for key, value in (("location", WEIGHTS), ("offset", str(offset)), ("length", str(length))):

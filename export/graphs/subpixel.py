@@ -8,7 +8,7 @@ the channels, one set for each parity of row and column, whose values are then i
     position p, parity a  →  output row 2p − 1 + a
 
 of which the first and the last row lie outside (Shi et al. 2016, "Is the deconvolution layer the same as a
-convolutional layer?"). The arithmetic is the same up to the border; the weights are the same numbers.
+convolutional layer?"). Arithmetic and weights are the same, except at the border.
 """
 
 import copy
@@ -24,7 +24,7 @@ _KERNEL_ROWS = ((2, 0), (3, 1))  # by parity a, then by input row p − 1, p
 
 
 class SubpixelConvolution(nn.Module):
-    """`transposed` and the ReLU behind it, as a convolution and an interleaving: (N, C, h, w) → (N, C', 2h, 2w)."""
+    """`transposed` and the ReLU after it, as a convolution and an interleaving: (N, C, h, w) → (N, C', 2h, 2w)."""
 
     def __init__(self, transposed: nn.ConvTranspose2d) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class SubpixelConvolution(nn.Module):
         """See the class."""
         x = F.relu(self.convolution(x))  # (N, 4C', h + 1, w + 1)
         height, width = x.shape[2:]
-        # Channels last, where the values of one position are neighbours: interleaving then moves whole runs.
+        # Channels last, so that the values of one position are adjacent and interleaving moves whole runs.
         x = x.permute(0, 2, 3, 1).reshape(-1, height, width, 2, 2 * self.outputs)  # (N, p, q, a, (b, c'))
         x = x.permute(0, 1, 3, 2, 4).reshape(-1, 2 * height, 2 * width, self.outputs)
         return x[:, 1:-1, 1:-1].permute(0, 3, 1, 2)
@@ -54,7 +54,7 @@ class SubpixelConvolution(nn.Module):
 def without_transposed_convolutions(model: Model) -> Model:
     """A copy of `model` that computes the same, with every transposed convolution but the decoder's last rewritten.
 
-    The last makes the likelihood's parameters, without a ReLU, and stays in fp32, where this form is not faster.
+    The last outputs the likelihood's parameters, without a ReLU, and stays in fp32, where this form is not faster.
     Families other than `conv` are copied as they are.
     """
     rewritten = copy.deepcopy(model)

@@ -1,1 +1,1 @@
-"""P-values, what calibrates them, and what is known beyond their resolution."""
+"""P-values, their calibration, and a tail model beyond their resolution."""

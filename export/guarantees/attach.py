@@ -1,6 +1,6 @@
-"""P-values inside a graph: nodes that count calibration scores, written into scorer.onnx.
+"""P-values inside a graph: nodes that count calibration scores, added to scorer.onnx.
 
-Apart from `export.guarantees.p_values`, since a job that scores needs no onnx, whose import takes a tenth of a second.
+Separate from `export.guarantees.p_values` because scoring jobs do not need onnx, whose import takes 0.1 s.
 """
 
 import math
@@ -25,12 +25,12 @@ _PREFIX = "calibration/"
 
 
 def attach(scorer: bytes, scores: npt.ArrayLike) -> bytes:
-    """scorer.onnx with the output p_value made from calibration `scores` [n], in place of any it had.
+    """scorer.onnx with the output p_value computed from calibration `scores` [n], replacing any it had.
 
     The graph counts exactly, in two steps of about √n comparisons each: the sorted scores lie in rows of equal
     length; the rows that end below s are counted whole, and in the first that does not, scores are counted one by
     one. The nodes are written here rather than exported from torch, whose exporter merges constants of equal value:
-    an exchanged calibration constant must be nobody else's.
+    an exchanged calibration constant must not be shared.
     """
     model = onnx.load_model_from_string(scorer)
     graph = model.graph
@@ -49,7 +49,7 @@ def attach(scorer: bytes, scores: npt.ArrayLike) -> bytes:
 
 def _counting_graph(ordered: Scores) -> tuple[dict[str, npt.NDArray[Any]], list[onnx.NodeProto]]:
     width = math.isqrt(len(ordered)) + 1
-    rows = len(ordered) // width + 1  # at least one place is left over, for +∞: no score is beyond the last row
+    rows = len(ordered) // width + 1  # leaves at least one +∞: no score is beyond the last row
     padded = np.full(rows * width, np.inf, dtype=np.float32)
     padded[: len(ordered)] = ordered
     blocks = padded.reshape(rows, width)

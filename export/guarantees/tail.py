@@ -7,15 +7,15 @@ scores above u,
     p(s) = (K + 1)/(n + 1) · (1 + ξ (s − u)/β)^(−1/ξ)      for s > u,
 
 which just above u is the conformal p-value; up to u it is the conformal p-value. The shape ξ is at least 0: with ξ < 0
-scores beyond some point would be impossible, which no calibration set can tell of an outlier; ξ = 0 is the exponential.
-K is the highest tenth of n, and above n = 1,000 only n^(2/3): a number that grows, for the fit, while the share falls,
-so that the limit theorem comes to hold. ξ and β maximise the likelihood, in one dimension (Grimshaw 1993): given
+scores beyond some point would be impossible, which no calibration set can show of outliers; ξ = 0 is the exponential.
+K is n/10, and above n = 1,000 only n^(2/3): it grows with n, for the fit, while K/n falls, as the limit theorem
+requires. ξ and β maximise the likelihood, in one dimension (Grimshaw 1993): given
 θ = ξ/β it is greatest at ξ = mean log(1 + θy).
 
 Each p-value comes with a 95% interval (`export.guarantees.tail_interval`) of the probability that an image from the
 distribution of the calibration images scores at least s. It covers the error of estimation, not that of the model.
-Measured with n = 6,000 (`python -m benchmarks.tail --rounds 500`), at true p-values of 1e-3, 1e-4 and 1e-5 it holds the
-truth in so many per cent of calibration sets:
+Its coverage, measured with n = 6,000 (`python -m benchmarks.tail --rounds 500`), in per cent of calibration sets at
+true p-values of 1e-3, 1e-4 and 1e-5:
 
     exponential                            97, 96, 96
     generalised Pareto, ξ = 0.2            93, 94, 93
@@ -25,7 +25,7 @@ truth in so many per cent of calibration sets:
     normal, 0.1% from a heavy one          54, 13, 7: else below the truth at 1e-4 and 1e-5, where half the p-values
                                            are more than 27 and 770 times too small
 
-In the last, six of 6,000 scores make the tail: no calibration set of this size shows how it goes on.
+In the last, six of 6,000 scores form the tail: no calibration set of this size shows how it continues.
 """
 
 from dataclasses import dataclass, field
@@ -41,11 +41,11 @@ from vae_core.errors import UserError
 P_VALUE_TAIL, P_VALUE_TAIL_LOW, P_VALUE_TAIL_HIGH = "p_value_tail", "p_value_tail_low", "p_value_tail_high"
 COLUMNS = (P_VALUE_TAIL, P_VALUE_TAIL_LOW, P_VALUE_TAIL_HIGH)
 LEAST_EXCESSES = 30
-"""From fewer, the shape is known to no better than ± 0.2."""
+"""With fewer, the error of the shape exceeds 0.2."""
 
-_SMALLEST = np.finfo(np.float64).tiny  # in place of an underflow to 0, which would call a score impossible
+_SMALLEST = np.finfo(np.float64).tiny  # instead of an underflow to 0, which would mean an impossible score
 _LARGEST_THETA = 1e4  # in units of 1/median, which is 2^ξ − 1: ξ up to 13
-_SHOWN = (1e-4, 1e-5, 1e-6)  # p-values whose intervals stand in the summary
+_SHOWN = (1e-4, 1e-5, 1e-6)  # p-values whose intervals are in the summary
 
 
 class TailPValues(NamedTuple):

@@ -13,8 +13,8 @@ of the maximum by
     K [ℓ_p(θ̂) − ℓ_p(θ)] + K [r − 1 − log r] + n KL(K/n ‖ ζ),        ℓ_p(θ) = log(θ/m(θ)) − m(θ) − 1,
 
 and log p = log ζ − r a with a = log(1 + θy)/m(θ). The exponential, ξ = 0, is the limit θ → 0. At given θ and y, the
-extremes of log p lie, by Lagrange, at r = 1/(1 ± a t) and ζ = K/n · (1 ± t)/(1 ± t K/n), where t spends what θ has left
-of χ²/2; then one takes the best θ.
+extremes of log p lie, by Lagrange, at r = 1/(1 ± a t) and ζ = K/n · (1 ± t)/(1 ± t K/n), where t uses up what θ leaves
+of χ²/2; then the best θ is taken.
 """
 
 from typing import NamedTuple
@@ -26,7 +26,7 @@ LEVEL = 0.95
 _DROP = 1.920729410347062  # half the 95% quantile of χ² with one degree of freedom
 _STEPS = 40  # of a bisection
 _THETAS = 129
-# Excesses, in units of their median, whose extremes are found: the tails that bound these bound all others, nearly.
+# Excesses, in units of their median, at which the bounds are computed; they hold nearly everywhere between.
 _AT = np.concatenate([[0], np.logspace(-1.5, 3, 37), np.logspace(3.5, 39, 10)])
 
 Array = npt.NDArray[np.float64]
@@ -49,7 +49,7 @@ class Parameters(NamedTuple):
 
 
 class Bounds(NamedTuple):
-    """Tails whose least p-value is the lower bound, and tails whose greatest is the upper bound."""
+    """Tails whose smallest p-value is the lower bound, and tails whose largest is the upper bound."""
 
     low: Parameters
     high: Parameters
@@ -81,7 +81,7 @@ def bounds(excesses: Array, size: int, best: float, largest: float) -> Bounds:
         excesses: K excesses of u, of `size` scores; positive.
         size: n.
         best: the likeliest θ.
-        largest: the largest θ that is thought of.
+        largest: the largest θ considered.
     """
     count = len(excesses)
     theta = _region(excesses, best, largest)
@@ -100,7 +100,7 @@ def bounds(excesses: Array, size: int, best: float, largest: float) -> Bounds:
 
 
 def _region(excesses: Array, best: float, largest: float) -> Array:
-    """θ from the least to the greatest whose profile is within the region [T]."""
+    """θ from the smallest to the largest whose profile is within the region [T]."""
     count, top = len(excesses), profile(np.array([best]), excesses)
 
     def outside(theta: float) -> bool:
@@ -139,7 +139,7 @@ def _spend(a: Array, left: Array, count: int, size: int, sign: float) -> Array:
 
 
 def proportion_bounds(count: npt.NDArray[np.int64], size: int) -> tuple[Array, Array]:
-    """The interval of a probability ζ of which `count` [N] of n = `size` draws came true: n KL(count/n ‖ ζ) ≤ χ²/2."""
+    """The interval of a probability ζ given `count` [N] successes in n = `size` draws: n KL(count/n ‖ ζ) ≤ χ²/2."""
     share = count / size
     found = []
     for end in (0.0, 1.0):

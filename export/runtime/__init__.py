@@ -1,1 +1,1 @@
-"""ONNX Runtime sessions, and the Python face of a bundle: score, sample, estimate likelihoods. No torch."""
+"""ONNX Runtime sessions, and the Python interface to a bundle: score, sample, estimate likelihoods. No torch."""

@@ -1,4 +1,4 @@
-"""How far the outputs of two runtimes lie apart, judged by the tolerance that each output states."""
+"""Comparison of the outputs of two runtimes, with the tolerance that each output states."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -23,7 +23,7 @@ class Difference(NamedTuple):
 
 
 def compare(found: Arrays, expected: Mapping[str, npt.NDArray[Any]], outputs: Sequence[Output]) -> list[Difference]:
-    """The worst difference of each of `outputs` from what it should be."""
+    """The worst difference of each of `outputs` from its expected value."""
     differences = []
     for output in outputs:
         reference = expected[output.name].astype(np.float64)
@@ -33,7 +33,7 @@ def compare(found: Arrays, expected: Mapping[str, npt.NDArray[Any]], outputs: Se
             worst, allowed = float(delta.max()), float(_IMAGE_LEVELS)
         else:
             worst, allowed = float(relative.max()), output.tolerance
-        # A NaN is never ≤ anything: it fails.
+        # Comparisons with NaN are false: it fails.
         ok = worst <= allowed
         differences.append(Difference(output.name, float(delta.max()), float(relative.max()), allowed, ok))
     return differences

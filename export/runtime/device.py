@@ -1,4 +1,4 @@
-"""What a session computes with: threads of the CPU, or a CUDA device and a part of its memory."""
+"""What a session runs on: CPU threads, or a CUDA device and a share of its memory."""
 
 import ctypes
 import sys
@@ -8,13 +8,13 @@ from typing import Any, Literal
 
 Provider = Literal["auto", "cpu", "cuda"]
 
-# What is left of a device's memory holds the context of each process, some 0.5 GB, and the libraries' own buffers.
+# The rest of a device's memory is for each process's context, some 0.5 GB, and the libraries' buffers.
 _USABLE = 0.9
 
 
 @dataclass(frozen=True)
 class Device:
-    """What one worker computes with."""
+    """What one worker runs on."""
 
     provider: Provider = "auto"
     """`cpu`, `cuda`, or `auto`: CUDA where there is a device that can be used."""
@@ -23,10 +23,10 @@ class Device:
     """CPU threads inside one run of a graph."""
 
     index: int = 0
-    """Which CUDA device, of those that the process sees."""
+    """Index of the CUDA device among those visible to the process."""
 
     share: float = 1.0
-    """The part of the device's memory that the worker may take."""
+    """The share of the device's memory that the worker may use."""
 
     @classmethod
     def of(cls, provider: "Provider | Device") -> "Device":
@@ -34,7 +34,7 @@ class Device:
         return provider if isinstance(provider, Device) else cls(provider)
 
     def shared_by(self, sessions: int) -> "Device":
-        """The device for each of some sessions of one worker."""
+        """The device for each of `sessions` sessions of one worker."""
         return replace(self, share=self.share / sessions)
 
 
@@ -42,13 +42,13 @@ def cuda_options(device: Device, memory: int) -> dict[str, str]:
     """The options of ONNX Runtime's CUDA provider.
 
     Args:
-        device: which device, and how much of it.
-        memory: bytes that the device has.
+        device: the device, and the share of its memory.
+        memory: bytes of the device's memory.
     """
     return {
         "device_id": str(device.index),
         "gpu_mem_limit": str(int(_USABLE * device.share * memory)),
-        # By default the arena doubles whenever it grows, into what others were to have.
+        # By default the arena doubles whenever it grows, into the memory of other workers.
         "arena_extend_strategy": "kSameAsRequested",
         "use_tf32": "0",  # scores on a GPU equal those on a CPU
         "cudnn_conv_algo_search": "HEURISTIC",
@@ -57,9 +57,9 @@ def cuda_options(device: Device, memory: int) -> dict[str, str]:
 
 @cache
 def cuda_devices() -> int:
-    """How many CUDA devices this process may use, as the driver tells.
+    """The number of CUDA devices that this process may use, according to the driver.
 
-    ONNX Runtime's list of available providers names CUDA also where there is no device, and its list of devices
+    ONNX Runtime's list of available providers includes CUDA even without a device, and its list of devices
     depends on libraries that it has yet to load.
     """
     count = ctypes.c_int(0)
@@ -69,10 +69,10 @@ def cuda_devices() -> int:
 
 
 def cuda_memory(index: int) -> int:
-    """Bytes of memory that a CUDA device has, free or taken.
+    """Total memory of a CUDA device in bytes.
 
     Raises:
-        RuntimeError: the driver does not tell.
+        RuntimeError: the driver does not report it.
     """
     driver, handle, size = _driver(), ctypes.c_int(0), ctypes.c_size_t(0)
     if (
@@ -80,7 +80,7 @@ def cuda_memory(index: int) -> int:
         or driver.cuDeviceGet(ctypes.byref(handle), index) != 0
         or driver.cuDeviceTotalMem_v2(ctypes.byref(size), handle) != 0
     ):
-        raise RuntimeError(f"the CUDA driver does not tell the memory of device {index}")
+        raise RuntimeError(f"the CUDA driver does not report the memory of device {index}")
     return size.value
 
 

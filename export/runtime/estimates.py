@@ -1,15 +1,15 @@
-"""Log p(x) from the log-weights of K samples, with an error that tells how far chance may have moved it.
+"""Log p(x) from the log-weights of K samples, with its Monte Carlo error.
 
-With unbiased weights, E[w] = p(x), the estimate is θ = log (1/K) Σ_k w_k. Its logarithm makes it too low in
-expectation (Jensen), by less the more samples there are: E[θ] is the importance-weighted bound (Burda et al. 2016).
+With unbiased weights, E[w] = p(x), the estimate is θ = log (1/K) Σ_k w_k. The logarithm biases it downwards
+(Jensen), by less the more samples there are: E[θ] is the importance-weighted bound (Burda et al. 2016).
 
 Bias and variance come from the jackknife (Efron and Stein 1981; for this bound: Nowozin 2018), from the estimates θ₋ₖ
 that leave one sample out:
 
     variance = (K − 1)/K · Σ_k (θ₋ₖ − θ̄₋)²,    bias = (K − 1) · (θ̄₋ − θ)
 
-Both know only the samples that were drawn. Where the effective samples are near one, the weights that would matter
-most are still missing, and both are too small.
+Both see only the samples that were drawn. With effective samples near one, the weights that matter most are still
+missing, and both are too small.
 """
 
 from typing import NamedTuple
@@ -36,7 +36,7 @@ def estimate(log_weights: Array) -> Estimate:
     top = int(np.argmax(log_weights))
     scaled = np.exp(log_weights - log_weights[top])  # the largest is 1
     log_sum = log_weights[top] + np.log(scaled.sum())
-    # Σ_{j≠k} w_j is a difference that loses no digits, except where the largest weight is left out.
+    # Σ_{j≠k} w_j as a difference is accurate, except where the largest weight is left out.
     with np.errstate(divide="ignore"):
         rest = log_weights[top] + np.log(scaled.sum() - scaled)
     rest[top] = np.logaddexp.reduce(np.delete(log_weights, top))
@@ -52,7 +52,7 @@ def estimate(log_weights: Array) -> Estimate:
 
 
 def bound_sizes(count: int) -> list[int]:
-    """The numbers of samples at which an estimate from `count` is also told: powers of two, then `count` itself."""
+    """The numbers of samples at which bounds are reported: powers of two, then `count` itself."""
     return [1 << power for power in range((count - 1).bit_length())] + [count]
 
 

@@ -1,8 +1,8 @@
-"""`LikelihoodEstimator`: log p(x) by a bundle's model with fresh noise, a function of (bundle, seed, row) alone.
+"""`LikelihoodEstimator`: log p(x) under a bundle's model with fresh noise, a function of (bundle, seed, row) alone.
 
-Likelihood.onnx holds its noise as constants, the same for every image: good for comparing images, useless for knowing
-how far the noise has moved a mean. Here every image has its own: the estimates are independent, so that their spread
-over images is an honest error. With z_k drawn from q(z|x) and K draws more from the prior:
+Likelihood.onnx has constant noise, the same for every image: good for comparing images, useless for the Monte Carlo
+error of a mean. Here every image has its own noise: the estimates are independent, so that their spread over images is
+a valid standard error. With z_k drawn from q(z|x) and K draws more from the prior:
 
 - ELBO = (1/K) Σ_k log p(x|z_k) − KL(q(z|x) ‖ p(z)), the KL in closed form where the bundle's prior has one, else the
   mean of log q(z_k|x) − log p(z_k)
@@ -26,17 +26,17 @@ from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.likelihoods import likelihood
 from vae_core.noise import Purpose, standard_normal
 
-# Latent vectors decoded at once, and their pixels. Set by the images' shape alone: matrix products of different heights
-# round differently.
+# Latent vectors decoded at once, and their pixels. A function of the images' shape alone: matrix products of different
+# heights round differently.
 _DECODES = 128
 _PIXELS = 1 << 22
 
 
 class ImageLikelihood(NamedTuple):
-    """What the model says of one image, in nats."""
+    """The likelihood of one image under the model, in nats."""
 
     reconstruction: float  # E_q[log p(x|z)], estimated
-    reconstruction_variance: float  # of that estimate over draws of the noise
+    reconstruction_variance: float  # of that estimate, over draws of the noise
     kl: float  # KL(q(z|x) ‖ p(z)), exact where the prior has a closed form, else estimated from the same draws
     elbo_variance: float  # of the ELBO's estimate over draws of the noise
     importance_sampling: Estimate
@@ -60,12 +60,12 @@ class LikelihoodEstimator:
             bundle: an opened bundle, or its path or URL.
             samples: K ≥ 2, decoded once from the posterior and once from the prior.
             seed: of all noise, 0 ≤ seed < 2⁶³.
-            provider: where to run, or the very device, on one CPU thread always; `provider` of the object says where
-                it really runs.
+            provider: where to run, or a device; always on one CPU thread. The attribute `provider` is where it
+                actually runs.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self._samples, self._seed = samples, seed
-        # One thread, and always the same batch: how a sum is split decides its last bit.
+        # One thread, and a fixed batch size: how a sum is split decides its last bit.
         device = replace(Device.of(provider).shared_by(2), threads=1)
         self._encoder = Session(self.bundle.graph(ENCODER), provider=device, fuse_layout=True)
         self._decoder = Session(self.bundle.graph(DECODER), provider=device)
@@ -88,7 +88,7 @@ class LikelihoodEstimator:
         for here, noise in self._noise(Purpose.EVALUATE_PRIOR, row, self._prior.noise_size):
             from_prior[here] = self._log_px_z(image, self._prior.draw(noise))
         closed = self._prior.has_closed_kl
-        elbo = reconstruction if closed else reconstruction + log_ratio  # less a constant
+        elbo = reconstruction if closed else reconstruction + log_ratio  # up to a constant
         return ImageLikelihood(
             reconstruction=float(reconstruction.mean()),
             reconstruction_variance=float(reconstruction.var(ddof=1) / self._samples),
@@ -99,7 +99,7 @@ class LikelihoodEstimator:
         )
 
     def _noise(self, purpose: Purpose, row: int, size: int) -> Iterator[tuple[slice, Array]]:
-        """Noise of all samples, float64 [≤ `_at_once`, size] at a time, and where among the K samples it stands."""
+        """Noise of all samples, float64 [≤ `_at_once`, size] at a time, and its position among the K samples."""
         for block, start in enumerate(range(0, self._samples, self._at_once)):
             count = min(self._at_once, self._samples - start)
             noise = standard_normal(self._seed, purpose, [row], count * size, epoch=block)

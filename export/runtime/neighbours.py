@@ -1,7 +1,7 @@
-"""The calibration images that an image is most like in the eyes of the model: those with the nearest codes.
+"""The calibration images most similar to an image: those with the nearest codes.
 
-Near is the Euclidean distance between posterior means. The prior N(0, I) gives every latent unit the same scale, so
-none has to be weighted; a unit that the model does not use has the same mean for every image and counts for nothing.
+The distance is Euclidean, between posterior means. The prior N(0, I) gives every latent unit the same scale, so no
+weights are needed; an unused unit has the same mean for every image and contributes nothing.
 """
 
 from typing import NamedTuple
@@ -13,9 +13,9 @@ Codes = npt.NDArray[np.float32]
 
 
 class Neighbours(NamedTuple):
-    """The nearest of some known codes, the nearest first."""
+    """The nearest reference codes, nearest first."""
 
-    rows: npt.NDArray[np.int64]  # of the known codes, [N, K]
+    rows: npt.NDArray[np.int64]  # of the reference codes, [N, K]
     distances: npt.NDArray[np.float32]  # [N, K]
 
 

@@ -13,7 +13,7 @@ from vae_core.errors import UserError
 from vae_core.likelihoods import likelihood
 from vae_core.noise import Purpose, standard_normal
 
-# Latent vectors are drawn for so many runs at once: for one alone it takes twice as long.
+# Latent vectors are drawn for this many runs at once: run by run it takes twice as long.
 _RUNS_OF_LATENTS = 16
 
 
@@ -21,10 +21,10 @@ class Sampler:
     """Draws images from p(z) and p(x|z). One object per thread."""
 
     def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 64) -> None:
-        """Open a bundle for sampling; the arguments are those of `Scorer`, but one CPU thread does the work always."""
+        """Open a bundle for sampling; the arguments are those of `Scorer`, but it always uses one CPU thread."""
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self.batch_size = batch_size
-        # One thread, and always the same batch: how a sum is split over threads decides its last bit.
+        # One thread, and a fixed batch size: how a sum is split over threads decides its last bit.
         self._decoder = Session(self.bundle.graph(DECODER), provider=replace(Device.of(provider), threads=1))
         self._likelihood = likelihood(self.bundle.manifest["likelihood"]["name"])
         self.provider = self._decoder.provider
@@ -43,7 +43,7 @@ class Sampler:
         """The samples of the given indices, uint8 [N,C,H,W].
 
         Args:
-            indices: which samples; sample i is the same whatever else is asked for.
+            indices: which samples; sample i does not depend on the others requested.
             seed: of the whole corpus, 0 ≤ seed < 2⁶³.
             draw: draw every pixel from p(x|z), instead of taking its mean.
 
@@ -56,9 +56,9 @@ class Sampler:
     def runs(
         self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        """What `sample` returns, a few rows at a time: those of one run of the decoder.
+        """The result of `sample` a few rows at a time: those of one run of the decoder.
 
-        For callers that want to be able to stop in between, or to encode the images while they are in the cache.
+        For callers that may stop in between, or encode the images while they are in the cache.
         """
         if not 0 <= seed < 2**63:
             raise UserError(f"seed must lie between 0 and 2^63 − 1, got {seed}")
@@ -75,8 +75,8 @@ class Sampler:
     def _run(
         self, latents: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], seed: int, draw: bool
     ) -> npt.NDArray[np.uint8]:
-        # Every run has the same number of rows, the last filled up with zeros: matrix products of different heights
-        # round differently, and one pixel in a hundred thousand would then hang on its neighbours.
+        # Every run has the same number of rows, the last padded with zeros: matrix products of different heights
+        # round differently, and one pixel in a hundred thousand would then depend on its batch.
         z = latents
         if len(rows) < self.batch_size:
             z = np.zeros((self.batch_size, self.bundle.latent_dim), dtype=np.float32)

@@ -15,7 +15,7 @@ from export.runtime.neighbours import nearest
 from export.runtime.session import Arrays, Session, concatenate
 from vae_core.errors import UserError
 
-# Latent vectors that likelihood.onnx decodes at once: beyond this memory grows and speed does not.
+# Latent vectors that likelihood.onnx decodes at once: more takes memory without being faster.
 _DECODES_AT_ONCE = 2048
 
 
@@ -35,11 +35,11 @@ class Scorer:
         Args:
             bundle: an opened bundle, or its path or URL.
             likelihood: also estimate log p(x), which costs K decodes per image.
-            provider: where to run, or the very device; `provider` of the object says where it really runs.
+            provider: where to run, or a device; the attribute `provider` is where it actually runs.
             batch_size: images per run. It changes memory and speed, not scores.
 
         Raises:
-            UserError: there is no such bundle or provider, or the bundle's scores are those of another provider.
+            UserError: there is no such bundle or provider, or the provider computes other scores than the bundle's.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         device = Device.of(provider).shared_by(2 if likelihood else 1)
@@ -51,10 +51,10 @@ class Scorer:
         self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
         if self._device.provider == "cuda":
-            self._session(SCORER)  # which is refused at once where there is none
+            self._session(SCORER)  # fails at once without a GPU
 
     def _session(self, name: str) -> Session:
-        """The session of a graph, made when it is first needed: a few hundredths of a second each."""
+        """The session of a graph, created on first use: each takes a few hundredths of a second."""
         if name not in self._sessions:
             fuse_layout = name in (ENCODER, SCORER)
             session = Session(self.bundle.graph(name), provider=self._device, fuse_layout=fuse_layout)
@@ -65,7 +65,7 @@ class Scorer:
 
     @property
     def provider(self) -> str:
-        """Where the scorer really runs."""
+        """Where the scorer actually runs."""
         return self._session(SCORER).provider
 
     @property
@@ -91,9 +91,9 @@ class Scorer:
         return concatenate(list(self.runs(images)))
 
     def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
-        """What `score` returns, a few rows at a time: those of one run of the slowest graph.
+        """The result of `score` a few rows at a time: those of one run of the slowest graph.
 
-        For callers that want to be able to stop in between: the likelihoods of a thousand images take a while.
+        For callers that may stop in between: the likelihoods of a thousand images take a while.
         """
         self._check(images)
         rows = self._likelihood_batch if self._has_likelihood else self._batch_size
@@ -112,14 +112,14 @@ class Scorer:
                 yield outputs
 
     def explain(self, images: npt.NDArray[np.uint8], neighbours: int = 3) -> Arrays:
-        """What makes each image outlying, as named arrays; T statistics are in the order of `bundle.statistics`.
+        """Explanations of outlier scores, as named arrays; T statistics are in the order of `bundle.statistics`.
 
         Args:
             images: uint8 [N,C,H,W].
             neighbours: K, how many calibration images to find for each.
 
         Returns:
-            - reconstructed, uint8 [N,C,H,W]: what the model makes of the image;
+            - reconstructed, uint8 [N,C,H,W]: the reconstruction;
             - surprise, float32 [N,H,W]: nats by which the likeliest value of a pixel would be likelier than its own;
             - contributions, float32 [N,T]: what each statistic adds to the outlier score, which is their sum;
             - deviations, float32 [N,T]: standard deviations by which each statistic is too high;
@@ -159,16 +159,16 @@ class Scorer:
 
 
 def scoring_provider(bundle: Bundle, provider: Provider) -> Provider:
-    """The provider that scores with a bundle, if `provider` is wanted: one in 8-bit integers is for the CPU alone.
+    """The provider that scores with a bundle if `provider` is requested: 8-bit bundles run on the CPU only.
 
     Raises:
-        UserError: CUDA is asked for.
+        UserError: CUDA is requested for an 8-bit bundle.
     """
     if "int8" not in bundle.manifest:
         return provider
     if provider == "cuda":
         raise UserError(
-            "this bundle scores in 8-bit integers, which CUDA computes otherwise than the CPU that calibrated its "
+            "this bundle scores in 8-bit integers, which CUDA computes differently from the CPU that calibrated its "
             "p-values; use provider cpu"
         )
     return "cpu"
@@ -177,8 +177,8 @@ def scoring_provider(bundle: Bundle, provider: Provider) -> Provider:
 def _require_agreement(bundle: Bundle, session: Session) -> None:
     """Compare a session for scorer.onnx with the provider that scored the calibration images, on the probe batch.
 
-    P-values compare an image's score with theirs. Where the two providers compute otherwise, a false positive rate of
-    1% is some other rate, which no score tells: so no image is scored.
+    P-values compare an image's score with theirs. If the two providers differ, a false positive rate of 1% is silently
+    some other rate, so no image is scored.
 
     Raises:
         UserError: an output differs by more than it may.
@@ -186,13 +186,13 @@ def _require_agreement(bundle: Bundle, session: Session) -> None:
     calibrated = bundle.manifest["calibration"]["provider"]
     if session.provider == calibrated:
         return
-    # A p-value steps where its score passes that of a calibration image, of which the probe batch holds some.
+    # A p-value jumps where its score passes that of a calibration image, some of which are in the probe batch.
     outputs = [output for output in bundle.outputs(SCORER) if output.name != P_VALUE]
     expected = {output.name: bundle.probe[f"scorer.{output.name}"] for output in outputs}
     for difference in compare(session.run(bundle.probe), expected, outputs):
         if not difference.ok:
             raise UserError(
-                f"{session.provider} computes {difference.output} otherwise than {calibrated}, which calibrated this "
+                f"{session.provider} computes {difference.output} differently from {calibrated}, which calibrated this "
                 f"bundle's p-values: by {difference.relative:.1e}, where {difference.allowed:.1e} is allowed; use "
                 f"provider {calibrated}, or make another bundle with `vae calibrate --provider {session.provider}`"
             )

@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions: one place that knows its options.
+"""ONNX Runtime sessions: the one place that sets their options.
 
 One thread per session by default: parallelism comes from several workers, which on CPUs is faster than several
 threads in one session, and a session of one thread does not spin.
@@ -30,13 +30,13 @@ class Session:
 
         Args:
             model: a graph of a bundle, or the content of an ONNX file that holds all of its weights.
-            provider: where it runs, or the very device.
+            provider: where it runs, or a device.
             fuse_layout: use ONNX Runtime's blocked convolution layout, which makes encoders a third faster and
                 costs decoders 4–16%; a scorer, which is both, gains a tenth.
 
         Raises:
-            UserError: CUDA was asked for, and there is no device here or ONNX Runtime cannot use it; or the content is
-                no ONNX file, or refers to other files.
+            UserError: CUDA was requested, but there is no device or ONNX Runtime cannot use it; or the content is not
+                an ONNX file, or refers to other files.
         """
         graph = open_graph(model, b"", "the graph") if isinstance(model, bytes) else model
         device = Device.of(provider)
@@ -47,15 +47,15 @@ class Session:
         options.intra_op_num_threads = device.threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        options.add_session_config_entry("session.load_model_format", "ONNX")  # which is what was checked
+        options.add_session_config_entry("session.load_model_format", "ONNX")  # the format that was checked
         if graph.weights:
             values = [onnxruntime.OrtValue.ortvalue_from_numpy(array) for array in graph.weights.values()]
             options.add_external_initializers(list(graph.weights), values)
         # Spinning threads steal the cores of the other workers.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        # The arena keeps its memory from run to run: given back and asked for anew, as large blocks are without it, it
-        # costs a decoder 3–10% in page faults when two threads of a process wait for each other there. A plan of the
-        # memory for every size of batch is not worth its own.
+        # The arena keeps memory between runs: without it large blocks are freed and reallocated, which costs a decoder
+        # 3–10% in page faults when two threads of a process contend for them. Memory patterns, one per batch size, cost
+        # more memory than they are worth.
         options.enable_cpu_mem_arena = True
         options.enable_mem_pattern = False
         level = onnxruntime.GraphOptimizationLevel
@@ -65,7 +65,7 @@ class Session:
             onnxruntime.preload_dlls()
             cuda = cuda_options(device, cuda_memory(device.index))
             providers.insert(0, ("CUDAExecutionProvider", cuda))
-        self._weights = graph.weights  # the session computes with these very arrays
+        self._weights = graph.weights  # the session uses these arrays without a copy
         self._session = onnxruntime.InferenceSession(graph.content, options, providers=providers)
         self.provider: Provider = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if uses_cuda and self.provider != "cuda":
@@ -77,10 +77,10 @@ class Session:
         self.output_names: tuple[str, ...] = tuple(output.name for output in self._session.get_outputs())
 
     def run(self, batch: Mapping[str, npt.NDArray[Any]], outputs: Sequence[str] | None = None) -> Arrays:
-        """The named outputs for one batch: all of them, or those asked for, which spares copying the others.
+        """The named outputs for one batch: all of them, or those requested, which avoids copying the others.
 
         Args:
-            batch: the graph's inputs by name; others are left aside.
+            batch: the graph's inputs by name; others are ignored.
             outputs: which outputs.
         """
         names = self.output_names if outputs is None else outputs
@@ -99,16 +99,16 @@ class Session:
 def scoring_session(model: bytes | OnnxGraph, provider: Provider | Device = "cpu") -> Session:
     """A session with the options of `Scorer`: calibration images are scored as others will be.
 
-    In 8-bit integers this matters: a layout that rounds the first convolution otherwise may flip a level.
+    In 8-bit integers this matters: a layout that rounds the first convolution differently may flip a level.
     """
     return Session(model, provider=provider, fuse_layout=True)
 
 
 def concatenate(runs: Sequence[Arrays]) -> Arrays:
-    """The outputs of one run and more, as if they were of one."""
+    """The outputs of one or more runs, joined."""
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
 
 
 def _here() -> str:
-    """The name of this machine, for a message that is read on another."""
+    """The name of this machine, for messages read elsewhere."""
     return f"the machine {socket.gethostname()}"

@@ -90,7 +90,7 @@ def test_one_changed_byte_is_refused(bundle: Bundle, tmp_path: Path, position: i
 
 
 def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no bundle: it has no manifest\.json"):
+    with pytest.raises(UserError, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(str(tmp_path))
 
 

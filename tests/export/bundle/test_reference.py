@@ -37,5 +37,5 @@ def test_another_bundle_at_the_same_place_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"bundle has changed since the job was planned; restore that bundle, or"):
         planned.open()
     folder.delete_all()
-    with pytest.raises(UserError, match="is no bundle"):
+    with pytest.raises(UserError, match="is not a bundle"):
         planned.open()

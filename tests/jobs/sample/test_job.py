@@ -119,7 +119,7 @@ def test_a_finished_corpus_is_not_repeated_and_another_is_refused(
         (["--seed", "-1"], "--seed must lie between 0 and 2^63 − 1, got -1"),
         (["--unit-rows", "0"], "--unit-rows must be at least 1, got 0"),
         (["--format", "gif"], "invalid choice 'gif'"),
-        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
+        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is not a bundle"),
     ],
 )
 def test_user_errors_are_reported_before_anything_is_written(

@@ -267,7 +267,7 @@ def test_a_finished_job_is_not_repeated(
         (["--workers", "0"], "--workers must be at least 1, got 0"),
         (["--engine", "local", "--address", "auto"], "--address"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
-        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is no bundle"),
+        (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is not a bundle"),
     ],
 )
 def test_user_errors_are_reported_before_anything_is_written(
