@@ -1,7 +1,7 @@
 """Configuration: frozen dataclasses that validate themselves and travel as JSON.
 
 The docstring under each field is the command line's help. A value comes from a recipe (TOML tables `[model]`
-and `[train]`) or a flag; an unknown key or an impossible value is an error that names the field.
+and `[train]`) or a flag; an unknown key or an invalid value is an error that names the field.
 """
 
 import dataclasses
@@ -27,10 +27,10 @@ def require(condition: bool, field: str, value: object, expected: str) -> None:
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """What every family of models is configured by; each family adds its own."""
+    """Configuration that all model families share; each family adds its own fields."""
 
     family: str = ""
-    """The family of models."""
+    """The model family."""
     image_shape: tuple[int, int, int] = (0, 0, 0)
     """Channels, height and width of the images; 0 0 0: those of the first training image."""
 
@@ -65,11 +65,11 @@ class TrainConfig:
     kl_warmup_epochs: float = 2.0
     """Epochs over which the weight of the KL term rises linearly from zero to one."""
     free_bits: float = 0.0
-    """Nats of KL that each latent variable of each image has for nothing (Kingma et al. 2016, per image)."""
+    """Free bits: nats of KL per latent variable and image that are not penalised (Kingma et al. 2016, per image)."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient of −ELBO/(C·H·W)."""
     ema_decay: float = 0.999
-    """Decay per step of the averaged weights, which are the ones validated and exported."""
+    """Decay per step of the averaged weights, which are validated and exported."""
     precision: Precision = "auto"
     """fp32, bf16 (autocast of the networks; the likelihood stays in fp32), or auto: bf16 on a GPU or CPU that has
     instructions for it."""
@@ -77,10 +77,10 @@ class TrainConfig:
     """Seed of the initial weights, the splits, the order of the images and the noise."""
     validation_images: int = 6000
     """Images held out to choose the best epoch and to fit the outlier score; at most a tenth of the data,
-    or a quarter where that is fewer than 20."""
+    or a quarter if that is fewer than 20."""
     calibration_images: int = 6000
-    """Images held out for calibration alone; at most a tenth of the data,
-    or a quarter where that is fewer than 20."""
+    """Images held out for calibration only; at most a tenth of the data,
+    or a quarter if that is fewer than 20."""
     importance_samples: int = 16
     """Samples of the importance-weighted bound reported each epoch."""
 
@@ -121,7 +121,7 @@ def from_json(kind: type[T], values: Mapping[str, Any], where: str) -> T:
         where: what the values were read from, named in errors.
 
     Raises:
-        UserError: a key is unknown, a value has the wrong type, or a value is impossible.
+        UserError: a key is unknown, a value has the wrong type, or a value is invalid.
     """
     hints = typing.get_type_hints(kind)
     unknown = sorted(set(values) - set(hints))
@@ -138,7 +138,7 @@ def recipe_from_toml(text: str, where: str) -> Recipe:
     """A recipe from the TOML text of a file; `where` names it in errors.
 
     Raises:
-        UserError: it is no TOML, has an unknown table or key, or an impossible value.
+        UserError: it is not TOML, has an unknown table or key, or an invalid value.
     """
     try:
         tables = tomllib.loads(text)
@@ -147,7 +147,7 @@ def recipe_from_toml(text: str, where: str) -> Recipe:
     for name, table in tables.items():
         if name not in ("model", "train") or not isinstance(table, dict):
             raise UserError(f"{where}: unknown key '{name}'; a recipe has the tables [model] and [train]")
-    from vae_core.models import model_config  # which knows the families, and is made of this module
+    from vae_core.models import model_config  # late: it imports this module
 
     model = model_config(tables.get("model", {}), f"{where} [model]")
     return Recipe(model, from_json(TrainConfig, tables.get("train", {}), f"{where} [train]"))
@@ -158,7 +158,7 @@ def _plain(value: Any) -> Any:
 
 
 def _convert(value: Any, hint: Any, name: str) -> Any:
-    """`value` as the type `hint` says; only what cannot be misread is converted (1 → 1.0, list → tuple)."""
+    """`value` as the type `hint`; only unambiguous conversions are made (1 → 1.0, list → tuple)."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is tuple:
         require(isinstance(value, list | tuple), name, value, "a list")

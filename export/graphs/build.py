@@ -52,14 +52,14 @@ _REAL_PROBES = 32
 
 @dataclass(frozen=True)
 class Splits:
-    """The images that a bundle is made with, uint8 [N,C,H,W]."""
+    """The images for building a bundle, uint8 [N,C,H,W]."""
 
     validation: Images
-    """They chose the best epoch; here they fit the outlier score."""
+    """Used to choose the best epoch; here to fit the outlier score."""
     calibration: Images
-    """They took part in nothing; they make the p-values."""
+    """Not used before; here for the p-values."""
     training: Images | None = None
-    """Some of those that the model was trained on, if at hand: the prior is fitted to their codes too."""
+    """Some training images, if available: the prior is fitted to their codes too."""
 
 
 def build(model: Model, splits: Splits, training: Mapping[str, Any], options: BuildOptions) -> Contents:
@@ -69,7 +69,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         model: trained, in evaluation mode, on the CPU.
         splits: the images to fit, to calibrate and to check with.
         training: what to record of the training run: its configuration, data and history.
-        options: which bundle to make.
+        options: of the bundle.
 
     Raises:
         UserError: a graph differs from PyTorch, or there are too few held-out images.
@@ -85,7 +85,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
     with torch.inference_mode():
         z = model.posterior({"image": torch.from_numpy(probe)}).mean.numpy()
     batches = {"image": probe, "z": z}
-    # What the outlier score hangs on; the other graphs are in fp32 always.
+    # What the outlier score depends on; the other graphs are always in fp32.
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
@@ -151,7 +151,7 @@ def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:
 
 
 def _codes(model: Model, splits: Splits) -> GaussianMixture:
-    """The mixture over codes, fitted to one draw of q(z|x) for each image that may be looked at."""
+    """The mixture over codes, fitted to one draw of q(z|x) per available image."""
     images = splits.validation
     if splits.training is not None:
         images = np.concatenate([images, splits.training])

@@ -1,7 +1,7 @@
 """The calibration set of a bundle: the table of its images, and a bundle with another set in its place.
 
-The p-values of a bundle compare with these images and no others, so a user who has clean images of their own puts
-them here. Everything that does not depend on them stays as it was, byte for byte.
+The p-values of a bundle compare with these images only, so users with clean images of their own calibrate with those.
+Everything that does not depend on them stays identical, byte for byte.
 """
 
 import json
@@ -25,23 +25,23 @@ from export.storage import parquet_bytes
 from vae_core.errors import UserError
 
 MOST_EXEMPLARS = 8192
-"""Of more images, every second, third, … is kept as an exemplar; scores and statistics are kept of all."""
+"""Of more images, every second, third, … is an exemplar; scores and statistics of all are kept."""
 BATCH = 256
 """Images per run of a graph."""
-_PICTURE_SIDE = 64  # pixels: no picture is kept larger than this
+_PICTURE_SIDE = 64  # pixels: longest side of a kept picture
 
 Images = npt.NDArray[np.uint8]
 
 
 class Exemplar(NamedTuple):
-    """A calibration image that can be shown beside one that the model finds like it."""
+    """A calibration image that can be shown beside an image with a similar code."""
 
     picture: bytes  # PNG
     code: npt.NDArray[np.float32]  # the mean of q(z|x), [D]
 
 
 def exemplar_stride(images: int) -> int:
-    """Of a calibration set of so many images, every how many-th is kept as an exemplar."""
+    """The stride between exemplars in a calibration set of `images` images."""
     return max(1, -(-images // MOST_EXEMPLARS))
 
 
@@ -59,7 +59,7 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Ta
 
     Args:
         outputs: the scorer's statistics and outlier_score, each [n].
-        kept: the images' exemplars, n of them, of which at least one is there.
+        kept: the n images' exemplars, at least one of them not None.
     """
     order = np.argsort(outputs["outlier_score"], kind="stable")
     columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
@@ -75,15 +75,15 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Ta
 def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -> Contents:
     """The contents of `bundle` with another calibration set; nothing is written.
 
-    The graphs stay as they are but for the constants that scorer.onnx counts p-values from. The probe batch keeps its
-    images, for which PyTorch's outputs are known; only their p-values are new. If another provider than before scored
-    the new set, all outputs of scorer.onnx are those of this provider, with which others are compared.
+    The graphs do not change, except for the constants that scorer.onnx counts p-values from. The probe batch keeps its
+    images and PyTorch's outputs for them; only their p-values are new. If another provider scored the new set, the
+    expected outputs of scorer.onnx are those of this provider, with which others are compared.
 
     Args:
         bundle: the bundle to start from, which is not changed.
         table: the new set, made by `calibration_table` from the bundle's own scorer.
         source: what the images are, for the manifest and the model card.
-        provider: cpu or cuda: what scored the new set.
+        provider: cpu or cuda, which scored the new set.
 
     Raises:
         UserError: there are too few or too many images.
@@ -104,7 +104,7 @@ def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -
 
 
 def check_size(images: int) -> None:
-    """Raise a UserError unless p-values can be made from so many calibration images."""
+    """Raise a UserError unless p-values can be computed from this many calibration images."""
     if images < LEAST:
         raise UserError(
             f"{images} calibration images are too few: p-values need at least {LEAST}, thousands to be fine"

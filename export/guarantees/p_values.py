@@ -15,7 +15,7 @@ SCORE, P_VALUE = "outlier_score", "p_value"
 LEAST = 20
 """The fewest calibration images: with fewer no p-value is below 0.05."""
 MOST = 2**23 - 1
-"""The most calibration images: beyond, a float32 p-value no longer tells which of the n + 1 it is."""
+"""The most calibration images: with more, a float32 p-value cannot represent all n + 1 values."""
 
 Scores = npt.NDArray[np.float32]
 

@@ -15,16 +15,16 @@ class ConvConfig(ModelConfig):
     """A convolutional VAE over pixels."""
 
     family: Literal["conv"] = "conv"
-    """The family of models."""
+    """The model family."""
     latent_dim: int = 32
     """Number of latent variables D."""
     widths: tuple[int, ...] = (32, 64, 128)
-    """Channels after each convolution of stride 2 in the encoder; the decoder mirrors them."""
+    """Channels after each stride-2 convolution of the encoder; the decoder mirrors them."""
     hidden: int = 256
     """Units of the fully connected layer between the convolutions and the latent variables; 0 leaves it out."""
     upsampling: Upsampling = "transposed"
-    """How the decoder doubles its sides: by a transposed convolution of 4×4 (the fastest), by repeating pixels before a
-    convolution of 3×3, or by a convolution of 3×3 to four times the channels, which become pixels."""
+    """How the decoder doubles height and width: by a 4×4 transposed convolution (the fastest), by repeating pixels
+    before a 3×3 convolution, or by a 3×3 convolution to four times the channels, rearranged to pixels."""
     likelihood: LikelihoodName = "discretised-logistic"
     """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
     8-bit images."""
