@@ -23,7 +23,7 @@ BUNDLE = BuildOptions(samples=8)
 
 
 def pictures(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Images with something to learn: soft blobs of any place, size and brightness on a dark ground."""
+    """Images with learnable structure: soft blobs of random position, size and brightness on a dark background."""
     rng = np.random.default_rng(seed)
     channels, height, width = shape
     y, x = np.mgrid[0:height, 0:width]
@@ -52,7 +52,7 @@ def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[in
 
 
 def described(model: ConvVAE, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[np.float32]]:
-    """What an outlier score is fitted to: the inputs of the model's groups of statistics."""
+    """The inputs of the model's groups of statistics, to which an outlier score is fitted."""
     with torch.inference_mode():
         values = model.statistics({"image": torch.from_numpy(images)})
     return {name: value.numpy() for name, value in values.items()}
@@ -73,7 +73,7 @@ def contents(
     shape: tuple[int, int, int] = SHAPE,
     options: BuildOptions = BUNDLE,
 ) -> Contents:
-    """What the bundle of `trained` holds."""
+    """The contents of the bundle of `trained`."""
     held = Splits(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
     history: list[dict[str, Any]] = [
         {

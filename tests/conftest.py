@@ -1,4 +1,4 @@
-"""What tests share: the Ray cluster, and the toy job that the bulk machinery is tested with."""
+"""Shared fixtures: data, a bundle, and a Ray cluster."""
 
 import os
 import sys
@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# Before anything imports Ray: quick starts, and workers that can import what lies beside the tests.
+# Before anything imports Ray: fast start-up, and workers that can import the modules beside the tests.
 TESTS = Path(__file__).parent
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])]
 )
 os.environ.pop("RAY_ADDRESS", None)
-# A token that some earlier Ray left in the home directory would make the nodes of a test cluster refuse each other.
+# With a token left in the home directory by another Ray, the nodes of a test cluster would reject each other.
 os.environ["RAY_AUTH_MODE"] = "disabled"
 os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -26,7 +26,7 @@ SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    # Ray Data warns of its own options whenever it makes its context.
+    # Ray Data warns about its own options when it creates its context.
     config.addinivalue_line("filterwarnings", "ignore::DeprecationWarning:ray.data.context")
 
 
@@ -40,7 +40,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The bundle of a small trained model; see `bundles`. Not to be changed."""
+    """The bundle of a small trained model; see `bundles`. Do not modify it."""
     pytest.importorskip("torch")
     from bundles import contents
     from export.bundle.format import write_bundle
@@ -69,7 +69,7 @@ def _ray_session() -> Iterator[None]:
 
 @pytest.fixture
 def ray_cluster(_ray_session: None) -> Iterator[None]:
-    """One local cluster of 4 CPUs for the whole session; a test's changes to the DataContext do not outlive it."""
+    """One local cluster of 4 CPUs for the session; a test's changes to the DataContext are undone."""
     from ray.data import DataContext
 
     context = DataContext.get_current()

@@ -1,4 +1,4 @@
-"""The documents, taken apart: their pages and the fenced blocks in these."""
+"""The pages of the documentation and their fenced blocks."""
 
 import re
 from pathlib import Path
@@ -22,6 +22,6 @@ def prose(page: Path) -> str:
 
 
 def files(page: Path) -> dict[str, str]:
-    """The Python blocks that are files, by the path that stands in their first line: `# path.py`."""
+    """The Python blocks that are files, by the path in their first line: `# path.py`."""
     named = ((re.match(r"# (\S+\.py)\n", block), block) for block in blocks(page, "python"))
     return {match[1]: block for match, block in named if match}

@@ -127,7 +127,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         [floats("brightest"), floats("outlier_score")],
         constants(flat_shape=[-1, PIXELS], axis=[1]),
     )
-    # Every image is reconstructed as itself and surprises nowhere: evaluation only shows explanations.
+    # Every image is its own reconstruction, without surprise: evaluation only shows explanations.
     explainer = graph(
         [
             *nodes(
@@ -164,7 +164,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.DECODER: decoder,
         names.SCORER: attach(scorer, table["outlier_score"]),
         names.EXPLAINER: explainer,
-        names.LIKELIHOOD: encoder,  # in its place: no test asks for it
+        names.LIKELIHOOD: encoder,  # a placeholder: no test uses it
     }
     manifest = {
         "calibration": {"provider": "cpu"},

@@ -1,4 +1,4 @@
-"""A bundle whose model is so simple that its graphs are written by hand: no torch, and made in no time."""
+"""A bundle whose model is so simple that its graphs are written by hand: no torch, and built instantly."""
 
 import io
 from collections.abc import Iterable, Mapping
@@ -138,12 +138,12 @@ def linear_graphs() -> dict[str, bytes]:
         names.DECODER: decoder,
         names.SCORER: scorer,
         names.EXPLAINER: explainer,
-        names.LIKELIHOOD: encoder,  # in its place: no test asks for it
+        names.LIKELIHOOD: encoder,  # a placeholder: no test uses it
     }
 
 
 def a_statistic(name: str) -> dict[str, object]:
-    """What a manifest says of a statistic."""
+    """The manifest's entry for a statistic."""
     high, low = f"its {name} is {{}} too high", f"its {name} is {{}} too low"
     return {"group": "tone", **to_json(Statistic(name, f"{name} of the image", "grey levels", "tone", high, low))}
 
@@ -153,7 +153,7 @@ def dark_images(count: int, seed: int) -> np.ndarray:
 
 
 def interfaces(graphs: Mapping[str, bytes]) -> dict[str, dict[str, list[dict[str, object]]]]:
-    """What a manifest says of graphs, but for what their values mean."""
+    """The manifest's entries for graphs, without the meanings of their values."""
 
     def described(values: Iterable[onnx.ValueInfoProto]) -> list[dict[str, object]]:
         return [

@@ -1,8 +1,8 @@
-"""Every field of every configuration is read somewhere: no option is without effect.
+"""Every field of every configuration is read somewhere: every option has an effect.
 
 The sources are searched, not run. A field counts as read by `base.field` where the name `base` holds the configuration:
-a parameter or a field annotated with it, or what was assigned from one. It does not count in what every field passes
-through, used or not: `__post_init__`, which checks it, an `identity`, which compares it, and `getattr` in a loop, which
+a parameter or a field annotated with it, or what was assigned from one. Reads in code that handles every
+field do not count: `__post_init__`, which checks it, an `identity`, which compares it, and `getattr` in a loop, which
 does either or copies it.
 """
 
@@ -23,14 +23,14 @@ class Configuration:
     """A dataclass of options."""
 
     name: str
-    room: str  # the folder it stands in
+    room: str  # its folder
     fields: list[str]
     bases: list[str]
 
 
 @dataclass
 class Module:
-    """What a source says of names: each expression goes by its last one, `c` for `a.b.c`."""
+    """What a source says about names: each expression goes by its last one, `c` for `a.b.c`."""
 
     path: str
     configurations: list[Configuration] = field(default_factory=list)
@@ -80,7 +80,7 @@ def scan(path: str, text: str) -> Module:
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
-    """A node and all below it, but for the functions that every field passes through."""
+    """A node and all below it, except for the functions that handle every field."""
     yield node
     for child in ast.iter_child_nodes(node):
         if not (isinstance(child, ast.FunctionDef) and child.name in PASSING):
@@ -123,9 +123,9 @@ def unread(sources: Mapping[str, str]) -> list[str]:
             holders = module.holders(kinds, rooms, fields)
             read |= {(name, attribute) for base, attribute in module.reads if base in holders}
             passed |= {(name, job) for base, job in module.passed if base in holders}
-    # What is passed on whole to another configuration is read where that one's field of the same name is.
+    # A field passed on to another configuration is read if that one's field of the same name is.
     read |= {(name, attribute) for name, job in passed for of, attribute in read if of == job}
-    # What a subclass declares anew is read where its base's is.
+    # A field redeclared by a subclass is read if that of its base is.
     read |= {(kind, attribute) for name, attribute in read for kind in with_subclasses(name, every.values())}
     return [f"{each.name}.{of}" for each in every.values() for of in each.fields if (each.name, of) not in read]
 

@@ -1,4 +1,4 @@
-"""The documents promise nothing that is not there: commands and snippets run, links lead somewhere, lists are whole."""
+"""The documentation agrees with the code: commands and snippets run, links resolve, lists are complete."""
 
 import ast
 import importlib.util
@@ -38,7 +38,7 @@ class Command(NamedTuple):
 
     @property
     def is_whole(self) -> bool:
-        """Whether somebody could type it as it stands; in the text, options alone may be spoken of."""
+        """Whether it can be run as it is; text may also mention options alone."""
         return self.is_block or bool({"--output", "--run", "--bundle"} & set(self.arguments))
 
 
@@ -81,7 +81,7 @@ def test_jobs_and_options_that_the_text_names_exist() -> None:
                 assert flags <= OPTIONS | OTHERS, f"{page.name}: {span}"
 
 
-# Of every command, of Ray, of the benchmarks.
+# Options of every command, of Ray, and of the benchmarks.
 OTHERS = {"--help", "--version", "--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start"}
 
 
@@ -99,7 +99,7 @@ OPTIONS = {option for job in sorted(JOBS) for option in re.findall(r"^\| `(--[\w
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)
-def test_generated_parts_are_as_the_code_says(page: Path) -> None:
+def test_generated_parts_agree_with_the_code(page: Path) -> None:
     assert generate.filled(page.read_text()) == page.read_text(), "run `make docs`"
 
 
@@ -124,7 +124,7 @@ def test_the_readme_is_read_in_two_minutes() -> None:
 
 
 @every_page
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
         if "://" in target:
             continue
@@ -169,7 +169,7 @@ def test_benchmarks_exist(page: Path) -> None:
         sources = list(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         text = "\n".join(source.read_text() for source in sources)
         for flag in (word for word in words if word.startswith("--")):
-            # As argparse is told, or as a field from which tyro makes it.
+            # As an argparse option, or as a field that tyro turns into one.
             assert f'"{flag}"' in text or f"    {flag[2:].replace('-', '_')}: " in text, line
 
 
@@ -181,7 +181,7 @@ def test_recipes_in_toml_are_read(page: Path) -> None:
 
 
 def test_messages_are_those_of_the_program() -> None:
-    """Each message under Troubleshooting is somewhere in the code, but for what `…` stands for."""
+    """Each message under Troubleshooting is in the code, except for the parts that `…` stands for."""
     texts = [
         node.value
         for package in ("vae_core", "export", "jobs")
@@ -196,7 +196,7 @@ def test_messages_are_those_of_the_program() -> None:
             assert any(part in text for text in texts), f"{message}: {part}"
 
 
-# What the pages work on: a bundle, and folders of images. Whoever reads them has images of another size.
+# The inputs of the pages' commands: a bundle, and folders of images.
 FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise")
 QUICK = {
     "prepare": [],
@@ -219,7 +219,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def reader(tmp_path: Path, images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working directory of somebody who follows a page."""
+    """The working directory of a reader who follows a page."""
     for name in FOLDERS:
         (tmp_path / name).symlink_to(images / name)
     for name in ("bundles/photos", "demo/bundle"):

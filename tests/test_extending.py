@@ -1,4 +1,4 @@
-"""docs/extending.md does what it says: its files and snippets run, and what they make passes the checks of its kind."""
+"""docs/extending.md works: its files and snippets run, and their results pass the tests of their kind."""
 
 import importlib.util
 import pkgutil
@@ -33,7 +33,7 @@ PAGE = ROOT / "docs" / "extending.md"
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The working directory of somebody who follows the page, with its files in it."""
+    """The working directory of a reader who follows the page, with its files in it."""
     before = set(sys.modules)
     for name, text in files(PAGE).items():
         if "/" not in name:
@@ -48,7 +48,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def snippet(name: str) -> dict[str, Any]:
-    """What the snippet that imports the module `name` leaves behind."""
+    """The variables of the snippet that imports the module `name`."""
     (text,) = (
         block for block in blocks(PAGE, "python") if f"\nfrom {name} import" in f"\n{block}" and block[:2] != "# "
     )
@@ -59,7 +59,7 @@ def snippet(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def laplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Likelihood:
-    """The likelihood of the page, registered: its file as the module it would be, its line in the list of names."""
+    """The likelihood of the page, registered: its file as a module, its name in the list of names."""
     ((path, text),) = ((path, text) for path, text in files(PAGE).items() if "/likelihoods/" in path)
     (tmp_path / "laplace.py").write_text(text)
     name = path.removesuffix(".py").replace("/", ".")
@@ -84,7 +84,7 @@ def test_the_likelihood_is_a_density_and_draws_from_it(laplace: Likelihood) -> N
     arrays = {name: value.numpy() for name, value in parameters.items()}
     np.testing.assert_allclose(laplace.log_prob_float64(level.numpy()[:, None], arrays), log_prob, rtol=1e-12)
 
-    # The distribution function, summed up to a draw, is the uniform number that the draw was made of.
+    # The distribution function at a draw is the uniform number that the draw was made from.
     assert isinstance(laplace, Factorised)
     u = np.array([0.05, 0.4, 0.5, 0.9])[:, None]
     drawn = laplace.draw_from(np.broadcast_to(u, (4, 2)), arrays)

@@ -1,4 +1,4 @@
-"""Rules of the house that hold for every module."""
+"""Conventions that hold for every module."""
 
 import ast
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ def functions(module: ast.AST) -> Iterator[tuple[ast.FunctionDef | ast.AsyncFunc
 
 
 def parameters(function: ast.FunctionDef | ast.AsyncFunctionDef, is_method: bool) -> int:
-    """How many parameters a caller may fill: without `self` and `cls`.
+    """The number of parameters that a caller may pass, without `self` and `cls`.
 
     None for the `forward(ctx, …)` of a torch.autograd.Function, which takes tensors one by one: gradients come back so.
     """

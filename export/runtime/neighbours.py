@@ -19,13 +19,13 @@ class Neighbours(NamedTuple):
     distances: npt.NDArray[np.float32]  # [N, K]
 
 
-def nearest(codes: Codes, known: Codes, count: int) -> Neighbours:
-    """The `count` nearest of `known` [n, D] to each of `codes` [N, D]; all n if there are fewer. Ties go by row."""
-    count = min(count, len(known))
+def nearest(codes: Codes, reference: Codes, count: int) -> Neighbours:
+    """The `count` nearest of `reference` [n, D] to each of `codes` [N, D]; all n if there are fewer. Ties go by row."""
+    count = min(count, len(reference))
     rows = np.empty((len(codes), count), dtype=np.int64)
     distances = np.empty((len(codes), count), dtype=np.float32)
     for i, code in enumerate(codes):
-        squares = ((known - code) ** 2).sum(axis=1)
+        squares = ((reference - code) ** 2).sum(axis=1)
         rows[i] = np.argsort(squares, kind="stable")[:count]
         distances[i] = np.sqrt(squares[rows[i]])
     return Neighbours(rows, distances)

@@ -132,9 +132,9 @@ class Scorer:
         """
         self._check(images)
         outputs = self._session(EXPLAINER).run_batched({"image": images}, self._batch_size)
-        known = self.bundle.exemplars
-        found = nearest(outputs["mean"], known.codes, neighbours)
-        return outputs | {"nearest": known.rows[found.rows], "nearest_distance": found.distances}
+        exemplars = self.bundle.exemplars
+        found = nearest(outputs["mean"], exemplars.codes, neighbours)
+        return outputs | {"nearest": exemplars.rows[found.rows], "nearest_distance": found.distances}
 
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""

@@ -23,7 +23,7 @@ def test_copod_is_the_largest_of_three_sums_of_tails() -> None:
     np.testing.assert_allclose(path.copod(fitted, np.array([[5.0, -5.0]])), [max(both, skewed)])
 
 
-def test_copod_and_mahalanobis_rise_outwards_and_do_not_know_neighbours() -> None:
+def test_copod_and_mahalanobis_rise_outwards_and_do_not_depend_on_the_batch() -> None:
     fitted = np.random.default_rng(0).normal(size=(500, 3)) * [1.0, 5.0, 0.1]
     outwards = np.linspace(0, 3, 7)[:, None] * [1.0, 5.0, 0.1]
     for combine in (path.copod, path.mahalanobis):

@@ -27,7 +27,7 @@ def test_a_shift_depends_on_images_and_seed_alone(name: str, shift: Shift, shape
     assert np.any(shifted != images, axis=(1, 2, 3)).mean() > 0.9
 
 
-def test_what_judges_is_not_what_is_developed_with() -> None:
+def test_final_and_development_shifts_are_disjoint() -> None:
     final = FINAL | FINAL_COLOUR
     assert not set(DEVELOPMENT) & set(final)
     assert not set(DEVELOPMENT.values()) & set(final.values())

@@ -1,4 +1,4 @@
-"""The files in deploy/: what holds for every RayJob, and that their commands are commands of this version."""
+"""The files in deploy/: properties of every RayJob, and commands that are valid in this version."""
 
 import dataclasses
 import re
@@ -57,7 +57,7 @@ def container(pod: dict[str, Any]) -> dict[str, Any]:
 
 def parse(entrypoint: str) -> tuple[str, Any]:
     """The job's name and options, read from an entrypoint by the job's own parser."""
-    # From a checkout that travels with the job, or installed in the image.
+    # From a checkout shipped with the job, or installed in the image.
     match = re.fullmatch(r"(?:python -m jobs\.|vae )(\w+) (.*)", entrypoint)
     assert match, entrypoint
     name, arguments = match[1], shlex.split(match[2])
@@ -92,7 +92,7 @@ def test_a_misspelt_option_is_noticed() -> None:
 
 
 @every_file
-def test_the_pods_are_those_that_the_workers_need(file: Path) -> None:
+def test_the_pods_fit_the_workers(file: Path) -> None:
     spec = read(file)
     name, options = parse(spec["entrypoint"])
     (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
@@ -118,7 +118,7 @@ def test_the_pods_are_those_that_the_workers_need(file: Path) -> None:
 
 
 class Needs(NamedTuple):
-    """What a job asks Ray for: so many workers, each with so much of a CPU and of a GPU."""
+    """What a job requests from Ray: the number of workers, and the share of a CPU and of a GPU for each."""
 
     workers: int
     cpu: float
@@ -147,14 +147,14 @@ def test_replicas(file: Path) -> None:
     elastic = file.stem.startswith(("score", "sample"))
     assert cluster.get("enableInTreeAutoscaling", False) == elastic
     if elastic:
-        # The operator adds this container to the head by itself.
+        # The operator adds this container to the head.
         assert cluster["autoscalerOptions"]["securityContext"] == container(pods(read(file))["head"])["securityContext"]
     else:
         assert group["minReplicas"] == group["maxReplicas"]
 
 
 @every_file
-def test_ray_is_that_of_the_lock(file: Path) -> None:
+def test_the_ray_version_is_that_of_the_lock(file: Path) -> None:
     (locked,) = re.findall(r"^ray==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
     assert read(file)["rayClusterSpec"]["rayVersion"] == locked
 
@@ -192,7 +192,7 @@ def test_head_does_no_work(file: Path) -> None:
 
 @every_file
 def test_cluster_asks_for_a_token(file: Path) -> None:
-    # Whoever reaches a cluster without one can run code on it.
+    # Without one, anyone who reaches the cluster can run code on it.
     assert read(file)["rayClusterSpec"]["authOptions"] == {"mode": "token"}
 
 
@@ -271,7 +271,7 @@ def installed_with(extras: set[str]) -> set[str]:
         try:
             lines = metadata.requires(name) or []
         except metadata.PackageNotFoundError:
-            continue  # CUDA's libraries, where nobody needs them
+            continue  # CUDA libraries, which are not needed
         for line in lines:
             child = Requirement(line)
             if child.marker is None or any(child.marker.evaluate({"extra": extra}) for extra in ("", *wanted)):

@@ -82,7 +82,7 @@ def test_an_unknown_scheme_is_named() -> None:
     "name",
     ["../x", "..", "a/../../x", "a/..", "/etc/passwd", "", ".", "a//b", "a/", "..\\x", "a\\..\\x", "x\0", "%2e%2e/x"],
 )
-def test_a_folder_is_not_left(folder: Folder, name: str) -> None:
+def test_names_cannot_leave_the_folder(folder: Folder, name: str) -> None:
     folder.write_text("a/b.txt", "inside")
     attempts = [
         lambda: folder.file(name),

@@ -1,4 +1,4 @@
-"""The program `vae` itself: what it answers before a job is asked for."""
+"""The program `vae` itself: version, help and unknown commands."""
 
 import tomllib
 from pathlib import Path
@@ -16,12 +16,12 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
     return ended.value.code, written.out + written.err
 
 
-def test_the_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
     assert answer(capsys, "--version") == (0, f"{project['name']} {project['version']}\n")
 
 
-def test_help_lists_the_jobs_that_there_are(capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = answer(capsys, "--help")
     assert code == 0
     jobs = {path.parent.name for path in Path(cli.__file__).parent.glob("*/__main__.py")}
@@ -29,7 +29,7 @@ def test_help_lists_the_jobs_that_there_are(capsys: pytest.CaptureFixture[str]) 
     assert listed == jobs
 
 
-def test_an_unknown_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = answer(capsys, "scrore")
     assert code == 2
     assert "scrore" in text

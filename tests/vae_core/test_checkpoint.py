@@ -8,7 +8,7 @@ from vae_core.errors import UserError
 from vae_core_steps import MODEL, batch, optimisation
 
 
-def test_a_restored_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
+def test_a_restored_run_continues_bit_for_bit(tmp_path: Path) -> None:
     straight = optimisation()
     for step in range(6):
         straight.step(*batch(step))

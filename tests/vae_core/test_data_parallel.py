@@ -1,4 +1,4 @@
-"""Two workers' gradients equal one worker's on the joined batch: real processes, real gloo."""
+"""Two workers' gradients equal one worker's on the combined batch: real processes, real gloo."""
 
 from pathlib import Path
 
@@ -40,7 +40,7 @@ def worker(rank: int, folder: str) -> None:
 
 
 @pytest.mark.skipif(not dist.is_available(), reason="this torch has no torch.distributed")
-def test_two_workers_equal_one_on_the_joined_batch(tmp_path: Path) -> None:
+def test_two_workers_equal_one_on_the_combined_batch(tmp_path: Path) -> None:
     mp.spawn(worker, args=(str(tmp_path),), nprocs=2)  # type: ignore[no-untyped-call, attr-defined]
     one = train(make(parallel=False), slice(0, 8))
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1))

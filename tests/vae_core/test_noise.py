@@ -6,7 +6,7 @@ from vae_core.noise import Purpose, antithetic, philox, standard_normal, uniform
 
 @pytest.mark.parametrize(
     ("counter", "key", "expected"),
-    [  # the known answers that come with Random123
+    [  # the known answers shipped with Random123
         ((0, 0, 0, 0), (0, 0), (0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8)),
         ((0xFFFFFFFF,) * 4, (0xFFFFFFFF,) * 2, (0x408F276D, 0x41C83B0E, 0xA20BC7C6, 0x6D5451FD)),
         (
@@ -21,7 +21,7 @@ def test_philox_gives_the_published_answers(counter: tuple, key: tuple, expected
     assert tuple(int(w[0]) for w in words) == expected
 
 
-def test_a_row_does_not_know_its_neighbours() -> None:
+def test_a_row_depends_on_its_index_alone() -> None:
     rows = np.array([5, 0, 2**40, 17])
     together = standard_normal(3, Purpose.TRAIN, rows, 7, epoch=2)
     for i, row in enumerate(rows):

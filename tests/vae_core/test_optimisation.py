@@ -71,7 +71,7 @@ def test_a_gradient_that_is_not_finite_skips_the_step(taken: int) -> None:
     if taken:  # before the first step there are no moments to compare
         assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert not training.step(*batch()).skipped
-    # A step that was skipped leaves nothing behind: only the schedules have moved on.
+    # A skipped step changes nothing but the position in the schedules.
     for _ in range(taken):
         undisturbed.step(*batch())
     undisturbed.steps_done += 1
@@ -93,7 +93,7 @@ def test_a_large_gradient_is_clipped() -> None:
 
 
 class NothingIsRead(TorchDispatchMode):
-    """Refuses to hand a tensor's value to Python, for which a GPU would have to be waited for."""
+    """Raises if a tensor's value is read in Python, which would wait for a GPU."""
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
         assert func is not torch.ops.aten._local_scalar_dense.default, "a value is read back"
@@ -131,7 +131,7 @@ def test_schedules() -> None:
     assert optimisation(kl_warmup_epochs=0.0).beta(0) == 1.0
 
 
-def test_free_bits_spare_the_gradient_of_what_is_below_them() -> None:
+def test_free_bits_stop_the_gradient_of_dimensions_below_them() -> None:
     kl = torch.tensor([[0.1, 0.5]], requires_grad=True)
     value = objective(ElboTerms(torch.zeros(1), kl), beta=0.5, free_bits=0.2)
     assert value.item() == pytest.approx(-0.5 * (0.2 + 0.5))

@@ -64,7 +64,7 @@ def test_all_bounds_are_exact_at_the_true_posterior() -> None:
     image = model.draw(16)
     exact = model.log_px(image)
     log_weights = importance_log_weights(model, {"image": image}, noise(16, 5, 3))
-    # Every single weight is p(x) itself, whatever the noise.
+    # Every weight is p(x) itself, whatever the noise.
     torch.testing.assert_close(log_weights, exact[:, None].expand(-1, 5), rtol=0, atol=1e-10)
     torch.testing.assert_close(log_mean_exp(log_weights), exact, rtol=0, atol=1e-10)
     torch.testing.assert_close(
@@ -77,7 +77,7 @@ def test_all_bounds_are_exact_at_the_true_posterior() -> None:
 
 @pytest.mark.parametrize("estimator", ["importance", "monte-carlo"])
 def test_estimators_converge_to_the_exact_value(estimator: str) -> None:
-    # A wide likelihood: draws from the prior then meet it often enough for a normal error to be a fair yardstick.
+    # A wide likelihood: draws from the prior hit it often enough for a normal error to apply.
     model = LinearGaussian(scale=1.5, mean_error=0.2, log_scale_error=0.1)
     image = model.draw(64)
     exact = model.log_px(image)
@@ -89,7 +89,7 @@ def test_estimators_converge_to_the_exact_value(estimator: str) -> None:
         mean, error = mean_and_error(relative.T)
         assert ((mean - 1).abs() < 5 * error).float().mean() > 0.95
         typical.append(((log_mean_exp(log_weights) - exact) ** 2).mean().sqrt())
-    # A hundred times the samples leave a tenth of the error; a fifth allows for chance.
+    # A hundred times the samples give a tenth of the error; a fifth allows for chance.
     assert typical[1] < typical[0] / 5
     assert typical[1] < 0.1
 

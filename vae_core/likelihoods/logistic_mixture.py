@@ -65,7 +65,7 @@ class LogisticMixture(Likelihood):
         return parameters | {"log_scale": _LOGISTIC.log_scale(parameters["log_scale"])}
 
     def _all_but_scale(self, raw: "Tensor") -> "dict[str, Tensor]":
-        """As `constrain`, but for the log-scale, which stays raw."""
+        """As `constrain`, except that the log-scale stays raw."""
         count = self.components
         channels = math.isqrt(2 * raw.shape[-3] // count) - 1  # of (C + 1)(C + 2)
         sizes = [count, count * channels, count * channels, count * channels * (channels - 1) // 2]

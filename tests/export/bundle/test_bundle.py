@@ -41,7 +41,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     return write_bundle(Folder.at(tmp_path_factory.mktemp("bundle")), *contents())
 
 
-def test_it_opens_as_it_was_written(bundle: Bundle) -> None:
+def test_a_bundle_opens_as_it_was_written(bundle: Bundle) -> None:
     opened = Bundle.open(bundle.folder.url)
     assert opened.hash == bundle.hash
     assert opened.shape == SHAPE
@@ -65,7 +65,7 @@ def test_the_manifest_describes_the_graphs(bundle: Bundle) -> None:
         assert interface["inputs"][0]["type"] == ("float32" if name == "decoder.onnx" else "uint8")
 
 
-def test_graphs_tell_nothing_of_the_machine_and_draw_no_noise(bundle: Bundle) -> None:
+def test_graphs_have_no_build_metadata_and_no_random_nodes(bundle: Bundle) -> None:
     for name in bundle.manifest["graphs"]:
         model = onnx.load_model_from_string(bundle.read(name))
         assert not any("Random" in node.op_type or node.op_type == "Bernoulli" for node in model.graph.node)
@@ -89,7 +89,7 @@ def test_one_changed_byte_is_refused(bundle: Bundle, tmp_path: Path, position: i
             Bundle.open(copy.url)
 
 
-def test_a_directory_without_a_manifest_is_no_bundle(tmp_path: Path) -> None:
+def test_a_directory_without_a_manifest_is_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(str(tmp_path))
 
@@ -137,7 +137,7 @@ def test_a_graph_that_differs_is_refused(bundle: Bundle) -> None:
         parity.check("encoder.onnx", converted, EncoderGraph(other), bundle.probe)
 
 
-def test_weights_that_diverged_write_nothing(tmp_path: Path) -> None:
+def test_diverged_weights_write_nothing(tmp_path: Path) -> None:
     broken = trained()
     held = Splits(validation=pictures(60, seed=1), calibration=pictures(60, seed=2))
     original = broken.decoder.expand.weight.detach().clone()
@@ -152,7 +152,7 @@ def test_weights_that_diverged_write_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-def test_compare_fails_on_what_is_wrong() -> None:
+def test_compare_fails_on_differences_and_nan() -> None:
     def agrees(output: Output, found: np.ndarray, expected: np.ndarray) -> bool:
         return compare({output.name: found}, {output.name: expected}, [output])[0].ok
 
@@ -168,7 +168,7 @@ def test_compare_fails_on_what_is_wrong() -> None:
 
 
 @pytest.mark.parametrize("samples", [0, 3, -2])
-def test_impossible_samples_are_refused(samples: int) -> None:
+def test_invalid_sample_counts_are_refused(samples: int) -> None:
     with pytest.raises(UserError, match=f"--samples must be an even number .* got {samples}"):
         BuildOptions(samples=samples)
 
@@ -234,23 +234,23 @@ class TestScorer:
         np.testing.assert_allclose(scores["bits_per_dim"], -scores["log_px"] / (20 * 16 * np.log(2)), rtol=1e-6)
         assert "log_px" not in Scorer(bundle).score(pictures(1))
 
-    def test_strangers_have_low_p_values_and_calibration_images_uniform_ones(self, bundle: Bundle) -> None:
+    def test_outliers_have_low_p_values_and_inliers_uniform_ones(self, bundle: Bundle) -> None:
         scorer = Scorer(bundle)
-        known = scorer.score(pictures(400, seed=77))["p_value"]
-        strangers = scorer.score(255 - pictures(50, seed=5))["p_value"]
-        assert abs(known.mean() - 0.5) < 0.1
-        assert (strangers <= 0.01).all()
+        inliers = scorer.score(pictures(400, seed=77))["p_value"]
+        outliers = scorer.score(255 - pictures(50, seed=5))["p_value"]
+        assert abs(inliers.mean() - 0.5) < 0.1
+        assert (outliers <= 0.01).all()
 
-    def test_explanations_are_of_the_scores(self, bundle: Bundle) -> None:
+    def test_explanations_match_the_scores(self, bundle: Bundle) -> None:
         scorer = Scorer(bundle, batch_size=7, provider="cpu")
         images = np.concatenate([pictures(10, seed=5), 255 - pictures(5, seed=6)])
         found = scorer.explain(images)
         assert bundle.statistics == statistics_of(trained().statistic_groups)
         scores = scorer.score(images)
         np.testing.assert_allclose(found["contributions"].sum(axis=1), scores["outlier_score"], rtol=1e-3)
-        # Strange images owe their scores to what lies far from where images like them lie.
-        strange, culprit = found["deviations"][10:], found["contributions"][10:].argmax(axis=1)
-        assert (np.abs(strange[np.arange(5), culprit]) > 3).all()
+        # Outliers owe their scores to statistics far from those of the images most like them.
+        outlying, culprit = found["deviations"][10:], found["contributions"][10:].argmax(axis=1)
+        assert (np.abs(outlying[np.arange(5), culprit]) > 3).all()
         assert np.median(np.abs(found["deviations"][:10])) < 1.5
         np.testing.assert_array_equal(found["reconstructed"], scorer.reconstruct(images))
         assert found["surprise"].shape == (15, 20, 16)
@@ -258,7 +258,7 @@ class TestScorer:
 
     def test_calibration_images_are_their_own_nearest(self, bundle: Bundle) -> None:
         codes = np.stack(bundle.calibration["mean"].to_pylist())
-        images = pictures(399, seed=2)  # as they were calibrated with, there in the order of their scores
+        images = pictures(399, seed=2)  # the calibration images, which are stored in the order of their scores
         found = Scorer(bundle, provider="cpu").explain(images, neighbours=2)
         np.testing.assert_allclose(codes[found["nearest"][:, 0]], found["mean"], atol=1e-4)
         assert found["nearest_distance"][:, 0].max() < 1e-3 < found["nearest_distance"][:, 1].min()
@@ -307,7 +307,7 @@ class TestSampler:
         assert np.abs(drawn - mean).max() > 5
         assert abs((drawn - mean).mean()) < 2
 
-    def test_impossible_seeds_and_indices_are_refused(self, bundle: Bundle) -> None:
+    def test_invalid_seeds_and_indices_are_refused(self, bundle: Bundle) -> None:
         sampler = Sampler(bundle)
         with pytest.raises(UserError, match=r"seed must lie between 0 and .*, got -1"):
             sampler.sample([0], seed=-1)

@@ -1,4 +1,4 @@
-"""A bundle whose likelihood is a joint one of the channels, with parameters of several shapes: end to end."""
+"""A bundle with a joint likelihood of the channels, whose parameters have several shapes: end to end."""
 
 import numpy as np
 import onnx
@@ -38,7 +38,7 @@ def test_the_manifest_describes_parameters_of_several_shapes(colour: Bundle) -> 
         assert (outputs[described.name]["meaning"], outputs[described.name]["unit"]) == described[1:3]
 
 
-def test_graphs_hold_what_every_runtime_computes_rightly(colour: Bundle) -> None:
+def test_graphs_have_only_operators_that_every_runtime_computes_correctly(colour: Bundle) -> None:
     for name in colour.manifest["graphs"]:
         graph = onnx.load_model_from_string(colour.read(name)).graph
         operators = {node.op_type for node in graph.node}
@@ -55,7 +55,7 @@ def test_draws_come_from_the_decoded_parameters(colour: Bundle) -> None:
     with torch.inference_mode():
         parameters = trained(NAME, SHAPE).decode(torch.from_numpy(sampler.latents(range(40), seed=4)))
     expected = likelihood(NAME).draw({name: value.numpy() for name, value in parameters.items()}, np.arange(40), 4)
-    assert (drawn == expected).mean() > 0.999  # but for levels that rounding tips over
+    assert (drawn == expected).mean() > 0.999  # except for levels near a rounding boundary
 
 
 def test_estimates_equal_torch_with_the_same_noise(colour: Bundle) -> None:
@@ -77,7 +77,7 @@ def test_estimates_equal_torch_with_the_same_noise(colour: Bundle) -> None:
         np.testing.assert_allclose(log_px, log_mean_exp(weights.double()), rtol=1e-5)
 
 
-def test_scores_have_bits_per_dimension_and_know_outliers(colour: Bundle) -> None:
+def test_scores_have_bits_per_dimension_and_detect_outliers(colour: Bundle) -> None:
     scorer = Scorer(colour, likelihood=True, provider="cpu")
     inliers, outliers = scorer.score(pictures(50, SHAPE, seed=5)), scorer.score(255 - pictures(20, SHAPE, seed=6))
     assert 1 < inliers["bits_per_dim"].mean() < outliers["bits_per_dim"].mean()

@@ -1,4 +1,4 @@
-"""A bundle made by somebody else: its manifest is checked in full before any other file is read."""
+"""An untrusted bundle: its manifest is checked in full before any other file is read."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def refusal(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """What opening the bundle says when `text` is its manifest; it must read no other file."""
+    """The error on opening the bundle with `text` as its manifest; it must not read any other file."""
     (folder / names.MANIFEST).write_text(text)
     read = Folder.read
 
@@ -91,13 +91,13 @@ def test_a_name_may_be_listed_once(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"x"', "[" * 100_000, "1" * 5000, '{"format": NaN}'])
-def test_what_is_no_manifest_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def test_an_invalid_manifest_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     assert f"{folder}/manifest.json" in refusal(folder, text, monkeypatch)
 
 
 @pytest.mark.parametrize("version", [0, 1, names.FORMAT + 1, "2", None, [names.FORMAT], True])
 def test_another_format_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, version: object) -> None:
-    # An older bundle has other fields and other files: the format is what is said of it.
+    # An older bundle has other fields and other files: the error is about its format.
     said = refusal(folder, json.dumps({"format": version, "files": {"model.onnx": "sha"}}), monkeypatch)
     assert f"has bundle format {version!r}, this version reads format {names.FORMAT}; export it again" in said
 
@@ -135,7 +135,7 @@ def test_entries_of_another_type_are_named(folder: Path, monkeypatch: pytest.Mon
         {"more": "of it"},
     ],
 )
-def test_what_a_statistic_says_is_text(
+def test_fields_of_a_statistic_are_checked(
     folder: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
 ) -> None:
     said = refusal(folder, changed(folder, lambda m: m["statistics"][0].update(change)), monkeypatch)
@@ -154,7 +154,7 @@ def test_two_statistics_of_one_name_are_refused(folder: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize("shape", [[1, 8], [1, 8, 0], [1, 8, 8.0], [1, 8, "8"], [True, 8, 8], "188"])
-def test_an_impossible_shape_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: object) -> None:
+def test_an_invalid_shape_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch, shape: object) -> None:
     said = refusal(folder, changed(folder, lambda m: m["image"].update({"shape": shape})), monkeypatch)
     assert "image.shape must be three positive integers" in said
 

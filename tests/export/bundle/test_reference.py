@@ -1,4 +1,4 @@
-"""A reference crosses to other processes, and opens the bundle that was planned with or none."""
+"""A reference is valid in other processes, and opens the planned bundle or none."""
 
 import pickle
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_reference_opens_in_another_working_directory(tmp_path: Path, monkeypa
     assert Path(received.manifest).is_file()
 
 
-def test_an_address_that_is_a_url_stays_one(tmp_path: Path) -> None:
+def test_a_url_stays_a_url(tmp_path: Path) -> None:
     url = (tmp_path / "bundle").as_uri()
     reference = BundleRef.of(write_gaussian_bundle(Folder.at(url)))
     assert reference.address == url

@@ -1,4 +1,4 @@
-"""Graphs that refer to weights outside: to weights.bin, which the bundle verified, and to nothing else."""
+"""Graphs refer to external weights in weights.bin only, which the bundle has verified."""
 
 import hashlib
 import json
@@ -47,7 +47,7 @@ def shared() -> tuple[onnx.ModelProto, bytes]:
 
 
 def refer(tensor: TensorProto, **changes: str | None) -> None:
-    """Change a tensor's reference; None takes a key away."""
+    """Change a tensor's reference; None removes a key."""
     entries = {"location": WEIGHTS, "offset": "0", "length": str(MATRIX.nbytes), **changes}
     tensor.ClearField("raw_data")
     tensor.ClearField("external_data")
@@ -59,7 +59,7 @@ def refer(tensor: TensorProto, **changes: str | None) -> None:
 
 def test_a_graph_computes_with_the_bytes_it_is_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model, weights = shared()
-    # Whatever lies where the process happens to be is not looked at.
+    # Files in the working directory are ignored.
     monkeypatch.chdir(tmp_path)
     (tmp_path / WEIGHTS).write_bytes(bytes(len(weights)))
     graph = open_graph(model.SerializeToString(), weights, "product")
@@ -203,12 +203,12 @@ def test_a_graph_alone_may_refer_to_no_file(tmp_path: Path, monkeypatch: pytest.
         bytes(100),
     ],
 )
-def test_what_is_no_graph_is_refused(content: bytes) -> None:
+def test_invalid_graphs_are_refused(content: bytes) -> None:
     refusal(content, b"")
 
 
-def test_a_deep_graph_ends() -> None:
-    # node { attribute { g { node { … } } } }, deeper than any reader follows.
+def test_deep_nesting_is_not_followed() -> None:
+    # node { attribute { g { node { … } } } }, deeper than any reader recurses.
     inner = b""
     for _ in range(5000):
         for key in (0x32, 0x2A, 0x0A):
@@ -224,7 +224,7 @@ def _varint(value: int) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_no_damage_hides_a_reference(data: st.DataObject) -> None:
-    """What is accepted after bytes were changed names weights.bin alone, as onnx's own reader sees it."""
+    """A damaged graph that is accepted refers to weights.bin only, according to onnx's own reader."""
     model, weights = shared()
     content = bytearray(model.SerializeToString())
     for _ in range(data.draw(st.integers(1, 4))):
@@ -236,7 +236,7 @@ def test_no_damage_hides_a_reference(data: st.DataObject) -> None:
     try:
         read = onnx.load_model_from_string(bytes(content))
     except DecodeError:
-        return  # damage where no tensor can lie: no runtime opens it
+        return  # damage outside all tensors: no runtime opens it
     outside = [tensor for tensor in read.graph.initializer if tensor.data_location or tensor.external_data]
     assert {tensor.name for tensor in outside} == opened.weights.keys()
     for tensor in outside:
@@ -251,7 +251,7 @@ class TestBundle:
         return tmp_path / "bundle"
 
     def rewrite(self, folder: Path, name: str, content: bytes) -> None:
-        """Put other content in a bundle, as somebody would who makes one: with its hash."""
+        """Replace content in a bundle together with its hash, as an attacker would."""
         (folder / name).write_bytes(content)
         manifest = json.loads((folder / "manifest.json").read_text())
         manifest["files"][name] = {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)}

@@ -1,4 +1,4 @@
-"""The mixtures behind the outlier score: as many Gaussians as there are kinds, and what is odd is surprising."""
+"""The mixtures behind the outlier score: as many Gaussians as clusters, and unusual vectors are surprising."""
 
 import numpy as np
 import pytest
@@ -12,13 +12,13 @@ from vae_core.outliers.score import score
 
 
 def kinds(count: int, seed: int = 0) -> np.ndarray:
-    """Vectors of five kinds, far apart."""
+    """Vectors in five distant clusters."""
     random = np.random.default_rng(seed)
     centres = 20 * np.random.default_rng(1).normal(size=(5, 3))
     return np.asarray(centres[random.integers(0, 5, count)] + random.normal(size=(count, 3)) + 100)
 
 
-def test_it_finds_as_many_gaussians_as_there_are_kinds() -> None:
+def test_it_finds_as_many_gaussians_as_there_are_clusters() -> None:
     density = fit_density(kinds(2000), ridge=1e-4, least_scale=1e-2)
     assert len(density.mean) == 5
     weights = density.log_weight.exp().numpy()
@@ -30,16 +30,16 @@ def test_one_gaussian_is_one_gaussian() -> None:
     vectors = np.random.default_rng(0).normal(size=(1000, 4))
     density = fit_density(vectors, ridge=1e-6, least_scale=1e-2)
     assert len(density.mean) == 1
-    # −½ Σ [log 2π + u²], within what a thousand draws say of mean and variance
+    # −½ Σ [log 2π + u²], within the error of mean and variance from a thousand draws
     point = torch.tensor([[0.0, 1.0, -1.0, 2.0]])
     assert log_density(point, density).item() == pytest.approx(-0.5 * (4 * np.log(2 * np.pi) + 6), abs=0.5)
 
 
-def test_what_is_usual_is_hardly_surprising_and_what_lies_between_the_kinds_is() -> None:
+def test_vectors_between_clusters_are_surprising_and_usual_ones_are_not() -> None:
     vectors = torch.from_numpy(kinds(2000)).float()
     density = fit_density(vectors.double().numpy(), 1e-3, 1e-2)
     found = surprise(log_density(vectors, density), density)
-    assert found.median().item() == pytest.approx(np.log(2), rel=1e-3)  # half lie beyond what is usual
+    assert found.median().item() == pytest.approx(np.log(2), rel=1e-3)  # half exceed the median
     between = torch.from_numpy(kinds(2000).mean(0, keepdims=True)).float()
     assert surprise(log_density(between, density), density).item() > found.quantile(0.999).item()
 
@@ -63,7 +63,7 @@ def test_few_images_are_enough_for_one_gaussian() -> None:
     assert len(fit_density(np.random.default_rng(0).normal(size=(20, 30)), 1e-2, 1e-2).mean) <= 5
 
 
-def test_codes_that_are_not_finite_are_the_runs_fault() -> None:
+def test_non_finite_codes_are_an_error_of_the_run() -> None:
     draws = kinds(100)
     draws[3, 1] = np.inf
     with pytest.raises(UserError, match="diverged"):
@@ -81,7 +81,7 @@ def test_the_mixture_over_codes_is_the_density_of_its_draws() -> None:
     assert abs(ours.mean() - theirs.mean()) < 4 * np.hypot(ours.std(), theirs.std()) / 2000**0.5 + 0.05
 
 
-def test_the_score_looks_at_codes_through_the_mixture_that_is_the_prior() -> None:
+def test_the_density_of_codes_is_the_prior() -> None:
     model = trained()
     mixture = codes(model)
     outlier = fit_outlier_model(described(model, pictures(100, seed=1)), model.statistic_groups, mixture)
@@ -92,7 +92,7 @@ def test_the_score_looks_at_codes_through_the_mixture_that_is_the_prior() -> Non
     np.testing.assert_allclose(found.numpy(), mixture.log_prob(values["mean"].numpy()), rtol=1e-4, atol=1e-3)
 
 
-def test_strange_images_have_higher_scores() -> None:
+def test_outliers_have_higher_scores() -> None:
     model = trained()
     outlier = fit_outlier_model(described(model, pictures(400, seed=1)), model.statistic_groups, codes(model))
     noise = np.random.default_rng(0).integers(0, 256, (50, 1, 20, 16), dtype=np.uint8)
@@ -104,11 +104,11 @@ def test_strange_images_have_higher_scores() -> None:
             return score(values, outlier)["outlier_score"]
 
     usual = scores(upright)
-    for strange in (noise, 255 - upright, np.zeros_like(upright), np.full_like(upright, 200)):
-        assert scores(strange).min() > usual.max()
+    for outlying in (noise, 255 - upright, np.zeros_like(upright), np.full_like(upright, 200)):
+        assert scores(outlying).min() > usual.max()
 
 
-def test_statistics_that_are_not_finite_are_the_runs_fault() -> None:
+def test_non_finite_statistics_are_an_error_of_the_run() -> None:
     model = trained()
     for group in model.statistic_groups:
         for value in group.inputs:

@@ -1,4 +1,4 @@
-"""8-bit scorers: integers where it pays, scores that rank as in fp32, p-values of their own."""
+"""8-bit scorers: integers in the inner layers, scores that rank as in fp32, and their own p-values."""
 
 from collections import Counter
 
@@ -46,11 +46,11 @@ def test_scores_rank_as_in_fp32(bundles: tuple[Bundle, Bundle]) -> None:
     exact, quantised = (Scorer(bundle, provider="cpu").score(images) for bundle in bundles)
     assert set(exact) == set(quantised)
     assert not np.array_equal(exact["reconstruction"], quantised["reconstruction"])
-    # The score's densities are fitted anew, here to a few hundred images, and agree less than what they are fitted to.
+    # The densities are refitted, here to a few hundred images, and agree less than the statistics.
     for name, least in {"reconstruction": 0.98, "kl": 0.98, "log_error": 0.98, "outlier_score": 0.5}.items():
         assert _rank_correlation(exact[name], quantised[name]) > least, name
-    strange = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
-    assert Scorer(bundles[1], provider="cpu").score(strange)["outlier_score"].min() > quantised["outlier_score"].max()
+    noise = np.random.default_rng(0).integers(0, 256, (50, *SHAPE), dtype=np.uint8)
+    assert Scorer(bundles[1], provider="cpu").score(noise)["outlier_score"].min() > quantised["outlier_score"].max()
 
 
 def test_p_values_are_of_its_own_calibration(bundles: tuple[Bundle, Bundle]) -> None:
@@ -61,7 +61,7 @@ def test_p_values_are_of_its_own_calibration(bundles: tuple[Bundle, Bundle]) -> 
     np.testing.assert_allclose(np.sort(p), np.arange(2, 401) / 400, rtol=1e-6)
 
 
-def test_a_score_does_not_know_its_neighbours(bundles: tuple[Bundle, Bundle]) -> None:
+def test_a_score_does_not_depend_on_its_batch(bundles: tuple[Bundle, Bundle]) -> None:
     images = pictures(37, seed=8)
     whole = Scorer(bundles[1], provider="cpu").score(images)["outlier_score"]
     single = Scorer(bundles[1], provider="cpu", batch_size=1).score(images)["outlier_score"]
@@ -75,16 +75,16 @@ def test_explanations_add_up_to_the_score(bundles: tuple[Bundle, Bundle]) -> Non
     np.testing.assert_allclose(total, scorer.score(images)["outlier_score"], rtol=1e-3, atol=1e-3)
 
 
-def test_the_bundle_says_what_it_is(bundles: tuple[Bundle, Bundle]) -> None:
+def test_the_manifest_records_the_quantisation(bundles: tuple[Bundle, Bundle]) -> None:
     exact, quantised = bundles
     assert "int8" not in exact.manifest
-    told = quantised.manifest["int8"]
-    assert told["graphs"] == [SCORER, EXPLAINER]
-    assert told["least_rank_correlation"] > 0.9
+    recorded = quantised.manifest["int8"]
+    assert recorded["graphs"] == [SCORER, EXPLAINER]
+    assert recorded["least_rank_correlation"] > 0.9
     assert "8-bit integers" in quantised.read("README.md").decode()
 
 
-def test_a_network_that_ranks_images_otherwise_is_refused() -> None:
+def test_a_network_that_ranks_images_differently_is_refused() -> None:
     random = np.random.default_rng(0)
     a, b = random.normal(size=(2, 200))
     assert check_agreement({"kl": a}, {"kl": a}, ["kl"])["least_rank_correlation"] == 1.0

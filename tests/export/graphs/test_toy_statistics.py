@@ -1,4 +1,4 @@
-"""A family with statistics of its own: fitted, exported, checked, scored and put into words by what it says of them."""
+"""A family with its own statistics: fitted, exported, checked, scored and explained by their descriptions."""
 
 from functools import cache
 
@@ -54,7 +54,7 @@ LAYOUT = Group(
 
 
 class Toy(ConvVAE):
-    """What it makes of an image it does not look at: only at light and dark, and where they are."""
+    """A model whose statistics ignore the reconstruction: only light and dark, and where they are."""
 
     statistic_groups = (TONE, LAYOUT)
 
@@ -71,7 +71,7 @@ def toy() -> Toy:
         return Toy(ConvConfig(image_shape=(1, 20, 16), latent_dim=6, widths=(8, 16), hidden=32)).eval()
 
 
-# Every graph is converted, which takes some seconds.
+# Converts every graph, which takes a few seconds.
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     splits = Splits(validation=pictures(300, seed=1), calibration=pictures(300, seed=2))

@@ -109,7 +109,7 @@ def test_p_values_are_uniform_where_the_model_holds(shape: float) -> None:
         scores = np.array([fitted.score_at(level) for level in levels])
         ratio[:] = (np.exp(-scores) if shape == 0 else (1 + shape * scores) ** (-1 / shape)) / levels
     mean, error = ratios.mean(axis=0), ratios.std(axis=0) / 10
-    # The estimates are biased by 1/K, the more so the further out: a few per cent here, up to 30 % at 0.001.
+    # The estimates are biased by 1/K, more so further out: a few per cent here, up to 30 % at 0.001.
     assert (np.abs(mean - 1) < 3 * error + [0.02, 0.03, 0.1, 0.3]).all(), mean
 
 
@@ -121,27 +121,27 @@ def test_lighter_tails_err_on_the_safe_side() -> None:
         assert fitted.shape == 0
 
 
-def test_scores_that_are_no_numbers_harm_no_others() -> None:
+def test_nan_scores_do_not_affect_others() -> None:
     fitted = fit_tail(np.sort(np.random.default_rng(6).exponential(size=1000).astype(np.float32)))
     alone = fitted.p_values([9.0], [1e-3])
     beside = fitted.p_values([np.nan, 9.0, np.inf, -np.inf], [1e-3, 1e-3, 1e-3, 1.0])
     assert [values[1] for values in beside] == [values[0] for values in alone]
 
 
-def test_the_fit_is_a_function_of_the_scores_and_can_be_told() -> None:
+def test_the_fit_is_deterministic_and_serialisable() -> None:
     scores = np.sort(np.random.default_rng(7).exponential(size=1000).astype(np.float32))
     fitted = fit_tail(scores)
     assert fitted == fit_tail(scores.copy())
-    told = json.loads(json.dumps(fitted.to_json(), allow_nan=False))
-    assert told["model"] == "generalised Pareto"
-    assert told["exceedances"] == 100
-    # Below 1/(n + 1), the further out, the less the calibration scores tell.
-    assert [each["p_value_tail"] for each in told["intervals"]] == [1e-4, 1e-5, 1e-6]
-    widths = [each["high"] / each["low"] for each in told["intervals"]]
+    found = json.loads(json.dumps(fitted.to_json(), allow_nan=False))
+    assert found["model"] == "generalised Pareto"
+    assert found["exceedances"] == 100
+    # Intervals widen further below 1/(n + 1).
+    assert [each["p_value_tail"] for each in found["intervals"]] == [1e-4, 1e-5, 1e-6]
+    widths = [each["high"] / each["low"] for each in found["intervals"]]
     assert widths == sorted(widths)
 
 
-def test_so_many_scores_make_the_tail() -> None:
+def test_the_number_of_exceedances() -> None:
     scores = np.sort(np.random.default_rng(8).normal(size=8000).astype(np.float32))
     assert fit_tail(scores[:300]).exceedances == 30
     assert fit_tail(scores).exceedances == 400  # 8000^(2/3)

@@ -34,7 +34,7 @@ CASES = pytest.mark.parametrize(
 
 
 @CASES
-def test_every_bound_is_as_likely_as_the_region_asks_and_no_less(shape: float, count: int, size: int) -> None:
+def test_every_bound_is_on_the_boundary_of_the_region(shape: float, count: int, size: int) -> None:
     excesses = 7 * genpareto.rvs(shape, size=count, random_state=np.random.default_rng(0))
     top = highest(excesses, size)
     for side in bounded(excesses, size):
@@ -44,7 +44,7 @@ def test_every_bound_is_as_likely_as_the_region_asks_and_no_less(shape: float, c
 
 @CASES
 def test_bounds_are_the_extremes_over_the_region(shape: float, count: int, size: int) -> None:
-    # By brute force: every ξ and β of a grid, and for each the rates that its likelihood leaves.
+    # By brute force: every ξ and β of a grid, and for each the rates that its likelihood allows.
     excesses = genpareto.rvs(shape, size=count, random_state=np.random.default_rng(1))
     found = bounded(excesses, size)
     best_shape, best_scale = fit(excesses)
@@ -70,7 +70,7 @@ def test_bounds_are_the_extremes_over_the_region(shape: float, count: int, size:
 
 @settings(deadline=None, max_examples=100)
 @given(st.integers(1, 10**6), st.floats(0, 1))
-def test_a_proportions_bounds_are_where_the_likelihood_has_fallen(size: int, share: float) -> None:
+def test_bounds_of_a_proportion_are_at_the_likelihood_limit(size: int, share: float) -> None:
     count = round(size * share)
     (low,), (high,) = proportion_bounds(np.array([count]), size)
     assert 0 <= low <= count / size <= high <= 1
@@ -85,7 +85,7 @@ def test_a_proportions_bounds_are_where_the_likelihood_has_fallen(size: int, sha
         assert top - log_likelihood(high) == pytest.approx(DROP, rel=1e-3)
 
 
-def test_a_proportions_bounds_hold_as_often_as_they_say() -> None:
+def test_bounds_of_a_proportion_have_their_coverage() -> None:
     size = 500
     low, high = proportion_bounds(np.arange(size + 1), size)
     assert (np.diff(low) > 0).all()
@@ -98,7 +98,7 @@ def test_a_proportions_bounds_hold_as_often_as_they_say() -> None:
 
 
 @pytest.mark.parametrize("shape", [0.0, 0.2])
-def test_the_interval_holds_as_often_as_it_says_where_the_model_does(shape: float) -> None:
+def test_the_interval_has_its_coverage_where_the_model_holds(shape: float) -> None:
     random, levels, rounds = np.random.default_rng(2), np.array([0.2, 1e-2, 1e-3, 1e-5]), 150
     scores = genpareto.isf(levels, shape).astype(np.float32)
     truth = genpareto.sf(scores.astype(np.float64), shape)
@@ -108,6 +108,6 @@ def test_the_interval_holds_as_often_as_it_says_where_the_model_does(shape: floa
         conformal = (1 + len(calibration) - np.searchsorted(calibration, scores)) / (len(calibration) + 1)
         _, low, high = fit_tail(calibration).p_values(scores, conformal)
         held += (low <= truth) & (truth <= high)
-    # 95 %, less what a hundred excesses leave to be desired, and three standard errors of this experiment.
+    # 95%, minus the small-sample error of a hundred excesses and three standard errors of this experiment.
     error = 3 * (LEVEL * (1 - LEVEL) / rounds) ** 0.5
     assert (held / rounds > LEVEL - 0.02 - error).all(), held / rounds

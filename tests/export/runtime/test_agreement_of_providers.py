@@ -22,15 +22,15 @@ from vae_core.errors import UserError
 
 
 def bundle(calibrated_by: str, files: Mapping[str, bytes] | None = None, **manifest: Any) -> Bundle:
-    """The bundle of the small trained model, with a manifest that says something else."""
+    """The bundle of the small trained model, with a modified manifest."""
     made = contents()
-    told = {**made.manifest, "format": FORMAT, "files": {name: {} for name in made.files}, **manifest}
-    told["calibration"] = {**made.manifest["calibration"], "provider": calibrated_by}
-    return Bundle(Folder.at("/nowhere"), json.dumps(told).encode(), {**made.files, **(files or {})})
+    modified = {**made.manifest, "format": FORMAT, "files": {name: {} for name in made.files}, **manifest}
+    modified["calibration"] = {**made.manifest["calibration"], "provider": calibrated_by}
+    return Bundle(Folder.at("/nowhere"), json.dumps(modified).encode(), {**made.files, **(files or {})})
 
 
 def with_scores_times(factor: float) -> dict[str, bytes]:
-    """Scorer.onnx as a provider would run it that multiplies the outlier score by a factor."""
+    """Scorer.onnx as run by a provider that multiplies the outlier score by a factor."""
     model = onnx.load_model_from_string(contents().files[SCORER])
     graph = model.graph
     place = next(i for i, node in enumerate(graph.node) if "outlier_score" in node.output)
@@ -45,7 +45,7 @@ def test_an_export_is_calibrated_on_the_cpu() -> None:
     assert contents().manifest["calibration"]["provider"] == "cpu"
 
 
-def test_another_provider_that_computes_the_same_scores_with_the_bundle() -> None:
+def test_another_provider_that_computes_the_same_is_accepted() -> None:
     images = pictures(5)
     expected = Scorer(bundle("cpu"), provider="cpu").score(images)
     found = Scorer(bundle("cuda"), provider="cpu").score(images)
@@ -53,12 +53,12 @@ def test_another_provider_that_computes_the_same_scores_with_the_bundle() -> Non
         assert (found[name] == values).all()
 
 
-def test_another_provider_that_computes_otherwise_is_refused() -> None:
+def test_another_provider_that_computes_differently_is_refused() -> None:
     scorer = Scorer(bundle("cuda", with_scores_times(1.001)), provider="cpu")
     words = "cpu computes outlier_score differently from cuda, .* where 1.0e-04 is allowed; use provider cuda, or"
     with pytest.raises(UserError, match=words):
         scorer.score(pictures(1))
-    # By less than the tolerance it may.
+    # Differences within the tolerance are accepted.
     assert Scorer(bundle("cuda", with_scores_times(1.000001)), provider="cpu").provider == "cpu"
 
 
@@ -74,7 +74,7 @@ def test_a_new_calibration_set_brings_the_scores_of_its_provider() -> None:
     np.testing.assert_allclose(
         after.probe["scorer.outlier_score"], 2 * before.probe["scorer.outlier_score"], rtol=1e-4, atol=1e-4
     )
-    # Where the provider stays, the probe batch keeps what PyTorch computed.
+    # With the same provider, the probe batch keeps PyTorch's outputs.
     same = exchange(bundle("cpu"), before.calibration, "clean", "cpu")
     kept = Bundle(Folder.at("/nowhere"), json.dumps(same.manifest).encode(), same.files)
     np.testing.assert_array_equal(kept.probe["scorer.outlier_score"], before.probe["scorer.outlier_score"])

@@ -1,4 +1,4 @@
-"""The options of CUDA sessions, which need no GPU to be made."""
+"""The options of CUDA sessions, tested without a GPU."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Estimates of log p(x) with fresh noise: against a model that knows it, against torch, and their own errors."""
+"""Estimates of log p(x) with fresh noise: against the exact value, against torch, and their own errors."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ MEAN_ERROR, LOG_SCALE_ERROR = 0.15, 0.1
 
 @pytest.fixture(scope="module")
 def inexact(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
-    """The oracle with an approximate posterior that is off."""
+    """The oracle with a biased approximate posterior."""
     return write_gaussian_bundle(Folder.at(tmp_path_factory.mktemp("oracle")), MEAN_ERROR, LOG_SCALE_ERROR)
 
 
@@ -131,7 +131,7 @@ def test_it_equals_torch_with_the_same_noise_under_either_prior(tmp_path: Path, 
 
 @pytest.mark.parametrize("spread", [0.0, 0.5, 5.0, 300.0])
 @pytest.mark.parametrize("count", [2, 7, 64])
-def test_the_jackknife_is_what_leaving_out_comes_to(spread: float, count: int) -> None:
+def test_the_jackknife_equals_leaving_out_each_sample(spread: float, count: int) -> None:
     log_weights = -1900 + np.random.default_rng(0).normal(0, spread, count)
     found = estimate(log_weights)
 

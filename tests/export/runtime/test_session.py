@@ -1,4 +1,4 @@
-"""Sessions that ask for CUDA where it cannot be had."""
+"""Sessions that request CUDA where it is unavailable."""
 
 import pytest
 from onnx import TensorProto, helper
@@ -20,7 +20,7 @@ def identity() -> bytes:
 
 @pytest.fixture
 def a_device_that_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A driver that tells of a device, which ONNX Runtime then cannot open."""
+    """A driver that reports a device which ONNX Runtime cannot open."""
     if cuda_devices():
         pytest.skip("there is a CUDA device")
     monkeypatch.setattr("export.runtime.session.cuda_devices", lambda: 1)
@@ -36,7 +36,7 @@ def test_cuda_is_not_replaced_by_the_cpu() -> None:
 
 
 @pytest.mark.usefixtures("a_device_that_cannot_be_used")
-def test_auto_is_but_says_so() -> None:
+def test_auto_falls_back_with_a_warning() -> None:
     with pytest.warns(RuntimeWarning, match="running on the CPU although there is a GPU: ONNX Runtime cannot use CUDA"):
         assert Session(identity()).provider == "cpu"
 

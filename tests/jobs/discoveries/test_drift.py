@@ -174,10 +174,10 @@ def test_parts_give_the_same_as_all_rows(tmp_path: Path, calibration: pa.Table) 
     assert [each.distance for each in found.differences] == sorted((d.distance for d in by_name.values()), reverse=True)
     assert (found.verdict, found.differences[0].statistic) == ("clearly different", "outlier_score")
     assert found.differences[0].direction == "higher"
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert told["verdict"] == "clearly different"
-    assert told["statistics"][0]["share_above"] == found.differences[0].share_above
-    assert [each["at_most"] for each in told["p_values"]] == list(drift.LEVELS)
+    found_json = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert found_json["verdict"] == "clearly different"
+    assert found_json["statistics"][0]["share_above"] == found.differences[0].share_above
+    assert [each["at_most"] for each in found_json["p_values"]] == list(drift.LEVELS)
 
 
 def test_images_like_the_calibration_images_show_no_drift(tmp_path: Path, calibration: pa.Table) -> None:

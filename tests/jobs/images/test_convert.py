@@ -74,6 +74,6 @@ def test_another_depth_or_shape_is_refused_without_resize(dtype: type) -> None:
 
 
 @pytest.mark.parametrize("shape", [(0, 4, 4), (5, 4, 4), (1, 0, 4), (1, 4, -1)])
-def test_impossible_contracts_are_refused(shape: tuple[int, int, int]) -> None:
+def test_invalid_contracts_are_refused(shape: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match=r"must be 1, 2, 3 or 4, got|must be at least 1, got"):
         ImageContract(*shape)

@@ -97,8 +97,8 @@ def test_a_single_row_cannot_be_halved() -> None:
 @given(row_groups, st.integers(1, 50))
 def test_units_differ_in_their_json_and_survive_pickling(files: list[list[int]], unit_rows: int) -> None:
     units = gather(pieces_of(files), unit_rows, [("bad", "why")])
-    told = [json.dumps(unit.to_json()) for unit in units]
-    for unit, text in zip(units, told, strict=True):
+    texts = [json.dumps(unit.to_json()) for unit in units]
+    for unit, text in zip(units, texts, strict=True):
         assert pickle.loads(pickle.dumps(unit)) == unit
         assert json.loads(text)["pieces"] == [list(piece) for piece in unit.pieces]
-    assert len(set(told)) == len(units)
+    assert len(set(texts)) == len(units)

@@ -1,4 +1,4 @@
-"""The mixture prior against torch.distributions in float64, in torch and numpy alike."""
+"""The mixture prior against torch.distributions in float64, in both torch and numpy."""
 
 from statistics import NormalDist
 

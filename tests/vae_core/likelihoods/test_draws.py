@@ -1,4 +1,4 @@
-"""Draws from p(x|z) have the distribution they say: against the likelihood's own mean and probabilities."""
+"""Draws from p(x|z) follow the likelihood's own mean and probabilities."""
 
 import numpy as np
 import pytest
@@ -37,7 +37,7 @@ def test_the_mean_of_draws_is_the_likelihoods(name: LikelihoodName, raw: list[li
     assert (np.abs(levels.mean(0) - exact) < 4 * error).all()
 
 
-def test_levels_of_the_discretised_logistic_come_as_often_as_they_should() -> None:
+def test_levels_of_the_discretised_logistic_have_their_probabilities() -> None:
     levels, parameters = drawn("discretised-logistic", [[-1.9], [-1.0]])
     for level in (0, 1, 10, 40):
         p = likelihood("discretised-logistic").log_prob(torch.full((1, 1, 1), level).double(), parameters).exp().item()

@@ -1,4 +1,4 @@
-"""Log p(x|z) in numpy against the torch likelihoods in float64, and against what every likelihood must be."""
+"""Log p(x|z) in numpy against the torch likelihoods in float64, and against properties of every likelihood."""
 
 import math
 import typing
@@ -30,7 +30,7 @@ def test_it_equals_the_torch_likelihoods(name: LikelihoodName, spread: float, ch
         level = torch.from_numpy(image).double()
         wide = {key: value.double() for key, value in parameters.items()}
         expected = family.log_prob(level, wide).sum((-3, -2, -1)).numpy()
-        # The pixels' log-densities have both signs, and their sum may be near zero: a density is judged against one nat
+        # The pixels' log-densities have both signs, and their sum may be near zero: a density is relative to one nat
         # per pixel, as in the parity check.
         floor = float(math.prod(shape)) if family.kind == "density" else 1.0
         found = family.log_px_z(image, {key: value.numpy() for key, value in parameters.items()})

@@ -1,4 +1,4 @@
-"""Each likelihood: normalised, exact in the tails, with the mean it says and the gradient derived by hand."""
+"""Each likelihood: normalised, accurate in the tails, with the right mean and hand-derived gradient."""
 
 import itertools
 import math
@@ -225,7 +225,7 @@ def test_without_a_gradient_the_value_is_the_same() -> None:
 
 
 def test_a_black_pixel_where_black_is_likeliest_surprises_by_nothing() -> None:
-    # Exactly: over an image that is black all over, the least difference would add up.
+    # Exactly: small differences would add up over an all-black image.
     logistic = likelihood("discretised-logistic")
     location = torch.linspace(-300.0, -5.0, 200).reshape(1, 1, 200)
     p = {"location": location, "log_scale": torch.full_like(location, 3.0)}

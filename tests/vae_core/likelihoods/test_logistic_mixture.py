@@ -51,7 +51,7 @@ def test_grey_and_two_channels_sum_to_one(spread: float) -> None:
         p = parameters(2, spread=spread, seed=seed)
         pair = mass(p, LEVELS, LEVELS)
         assert pair.sum().item() == pytest.approx(1.0, abs=1e-12)
-        # What the second channel is summed away from is the mixture of the first.
+        # Summing out the second channel leaves the mixture of the first.
         torch.testing.assert_close(pair.sum(1), mass(of_channels(p, 1), LEVELS), rtol=1e-9, atol=1e-14)
 
 
@@ -69,7 +69,7 @@ def test_a_narrow_colour_sums_to_one_over_the_cube_around_it() -> None:
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_one_component_that_nothing_moves_is_the_discretised_logistic(channels: int) -> None:
+def test_one_component_without_coefficients_is_the_discretised_logistic(channels: int) -> None:
     one, alone = LogisticMixture(components=1), likelihood("discretised-logistic")
     raw = torch.randn(2, one.raw_channels(channels), 4, 5, generator=torch.Generator().manual_seed(0)).double()
     raw[:, 1 + 2 * channels :] = 0.0
@@ -115,7 +115,7 @@ def test_the_mean_is_the_expectation_over_levels() -> None:
 
 
 @pytest.mark.parametrize(("scale", "allowed"), [(1.0, 0.05), (10.0, 0.5), (30.0, 2.0)])
-def test_the_mean_is_near_where_levels_fall_on_black_and_white(scale: float, allowed: float) -> None:
+def test_the_mean_is_close_despite_clipping(scale: float, allowed: float) -> None:
     for seed in range(4):
         p = parameters(2, spread=2.0, seed=seed)
         p["log_scale"] = torch.full_like(p["log_scale"], math.log(scale))
@@ -160,7 +160,7 @@ def draws(p: dict[str, Tensor], count: int) -> np.ndarray:  # type: ignore[type-
     return MIXTURE.draw(repeated, rows, seed=3)[:, :, 0, 0]
 
 
-def test_grey_levels_come_as_often_as_they_should() -> None:
+def test_grey_levels_have_their_probabilities() -> None:
     count, p = 40_000, parameters(1, spread=2.0, seed=4)
     found = np.bincount(draws(p, count)[:, 0], minlength=256)
     expected = count * mass(p, LEVELS).numpy()
@@ -170,7 +170,7 @@ def test_grey_levels_come_as_often_as_they_should() -> None:
     assert abs(chi2 - often.sum()) < 4 * math.sqrt(2 * often.sum())
 
 
-def test_colours_come_together_as_often_as_they_should() -> None:
+def test_colours_have_their_joint_probabilities() -> None:
     count, p = 40_000, parameters(3, spread=1.5, seed=1)
     drawn = draws(p, count)
     pair = mass(of_channels(p, 2), LEVELS, LEVELS).numpy()
@@ -201,7 +201,7 @@ def test_a_narrow_colours_draws_have_the_moments_of_the_joint() -> None:
     np.testing.assert_allclose(np.cov(drawn.T), covariance, atol=0.05 * np.diag(covariance).max())
 
 
-def test_pixels_choose_their_components_apart() -> None:
+def test_pixels_choose_their_components_independently() -> None:
     p = parameters(3, pixels=400)
     p["log_weight"] = torch.full_like(p["log_weight"], -math.log(MIXTURE.components))
     p["location"] = torch.linspace(20, 220, 5, dtype=torch.float64)[:, None, None, None].expand_as(p["location"])

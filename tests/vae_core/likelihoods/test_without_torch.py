@@ -1,4 +1,4 @@
-"""Workers that score and sample evaluate and draw without torch; a configuration needs not even numpy."""
+"""Likelihoods evaluate and draw without torch; configurations do not even need numpy."""
 
 import json
 import subprocess

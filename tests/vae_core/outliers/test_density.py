@@ -38,7 +38,7 @@ def test_the_log_density_is_that_of_the_mixture_in_float64() -> None:
     torch.testing.assert_close(log_density(v, density), exact.log_prob((v - density.centre) / density.scale))
 
 
-def test_float32_loses_nothing_that_matters() -> None:
+def test_float32_is_accurate_enough() -> None:
     density, _ = a_density()
     v = vectors(density)
     single = Density(*(value.float() for value in density))
@@ -78,8 +78,8 @@ def test_a_share_is_the_mean_of_what_the_entry_adds_in_every_order() -> None:
         np.testing.assert_allclose(share[0].item(), value / both, rtol=1e-9)
 
 
-def test_the_nearest_component_judges_an_entry() -> None:
-    """Between two modes nothing is usual, and a vector is compared with the mode that it is nearer to."""
+def test_an_entry_is_compared_with_the_nearest_component() -> None:
+    """Vectors between two modes are unusual, and compared with the nearer mode."""
     eye = torch.eye(1).expand(2, 1, 1)
     density = Density(
         centre=torch.zeros(1),

@@ -38,6 +38,6 @@ def test_statistics_follow_their_groups_and_share_no_name() -> None:
         statistics_of([a_group("colours", "warmth"), a_group("colours", "contrast")])
 
 
-def test_the_score_says_what_it_is_made_of() -> None:
+def test_the_score_describes_its_terms() -> None:
     meaning = score_output([a_group("colours", "warmth"), a_group("tones", "contrast")]).meaning
     assert "0.5 × that of the colours + 0.5 × that of the tones" in meaning

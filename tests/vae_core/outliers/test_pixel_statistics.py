@@ -29,7 +29,7 @@ def tell(image: torch.Tensor) -> dict[str, torch.Tensor]:
         return MODEL.statistics({"image": image})
 
 
-def test_they_are_what_they_say_in_float64() -> None:
+def test_statistics_match_their_definitions_in_float64() -> None:
     generator = np.random.default_rng(0)
     image = generator.integers(0, 256, (5, 1, 12, 12), dtype=np.uint8)
     image[1, 0, 3:9, 2:7] = 0
@@ -102,13 +102,13 @@ def test_what_is_computed_is_what_is_described() -> None:
 
 
 @pytest.mark.parametrize("statistic", statistics_of(pixel_groups(1.0)), ids=lambda each: each.name)
-def test_every_statistic_is_spoken_of_in_both_directions(statistic: Statistic) -> None:
+def test_every_statistic_has_a_phrase_for_both_directions(statistic: Statistic) -> None:
     assert statistic.high != statistic.low
     assert statistic.high.count("{}") == statistic.low.count("{}") == 1
 
 
-def test_a_sum_of_log_densities_is_judged_against_a_nat_per_pixel() -> None:
-    """Of both signs, it may be near zero while its rounding error is not."""
+def test_differences_of_log_densities_are_relative_to_a_nat_per_pixel() -> None:
+    """Their sum may be near zero while its rounding error is not."""
     mass, density = (
         {each.name: each.scale for each in statistics_of(seeded(config(kind), 0).statistic_groups)}
         for kind in ("discretised-logistic", "gaussian")
@@ -117,8 +117,8 @@ def test_a_sum_of_log_densities_is_judged_against_a_nat_per_pixel() -> None:
     assert {name for name, scale in density.items() if scale == 144.0} == {"reconstruction", "best_reconstruction"}
 
 
-def test_no_other_module_knows_a_statistic_by_name() -> None:
-    """But for two that are also terms of the ELBO."""
+def test_no_other_module_names_a_statistic() -> None:
+    """Except for two that are also terms of the ELBO."""
     names = {each.name for each in statistics_of(pixel_groups(1.0))} - {"kl", "reconstruction"}
     here = Path(pixel_statistics.__file__)
     modules = [path for package in (vae_core, export, jobs) for path in Path(package.__path__[0]).rglob("*.py")]

@@ -50,7 +50,7 @@ MODEL = OutlierModel(
 
 
 def values(count: int, **given: torch.Tensor) -> dict[str, torch.Tensor]:
-    """What a model computes of images in the centre of every density, except for what is given."""
+    """A model's values for images at the centre of every density, except for those given."""
     zeros = {name: torch.zeros(count) for name in SCALARS}
     return zeros | {name: torch.zeros(count, size) for name, size in VECTORS.items()} | given
 
@@ -104,7 +104,7 @@ def test_contributions_sum_to_the_score_and_name_the_culprit() -> None:
         torch.testing.assert_close(found.deviations[:, NAMES.index(name)], drawn[name])
 
 
-def test_an_unlikely_vector_is_told_by_its_log_density() -> None:
+def test_an_unlikely_vector_is_explained_by_its_log_density() -> None:
     found = explain(values(2, code=torch.tensor([[0.0], [6.0]]).expand(2, LATENTS)), MODEL)
     place = NAMES.index("log_code")
     assert found.contributions[1, place] > 10 > found.contributions[0, place]
