@@ -75,5 +75,5 @@ class Progress:
         share = self._done / self._total if self._total else 1.0
         text = f"{self._name}: {self._done:,} of {self._total:,} {self._noun} ({share:.0%}), {rate:,.0f}/s"
         if self._errors:
-            text += f", {self._errors:,} errors"
+            text += f", {self._errors:,} error{'s' if self._errors != 1 else ''}"
         print(text, file=self._stream, flush=True)

@@ -15,6 +15,7 @@ from jobs.images.units import Unit
 from jobs.prepare.options import PrepareOptions
 from jobs.prepare.task import PackTask
 from jobs.prepare.vision_sets import PREFIX, VisionSet
+from jobs.report.wording import counted
 from vae_core.errors import UserError
 
 
@@ -88,5 +89,6 @@ def _kept(options: PrepareOptions, images: ImageSet) -> pa.Schema:
 
 def _sentence(summary: dict[str, Any]) -> str:
     channels, height, width = summary["shape"]
-    errors = f"; {summary['errors']:,} errors" if summary["errors"] else ""
-    return f"{summary['prepared']:,} images of {width}×{height} with {channels} channel{'s'[: channels > 1]}{errors}"
+    errors = f"; {counted(summary['errors'], 'error')}" if summary["errors"] else ""
+    images = counted(summary["prepared"], "image")
+    return f"{images} of {width}×{height} with {counted(channels, 'channel')}{errors}"

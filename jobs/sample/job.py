@@ -8,6 +8,7 @@ from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.bulk.versions import versions
+from jobs.report.wording import counted
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples
 from vae_core.errors import UserError
@@ -56,8 +57,8 @@ def sample(options: SampleOptions) -> dict[str, Any]:
 
 
 def _sentence(summary: dict[str, Any]) -> str:
-    errors = f"; {summary['errors']:,} errors" if summary["errors"] else ""
+    errors = f"; {counted(summary['errors'], 'error')}" if summary["errors"] else ""
     return (
-        f"{summary['samples']:,} samples with seed {summary['seed']}, "
+        f"{counted(summary['samples'], 'sample')} with seed {summary['seed']}, "
         f"{summary['rows_per_second']:,.0f} per second{errors}"
     )

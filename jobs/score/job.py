@@ -5,6 +5,7 @@ from typing import Any
 
 from export.bundle.format import Bundle
 from jobs.bulk import run
+from jobs.report.wording import counted
 from jobs.score.finish import conclude
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
@@ -35,18 +36,19 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
 def _sentence(summary: Mapping[str, Any]) -> str:
     failed = summary["errors"] + summary["bad_files"]
     return (
-        f"{summary['scored']:,} images scored, {summary['rows_per_second']:,.0f} per second; "
-        f"{summary['outliers']:,} outliers (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
-        f"{failed:,} errors"
+        f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
+        f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
+        f"{counted(failed, 'error')}"
     )
 
 
 def _discoveries(summary: Mapping[str, Any]) -> str:
     if summary["discoveries_possible"]:
-        return f"{summary['discoveries']:,} discoveries (false discovery rate {summary['fdr']:g})"
+        found = counted(summary["discoveries"], "discovery", "discoveries")
+        return f"{found} (false discovery rate {summary['fdr']:g})"
     size, top = summary["calibration_images"], summary["smallest_p_values"]
     return (
         f"no discoveries possible (with {size:,} calibration images, a false discovery rate of {summary['fdr']:g} "
-        f"requires at least {summary['least_discoveries']:,}, but only {top:,} images have the smallest p-value, "
-        f"1/{size + 1:,})"
+        f"requires at least {summary['least_discoveries']:,}, but only {counted(top, 'image')} reached the smallest "
+        f"p-value, 1/{size + 1:,})"
     )

@@ -20,7 +20,10 @@ def test_they_are_those_of_a_sorted_list(seed: int, size: int, latents: int, cou
 
 def test_ties_go_by_row_and_a_constant_unit_has_no_effect() -> None:
     reference = np.repeat(np.array([[1.0, 7.0], [0.0, 7.0]], np.float32), 3, axis=0)
-    assert nearest(np.array([[0.2, 7.0], [0.9, -50.0]], np.float32), reference, 3).rows.tolist() == [[3, 4, 5], [0, 1, 2]]
+    assert nearest(np.array([[0.2, 7.0], [0.9, -50.0]], np.float32), reference, 3).rows.tolist() == [
+        [3, 4, 5],
+        [0, 1, 2],
+    ]
 
 
 def test_no_codes_no_neighbours() -> None:
