@@ -1,5 +1,5 @@
-# Two commands do everything on a machine that has Python 3.11+ and make:
-#   make demo   train, export, score and sample on a small data set; ends with a report to look at
+# Two commands do everything on a machine with Python 3.11+ and make:
+#   make demo   train, export, score and sample on a small data set; ends with a report
 #   make test   style, types, import contracts and all tests
 # Others:
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
@@ -36,16 +36,16 @@ $(READY): pyproject.toml requirements.lock
 		{ echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11"; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet uv
-	# Compiled once: each of Ray's processes would otherwise compile what it imports, some twenty seconds of it.
+	# Compile once: otherwise each Ray process would compile its imports, which takes about twenty seconds.
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --requirement requirements.lock
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	@touch $(READY)
 
-# The newest versions that go together, for every platform; without download addresses.
+# The newest compatible versions, for every platform; without download URLs.
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
 		--extra train --extra gpu --extra cluster --extra dev pyproject.toml --upgrade --output-file requirements.lock
-	# The same versions, and what the study of outlier scores compares with.
+	# The same versions, and the detectors that the study of outlier scores compares with.
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
 		--extra benchmarks --constraint requirements.lock pyproject.toml --output-file benchmarks/requirements.lock
 

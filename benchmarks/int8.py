@@ -1,4 +1,4 @@
-"""The scorer in 8-bit integers beside the one in fp32: images a second on one thread, and AUROC.
+"""The scorer in 8-bit integers against fp32: images per second on one thread, and AUROC.
 
     python -m benchmarks.int8
     python -m benchmarks.int8 --bundles FP32 INT8 --inliers TEST.parquet --outliers OUTLIERS.parquet
@@ -63,7 +63,7 @@ def _fastest(bundle: Bundle) -> _Timed:
 
 
 def _rate(timed: _Timed) -> float:
-    """Images a second, over two seconds."""
+    """Images per second, over two seconds."""
     timed.session.run(timed.batch)
     began, count = time.perf_counter(), 0
     while time.perf_counter() - began < _SECONDS:

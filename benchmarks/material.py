@@ -115,7 +115,7 @@ def _png(image: npt.NDArray[np.uint8]) -> bytes:
 
 
 def _tinted(grey: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """64×64 colour images: grey ones magnified, each with a tint of its own."""
+    """64×64 colour images: enlarged grey ones, each with its own tint."""
     large = np.pad(grey.repeat(2, axis=2).repeat(2, axis=3), ((0, 0), (0, 0), (4, 4), (4, 4)))
     tint = np.random.default_rng(0).uniform(0.3, 1.0, size=(len(grey), 3, 1, 1)).astype(np.float32)
     tinted: npt.NDArray[np.uint8] = (large * tint).astype(np.uint8)

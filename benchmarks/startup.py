@@ -162,7 +162,7 @@ def main() -> None:
         for name, runs in measured.items()
     }
     save("startup", ratios, parts=parts, first_job_of_the_cluster=first, by_themselves=alone, figures=figures)
-    for name, values in {**parts, "by themselves": alone}.items():
+    for name, values in {**parts, "separately": alone}.items():
         print(f"{name}: " + ", ".join(f"{part} {value:.2f} s" for part, value in values.items()))
 
 

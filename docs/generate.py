@@ -1,9 +1,9 @@
-"""Write the parts of the pages that follow from the code: tables of options, the list of modules, a table of intervals.
+"""Generate parts of the pages from the code: tables of options, the list of modules, a table of intervals.
 
     python docs/generate.py     # or: make docs
 
-A part stands between `<!-- generated: NAME -->` and `<!-- /generated -->`; tests/test_documents.py holds that it is
-what this writes.
+A part is enclosed in `<!-- generated: NAME -->` and `<!-- /generated -->`; tests/test_documents.py checks that it is
+up to date.
 """
 
 import ast
@@ -23,7 +23,7 @@ _BLOCK = re.compile(r"(<!-- generated: (.+?) -->\n).*?(<!-- /generated -->)", re
 
 
 def filled(page: str) -> str:
-    """The text of a page with its generated parts as they should be."""
+    """The text of a page with up-to-date generated parts."""
     return _BLOCK.sub(lambda block: f"{block[1]}{_part(*block[2].split())}\n{block[3]}", page)
 
 
@@ -50,7 +50,7 @@ def _options(kind: type) -> Iterator[tuple[str, str, str]]:
 
 
 def _nested(field: dataclasses.Field[Any]) -> type | None:
-    """The configuration that a field holds: its options are the command's. That of a model is the default family's."""
+    """The configuration in a field, whose options are the command's; for a model, that of the default family."""
     if field.name == "model":
         from vae_core import models
 
@@ -70,7 +70,7 @@ def _default(field: dataclasses.Field[Any]) -> str:
 
 
 def _meanings(kind: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, those of its bases included."""
+    """The docstring under each field of a dataclass, including its bases."""
     found: dict[str, str] = {}
     for base in reversed(kind.__mro__):
         if not dataclasses.is_dataclass(base):
@@ -104,7 +104,7 @@ def _sentence(module: Path) -> str:
 
 
 def given() -> str:
-    """Where the false positive rate lies given the calibration set, for nine sets of ten."""
+    """Intervals of the false positive rate given the calibration set, for nine sets of ten."""
     from scipy.stats import beta
 
     levels = (0.001, 0.01, 0.05)
@@ -120,7 +120,7 @@ def given() -> str:
 
 
 def main() -> None:
-    """Write all pages anew."""
+    """Rewrite all pages."""
     for page in PAGES:
         page.write_text(filled(page.read_text()))
 

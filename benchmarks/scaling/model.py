@@ -39,7 +39,7 @@ class Assumptions:
     gpu_images_grey: float = 500_000.0  # scored in a second by a GPU, 28×28
     gpu_images_colour: float = 60_000.0  # 64×64
     cores_per_gpu: int = 12
-    bandwidth: float = 1.25e9  # bytes a second between a node and the storage
+    bandwidth: float = 1.25e9  # bytes per second between a node and the storage
     gpu_bandwidth: float = 6.25e9  # of a node of eight GPUs
     latency: float = 0.03  # seconds of a call to an object store
     file_rows: int = 50_000

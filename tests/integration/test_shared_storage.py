@@ -1,4 +1,4 @@
-"""A cluster of two nodes, the second of which has a disk of its own where the first has the output, and then dies.
+"""A cluster of two nodes, the second of which does not see the output on the disk of the first, and then dies.
 
 The second node is a second Ray process on this machine, in a mount namespace with an empty disk over one folder.
 """

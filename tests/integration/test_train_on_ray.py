@@ -102,7 +102,7 @@ def _wait_until_quiet(run: Path) -> None:
         now = sorted((str(path), path.stat().st_mtime_ns) for path in run.glob("*") if path.exists())
         if now != last:
             last, since = now, time.monotonic()
-        assert time.monotonic() < deadline, "the workers of a killed driver go on"
+        assert time.monotonic() < deadline, "the workers of a killed driver are still running"
         time.sleep(0.1)
 
 

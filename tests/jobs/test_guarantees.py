@@ -1,6 +1,6 @@
 """The guarantees that users act on, with calibration and test set redrawn 200 times; see benchmarks/guarantees.py.
 
-What is redrawn are scores: the guarantees are about their ranks, whatever model they come from.
+Only scores are redrawn: the guarantees are about their ranks, whatever the model.
 """
 
 import json
