@@ -1,6 +1,7 @@
 """A batch: named arrays with the batch axis first, as the reader, the training step and the graphs use it.
 
     image     8-bit images, (N, C, H, W), uint8 or grey levels 0…255 as floats
+    features  feature maps of the images, (N, F, G, G), where a model is one of features
     row       index of each image in the data set, (N,), int64: its noise depends on it
 
 A model family may add fields. The reader makes numpy arrays; a training step takes tensors.
@@ -16,4 +17,4 @@ if TYPE_CHECKING:
 Batch = Mapping[str, "Tensor"]
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
-IMAGE, ROW = "image", "row"
+IMAGE, ROW, FEATURES = "image", "row", "features"

@@ -5,6 +5,7 @@ and `[train]`) or a flag; an unknown key or an invalid value is an error that na
 """
 
 import dataclasses
+import math
 import tomllib
 import types
 import typing
@@ -14,6 +15,7 @@ from typing import Any, Literal, TypeVar
 
 from vae_core.errors import UserError
 
+FILTER_BANK = "filter-bank"
 Precision = Literal["auto", "fp32", "bf16"]
 
 T = TypeVar("T")
@@ -43,9 +45,41 @@ class ModelConfig:
 
     @property
     def dimensions(self) -> int:
-        """C·H·W, the number of values in an image."""
+        """C·H·W, the number of values that p(x|z) is of."""
         channels, height, width = self.image_shape
         return channels * height * width
+
+    @property
+    def input_bytes(self) -> int:
+        """Size in memory of what the model takes of one image."""
+        return self.dimensions
+
+
+@dataclass(frozen=True)
+class FeatureModelConfig(ModelConfig):
+    """What every family of models of features is configured by."""
+
+    backbone: str = FILTER_BANK
+    """What computes the features: `filter-bank`, which is built in; an ONNX file whose outputs are feature maps; or
+    torchvision:NAME. A run keeps a copy."""
+    maps: tuple[int, int, int] = (0, 0, 0)
+    """Channels, height and width of the feature maps; 0 0 0: those that the backbone computes."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(bool(self.backbone), "backbone", self.backbone, f"{FILTER_BANK}, an ONNX file or torchvision:NAME")
+        known = self.maps == (0, 0, 0) or all(1 <= number <= 4096 for number in self.maps)
+        require(known, "maps", self.maps, "three numbers between 1 and 4096, or 0 0 0")
+
+    @property
+    def dimensions(self) -> int:
+        """F·h·w, the number of values in an image's feature maps."""
+        return math.prod(self.maps)
+
+    @property
+    def input_bytes(self) -> int:
+        """Feature maps are kept in half precision."""
+        return 2 * self.dimensions
 
 
 @dataclass(frozen=True)

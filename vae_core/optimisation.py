@@ -85,7 +85,7 @@ class Optimisation:
 
     def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, ElboTerms]:
         """−objective/(C·H·W), averaged over the images: in nats per pixel, whatever the image's size."""
-        batch = {name: self._on_device(values) for name, values in batch.items()}
+        batch = {name: on_device(values, self.device) for name, values in batch.items()}
         noise = noise.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             terms: ElboTerms = self.parallel(batch, noise)
@@ -109,11 +109,6 @@ class Optimisation:
             gradient_norm=norm,
             skipped=skipped,
         )
-
-    def _on_device(self, values: Tensor) -> Tensor:
-        values = values.to(self.device, non_blocking=True)
-        # Images lie channels-last, the layout in which convolutions are fastest.
-        return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
     @torch.no_grad()
     def _update(self, norm: Tensor, skipped: Tensor) -> None:
@@ -141,6 +136,13 @@ def has_bf16(device: torch.device) -> bool:
         capabilities = torch.cpu.get_capabilities()
         return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False
+
+
+def on_device(values: Tensor, device: torch.device) -> Tensor:
+    """An input of a model on `device`: images channels-last, in which convolutions are fastest, and fp16 as fp32."""
+    values = values.to(device, non_blocking=True)
+    values = values.float() if values.dtype == torch.float16 else values
+    return values.contiguous(memory_format=torch.channels_last) if values.ndim == 4 else values
 
 
 def to_device(model: Model, device: torch.device | str) -> Model:

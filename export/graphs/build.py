@@ -17,8 +17,9 @@ from export.bundle import format as names
 from export.bundle.format import Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.graphs import parity
-from export.graphs.convert import OPSET, to_onnx
+from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
+from export.graphs.from_images import FromImages
 from export.graphs.modules import (
     DecoderGraph,
     EncoderGraph,
@@ -41,6 +42,7 @@ from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
+from vae_core.models.pixels import IMAGES
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.score import OutlierModel
 from vae_core.outputs import Output
@@ -62,7 +64,13 @@ class Splits:
     """Some training images, if available: the prior is fitted to their codes too."""
 
 
-def build(model: Model, splits: Splits, training: Mapping[str, Any], options: BuildOptions) -> Contents:
+def build(
+    model: Model,
+    splits: Splits,
+    training: Mapping[str, Any],
+    options: BuildOptions,
+    extractor: bytes | None = None,
+) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
     Args:
@@ -82,14 +90,15 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         )
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
+    convert = FromImages(extractor)
     with torch.inference_mode():
-        z = model.posterior({"image": torch.from_numpy(probe)}).mean.numpy()
-    batches = {"image": probe, "z": z}
+        z = model.posterior(convert.tensors(probe)).mean.numpy()
+    batches = {"image": probe, **convert.inputs(probe), "z": z}
     # What the outlier score depends on; the other graphs are always in fp32.
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
-    described = to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
+    described = convert.to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
     seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
     if int8:
@@ -97,7 +106,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    codes = _codes(model, splits)
+    codes = _codes(model, splits, convert)
     outlier = fit_outlier_model(seen, model.statistic_groups, codes)
     prior = codes if options.prior == "mixture" else StandardNormal(codes.latent_dim)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
@@ -113,7 +122,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
     expected: Arrays = {}
     for name, graph in graphs.items():
         title = name.removesuffix(".onnx")
-        files[name] = to_onnx(graph, title, batches)
+        files[name] = convert.to_onnx(graph, title, batches)
         checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
         outputs = parity.expected_outputs(graph, batches)
         if int8 and graph.model is scoring_model:
@@ -134,7 +143,7 @@ def build(model: Model, splits: Splits, training: Mapping[str, Any], options: Bu
         against["int8"] = agreement
     files[names.PRIOR] = npz_bytes(prior.to_arrays())
     files[names.PARITY] = json.dumps(against, indent=2).encode()
-    files[names.PROBE] = npz_bytes({**batches, **expected})
+    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
     source = "the training run's calibration split"
     manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
@@ -150,7 +159,7 @@ def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:
     return open_graph(files[name], files[WEIGHTS], name)
 
 
-def _codes(model: Model, splits: Splits) -> GaussianMixture:
+def _codes(model: Model, splits: Splits, convert: FromImages) -> GaussianMixture:
     """The mixture over codes, fitted to one draw of q(z|x) per available image."""
     images = splits.validation
     if splits.training is not None:
@@ -158,7 +167,7 @@ def _codes(model: Model, splits: Splits) -> GaussianMixture:
     draws = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
-            posterior = model.posterior({"image": torch.from_numpy(images[start : start + BATCH])})
+            posterior = model.posterior(convert.tensors(images[start : start + BATCH]))
             rows = np.arange(start, start + len(posterior.mean))
             epsilon = standard_normal(0, Purpose.FIT, rows, model.noise_size)
             draws.append(posterior.draw(torch.from_numpy(epsilon)).numpy())
@@ -177,8 +186,8 @@ def _manifest(
         "model": to_json(model.config),
         "image": {"shape": list(model.config.image_shape), "layout": "NCHW", "type": "uint8", "range": [0, 255]},
         "likelihood": {
-            "name": model.likelihood.name,
-            "kind": model.likelihood.kind,
+            "name": model.likelihood_name,
+            "kind": model.likelihood_kind,
             "samples": options.samples,
         },
         "prior": {"name": prior.name, "latent_dim": prior.latent_dim},
@@ -203,7 +212,7 @@ def _manifest(
 
 
 def _interface(content: bytes, graph: Graph) -> dict[str, Any]:
-    meanings = {value.name: value for value in (*graph.inputs, *graph.outputs, P_VALUES)}
+    meanings = {value.name: value for value in (IMAGES, *graph.inputs, *graph.outputs, P_VALUES)}
     model = onnx.load_model_from_string(content).graph
     return {
         "inputs": [_describe(value, meanings[value.name]) for value in model.input],

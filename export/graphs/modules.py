@@ -8,47 +8,63 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from vae_core.batch import IMAGE, Batch
+from vae_core.batch import Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.base import Model
-from vae_core.models.conv.model import as_levels
 from vae_core.outliers.density import Density
 from vae_core.outliers.groups import score_output, statistics_of
-from vae_core.outliers.pixel_statistics import pixel_surprise
 from vae_core.outliers.score import OutlierModel, explain, score
 from vae_core.outputs import Output
-from vae_core.sums import sum_pixels
 
-IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 255")
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
+_EXPLANATION = (
+    Output(
+        "contributions",
+        "what each statistic adds to outlier_score, which is their sum",
+        "as outlier_score",
+        tolerance=1e-2,  # large ones may cancel
+    ),
+    Output(
+        "deviations",
+        "how far each statistic lies above (below: negative) where it lies for the in-distribution images most "
+        "like this one",
+        "standard deviations",
+        tolerance=1e-3,
+    ),
+)
 
 
 class Graph(nn.Module, ABC):
     """A module of named inputs and named outputs, all with the batch first."""
 
-    inputs: tuple[Output, ...] = (IMAGES,)
+    inputs: tuple[Output, ...]
     outputs: tuple[Output, ...]
-
-    def __init__(self, model: Model) -> None:
-        super().__init__()
-        self.model = model
 
     @abstractmethod
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """Every output, by name."""
 
     def forward(self, *values: Tensor) -> tuple[Tensor, ...]:
-        """The outputs in order, from the inputs in order: what the exporter traces."""
+        """The outputs in their order, from the inputs in theirs: what the exporter traces."""
         names = (value.name for value in self.inputs)
         computed = self.compute(dict(zip(names, values, strict=True)))
         return tuple(computed[output.name] for output in self.outputs)
 
 
-class EncoderGraph(Graph):
+class ModelGraph(Graph):
+    """A graph of a model, whose inputs are the model's unless it says otherwise."""
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self.model = model
+        self.inputs = model.inputs
+
+
+class EncoderGraph(ModelGraph):
     """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D]."""
 
     outputs = (MEAN, LOG_VARIANCE)
@@ -60,25 +76,20 @@ class EncoderGraph(Graph):
         return posterior._asdict()
 
 
-class DecoderGraph(Graph):
-    """z float32 [N,D] → image uint8 [N,C,H,W] (the mean of p(x|z), rounded) and the likelihood's parameters."""
-
-    inputs = (LATENTS,)
+class DecoderGraph(ModelGraph):
+    """z float32 [N,D] → for pixels, image uint8 [N,C,H,W] and the likelihood's parameters; see `Model.decoded`."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
-        self.outputs = (
-            Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
-            *model.likelihood.parameters(model.config.image_shape[0]),
-        )
+        self.inputs = (LATENTS,)
+        self.outputs = model.decoder_outputs
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        parameters = self.model.decode(batch["z"])
-        return {"image": _as_image(self.model.likelihood.mean(parameters)), **parameters}
+        return self.model.decoded(batch["z"])
 
 
-class StatisticsGraph(Graph):
+class StatisticsGraph(ModelGraph):
     """Image → the inputs of the model's groups, to which an outlier score is fitted. Not part of a bundle."""
 
     def __init__(self, model: Model) -> None:
@@ -90,7 +101,7 @@ class StatisticsGraph(Graph):
         return self.model.statistics(batch)
 
 
-class _OutlierGraph(Graph):
+class _OutlierGraph(ModelGraph):
     """A graph with the densities of in-distribution images."""
 
     def __init__(self, model: Model, outlier: OutlierModel) -> None:
@@ -127,46 +138,22 @@ class ScorerGraph(_OutlierGraph):
 
 
 class ExplainerGraph(_OutlierGraph):
-    """Image → an explanation of its outlier score. T statistics, in the order of `statistics_of`."""
+    """Image → why and where it is outlying, for a person. T statistics, in the order of `statistics_of`."""
 
-    outputs = (
-        Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255"),
-        Output(
-            "surprise",
-            "how much likelier a pixel's likeliest value would be, summed over channels: max log p(·|z) − log p(x|z)",
-            "nats per pixel",
-            # A difference of log-probabilities over a scale that may be a tenth of a grey level.
-            tolerance=1e-2,
-        ),
-        Output(
-            "contributions",
-            "what each statistic adds to outlier_score, which is their sum",
-            "as outlier_score",
-            tolerance=1e-2,  # large ones may cancel
-        ),
-        Output(
-            "deviations",
-            "how far each statistic lies above (below: negative) where it lies for the in-distribution images most "
-            "like this one",
-            "standard deviations",
-            tolerance=1e-3,
-        ),
-        MEAN,
-    )
+    def __init__(self, model: Model, outlier: OutlierModel) -> None:
+        super().__init__(model, outlier)
+        self.outputs = (*model.explainer_outputs, *_EXPLANATION, MEAN)
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        posterior = self.model.posterior(batch)
-        parameters = self.model.decode(posterior.mean)
         return {
-            "reconstructed": _as_image(self.model.likelihood.mean(parameters)),
-            "surprise": pixel_surprise(self.model.likelihood, as_levels(batch[IMAGE]), parameters).sum(1),
+            **self.model.explained(batch),
             **explain(self.model.statistics(batch), self.outlier)._asdict(),
-            "mean": posterior.mean,
+            "mean": self.model.posterior(batch).mean,
         }
 
 
-class LikelihoodGraph(Graph):
+class LikelihoodGraph(ModelGraph):
     """Image → elbo, log_px and effective_samples, each [N], from K decodes at fixed noise.
 
     With fixed noise log_px is a deterministic surrogate for the importance-sampling estimate: suitable for ranking and
@@ -200,21 +187,12 @@ class LikelihoodGraph(Graph):
         parameters = {name: self.get_buffer(f"prior_{name}") for name in self._prior_names}
         prior = self._prior.from_arrays(parameters, noise.shape[-1])
         posterior = self.model.posterior(batch).with_samples()
-        # All K decodes of all N images at once: (N, K, D) → (N·K, D), one encode.
-        z = posterior.draw(noise)
-        decoded = self.model.decode(z.reshape(-1, z.shape[-1]))
-        given = {name: value.reshape(-1, len(noise), *value.shape[1:]) for name, value in decoded.items()}
-        level = batch[IMAGE].float().unsqueeze(1)  # (N, 1, C, H, W)
-        per_pixel = self.model.likelihood.log_prob(level, given)
+        z = posterior.draw(noise)  # (N, K, D), from one encode
         # log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), (N, K)
-        log_weights = sum_pixels(per_pixel) + prior.log_prob(z) - posterior.log_prob_of_draw(noise)
+        log_px_z = self.model.log_px_z_of_samples(batch, z)
+        log_weights = log_px_z + prior.log_prob(z) - posterior.log_prob_of_draw(noise)
         return {
             "elbo": log_weights.mean(1),
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
         }
-
-
-def _as_image(level: Tensor) -> Tensor:
-    """Grey levels rounded to uint8."""
-    return level.round().clamp(0, 255).to(torch.uint8)

@@ -19,9 +19,9 @@ from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
-from jobs.train.run_directory import Run
+from jobs.train.run_directory import EXTRACTOR, Run
 from jobs.train.splits import make_splits
-from vae_core.config import ModelConfig, to_json
+from vae_core.config import FeatureModelConfig, ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
@@ -51,6 +51,10 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         options = place(options, cluster)
         if not run.exists():
             errors = make_splits(run, images, contract, options.train)
+            if isinstance(options.model, FeatureModelConfig):
+                from export.extractors.build import make_extractor
+
+                run.write_extractor(make_extractor(options.model, run.read_split("training", contract.shape).images))
             for table in (errors, bad_file_errors(images.bad_files, ())):
                 if len(table):
                     run.write_errors(table)
@@ -102,8 +106,14 @@ def _fit(work: Work, run: Run) -> None:
 
 
 def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
-    """Set the model's image shape to that of the images, unless it is configured."""
-    return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
+    """Set what the model takes from the images unless it is configured: their shape, and their number of features."""
+    if model.image_shape == (0, 0, 0):
+        model = replace(model, image_shape=first_image_shape(images))
+    if isinstance(model, FeatureModelConfig):
+        from export.extractors.build import resolve
+
+        model = resolve(model)
+    return model
 
 
 def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
@@ -152,8 +162,8 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any
 def _check_run(run: Run, head: dict[str, Any]) -> None:
     """Raise a UserError unless `run` is new or was started with the same head."""
     if not run.exists():
-        partial = {"splits", "errors", "ray"}  # left by a run that was killed during setup
-        if other := sorted(set(run.folder.subfolders()) - partial | set(run.folder.names())):
+        partial = {"splits", "errors", "ray", EXTRACTOR}  # left by a run that was killed during setup
+        if other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial):
             raise UserError(
                 f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"
             )

@@ -20,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
+from jobs.train.inputs import Inputs
 from jobs.train.options import TrainOptions
 from jobs.train.recorder import Recorder
 from jobs.train.run_directory import Run
@@ -28,7 +29,7 @@ from jobs.train.shared_gradients import share_gradients
 from jobs.train.splits import held_rows
 from jobs.train.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
-from vae_core.batch import ROW, Batch
+from vae_core.batch import IMAGE, ROW, Batch
 from vae_core.config import ModelConfig
 from vae_core.errors import UserError
 from vae_core.models import seeded
@@ -66,7 +67,9 @@ class _Loop:
         self.run_directory = run = Run.open(options.run)
         self.config = config = options.train
         shape = options.model.image_shape
-        images = TrainingImages(work.pieces, held_rows(run), ImageContract(*shape, resize=options.resize))
+        inputs = Inputs(run.read_extractor(), "cuda" if device.type == "cuda" else "cpu")
+        contract = ImageContract(*shape, resize=options.resize)
+        images = TrainingImages(work.pieces, held_rows(run), contract, inputs, options.model.input_bytes)
         cache_bytes = int(options.cache_gigabytes * 1e9)
         self.share = Share(images, rank, workers, config.seed, cache_bytes, on_errors=run.write_errors)
         # Equal on all workers, although shares may differ by a row. A data set smaller than a batch is one batch.
@@ -81,13 +84,10 @@ class _Loop:
             if device.type == "cpu":
                 share_gradients(parallel, rank, workers)
         self.optimisation = Optimisation(model, config, self.steps, parallel)
+        held = run.read_split("validation", shape).images
+        rows = np.arange(rank, len(held), workers)
         self.validator = Validator(
-            run.read_split("validation", shape).images,
-            rank=rank,
-            workers=workers,
-            samples=config.importance_samples,
-            seed=config.seed,
-            device=device,
+            inputs({IMAGE: held[rows]}), rows, samples=config.importance_samples, seed=config.seed, device=device
         )
         self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
@@ -175,7 +175,7 @@ class _Loop:
             "gradient_norm": self.norm.item(),
             "skipped_steps": self.optimisation.steps_skipped,
         }
-        if average.likelihood.kind == "mass":
+        if average.likelihood_kind == "mass":
             record["bits_per_dim"] = -validation.elbo / average.config.dimensions / math.log(2.0)
         best = all(record["validation_elbo"] > earlier["validation_elbo"] for earlier in self.history)
         self.history.append(record)

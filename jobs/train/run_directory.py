@@ -1,6 +1,7 @@
 """The run directory: everything about one training run, in readable formats.
 
 run.json                 configuration, data, versions: the identity of the run
+extractor.onnx           of a model of features: from an image to its feature maps, fixed when the run starts
 splits/*.parquet         the held-out images and a sample of the others, packed, with their rows in the training data
 checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json name the last and the best
 metrics.jsonl            one line per epoch
@@ -30,6 +31,7 @@ from vae_core.errors import UserError
 
 FORMAT = 2
 CHECKPOINTS = "checkpoints"
+EXTRACTOR = "extractor.onnx"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
 Split = Literal["validation", "calibration", "training"]
@@ -115,6 +117,14 @@ class Run:
             raise UserError(f"{path} is damaged: {batches[0].errors['reason'][0]}; train again in another directory")
         rows = np.concatenate([batch.keys["training_row"].to_numpy() for batch in batches])
         return SplitImages(np.concatenate([batch.images for batch in batches]), rows)
+
+    def write_extractor(self, content: bytes) -> None:
+        """Write the graph that computes the features of an image."""
+        self.folder.write(EXTRACTOR, content)
+
+    def read_extractor(self) -> bytes | None:
+        """Read the graph that computes the features of an image; None in a run on pixels."""
+        return self.folder.read(EXTRACTOR) if self.folder.has(EXTRACTOR) else None
 
     def write_errors(self, errors: pa.Table) -> None:
         """Record unreadable training images. The file is named after its first row, so rewriting replaces it."""

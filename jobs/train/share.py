@@ -7,7 +7,7 @@ entered at any step.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,14 +16,12 @@ import pyarrow as pa
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import Piece
+from jobs.train.columns import Columns
+from jobs.train.inputs import Inputs
 from jobs.train.splits import starts
 from vae_core.batch import IMAGE, ROW
 
 _READ_ROWS = 8192  # rows per read when a share is streamed
-
-
-Columns = dict[str, npt.NDArray[Any]]
-"""A batch as numpy arrays: `image` uint8 [B,C,H,W] and `row` int64 [B], numbered over all training images."""
 
 
 class _Window(NamedTuple):
@@ -43,6 +41,8 @@ class TrainingImages(NamedTuple):
     pieces: list[Piece]  # of all images, in order
     held: npt.NDArray[np.int64]  # held-out rows, sorted
     contract: ImageContract
+    inputs: Inputs = Inputs()  # what the model takes of them
+    nbytes: int | None = None  # in memory, of what the model takes of one image, if that is not the image
 
 
 class Share:
@@ -68,7 +68,8 @@ class Share:
                 buffer of half this size.
             on_errors: called with the error tables of unreadable rows.
         """
-        pieces, held, contract = images
+        pieces, held, contract, self._inputs, nbytes = images
+        nbytes = nbytes or contract.nbytes
         self._held, self._contract, self._rank, self._seed = held, contract, rank, seed
         self._on_errors = on_errors
         offsets = starts(pieces)
@@ -77,8 +78,8 @@ class Share:
         first, last = (_global_row(k * training_rows // workers, held) for k in (rank, rank + 1))
         self._pieces = _clip(pieces, offsets, first, last)
         self.rows = (rank + 1) * training_rows // workers - rank * training_rows // workers
-        self.fits = self.rows * contract.nbytes <= cache_bytes
-        self._buffer_rows = max(_READ_ROWS, cache_bytes // 2 // contract.nbytes)
+        self.fits = self.rows * nbytes <= cache_bytes
+        self._buffer_rows = max(_READ_ROWS, cache_bytes // 2 // nbytes)
         self._cached: Columns | None = None
         self._seen_errors = False
 
@@ -133,7 +134,7 @@ class Share:
                 if len(batch.errors) and not self._seen_errors:
                     self._on_errors(batch.errors)
                 if kept.any():
-                    yield {IMAGE: batch.images[kept], ROW: rows[kept]}
+                    yield self._inputs({IMAGE: batch.images[kept], ROW: rows[kept]})
         if self.fits:
             self._seen_errors = True
 

@@ -8,11 +8,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from jobs.train.columns import Columns
 from vae_core import noise
-from vae_core.batch import IMAGE, Batch
+from vae_core.batch import Batch
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.models.base import Model
 from vae_core.noise import Purpose
+from vae_core.optimisation import on_device
 
 _BATCH = 256
 _BOUND_IMAGES = 1000  # the importance-weighted bound costs K decodes per image, so use only the first thousand
@@ -40,11 +42,14 @@ class Validator:
     """Validates a model; each of n workers processes every n-th image."""
 
     def __init__(
-        self, images: npt.NDArray[np.uint8], *, rank: int, workers: int, samples: int, seed: int, device: torch.device
+        self, columns: Columns, rows: npt.NDArray[np.int64], *, samples: int, seed: int, device: torch.device
     ) -> None:
-        """Create from all validation images [N,C,H,W], and K = `samples` for the bound."""
-        self._rows = np.arange(rank, len(images), workers)
-        self._images = torch.from_numpy(images[self._rows])
+        """Create from this worker's validation images: `rows` of all of them, and their inputs for a model.
+
+        K = `samples` are for the bound.
+        """
+        self._rows = rows
+        self._inputs = {name: torch.from_numpy(values) for name, values in columns.items()}
         self._samples, self._seed, self._device = samples, seed, device
         self._bounded = int((self._rows < _BOUND_IMAGES).sum())
 
@@ -82,5 +87,5 @@ class Validator:
 
     def _batch(self, start: int, stop: int, size: int) -> tuple[Batch, Tensor]:
         epsilon = noise.standard_normal(self._seed, Purpose.VALIDATION, self._rows[start:stop], size)
-        image = self._images[start:stop].to(self._device).contiguous(memory_format=torch.channels_last)
-        return {IMAGE: image}, torch.from_numpy(epsilon).to(self._device)
+        batch = {name: on_device(values[start:stop], self._device) for name, values in self._inputs.items()}
+        return batch, torch.from_numpy(epsilon).to(self._device)

@@ -8,17 +8,29 @@ from vae_core.batch import Batch
 from vae_core.config import ModelConfig
 from vae_core.elbo import ElboTerms, elbo_terms
 from vae_core.latents import Posterior, Prior
-from vae_core.likelihoods.base import Likelihood
+from vae_core.likelihoods.base import Kind
 from vae_core.outliers.groups import Group
+from vae_core.outputs import Output
 
 
 class Model(nn.Module, ABC):
-    """A model p(x, z) = p(z) p(x|z) of images with an approximate posterior q(z|x)."""
+    """A model p(x, z) = p(z) p(x|z) of images, or of their features, with an approximate posterior q(z|x)."""
 
     config: ModelConfig
-    likelihood: Likelihood
     noise_size: int
     """Standard normal numbers that a draw from q(z|x) takes."""
+    inputs: tuple[Output, ...]
+    """What the model needs of a batch."""
+
+    @property
+    @abstractmethod
+    def likelihood_name(self) -> str:
+        """What p(x|z) is called in a bundle."""
+
+    @property
+    @abstractmethod
+    def likelihood_kind(self) -> Kind:
+        """What p(x|z) is; see `Likelihood.kind`."""
 
     @abstractmethod
     def prior(self, batch: Batch) -> Prior:
@@ -29,12 +41,31 @@ class Model(nn.Module, ABC):
         """q(z|x), one distribution per image."""
 
     @abstractmethod
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
-
-    @abstractmethod
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) in nats per image: (N, D) → (N,)."""
+
+    def log_px_z_of_samples(self, batch: Batch, z: Tensor) -> Tensor:
+        """Log p(x|z) under K latent vectors for each image: (N, K, D) → (N, K)."""
+        repeated = {name: values.repeat_interleave(z.shape[1], dim=0) for name, values in batch.items()}
+        return self.log_px_z(repeated, z.flatten(0, 1)).reshape(-1, z.shape[1])
+
+    @property
+    @abstractmethod
+    def decoder_outputs(self) -> tuple[Output, ...]:
+        """What the decoder's graph computes."""
+
+    @abstractmethod
+    def decoded(self, z: Tensor) -> dict[str, Tensor]:
+        """The values of `decoder_outputs` by name, for z (N, D)."""
+
+    @property
+    @abstractmethod
+    def explainer_outputs(self) -> tuple[Output, ...]:
+        """What shows where an image is outlying: at least `surprise`, a map at the image's size."""
+
+    @abstractmethod
+    def explained(self, batch: Batch) -> dict[str, Tensor]:
+        """The values of `explainer_outputs` by name."""
 
     @property
     @abstractmethod
@@ -52,7 +83,7 @@ class Model(nn.Module, ABC):
         Per-pixel log densities have both signs: their sum may be near zero while its rounding error is not, so for a
         density it is one nat per pixel.
         """
-        return float(self.config.dimensions) if self.likelihood.kind == "density" else 1.0
+        return float(self.config.dimensions) if self.likelihood_kind == "density" else 1.0
 
     def forward(self, batch: Batch, noise: Tensor) -> ElboTerms:
         """The terms of the ELBO with one draw of z per image; see `elbo_terms`."""

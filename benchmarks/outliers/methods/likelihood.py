@@ -14,7 +14,8 @@ from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trai
 from export.bundle.format import LIKELIHOOD, Bundle
 from export.runtime.session import Session
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
-from vae_core.models.conv.model import ConvVAE, as_levels
+from vae_core.models.conv.model import ConvVAE
+from vae_core.models.pixels import as_levels
 from vae_core.noise import antithetic
 
 _DECODES_AT_ONCE = 2048

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.outliers.methods.base import Floats, Images, Method, Score, Trained, compute
-from vae_core.models.conv.model import ConvVAE, as_levels
+from vae_core.models.conv.model import ConvVAE
+from vae_core.models.pixels import as_levels
 from vae_core.sums import sum_pixels
 
 

@@ -6,15 +6,15 @@ from vae_core.batch import IMAGE, Batch
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.latents.standard_normal import StandardNormal
 from vae_core.likelihoods import likelihood
-from vae_core.models.base import Model
 from vae_core.models.conv.config import ConvConfig
+from vae_core.models.pixels import PixelModel, as_levels
 from vae_core.networks.convolutional import Decoder, Encoder
 from vae_core.outliers.groups import Group
 from vae_core.outliers.pixel_statistics import pixel_groups, pixel_statistics
 from vae_core.sums import sum_pixels
 
 
-class ConvVAE(Model):
+class ConvVAE(PixelModel):
     """A convolutional VAE. Images are grey levels 0…255, uint8 or float, (N, C, H, W)."""
 
     config: ConvConfig
@@ -60,8 +60,3 @@ class ConvVAE(Model):
         prior, posterior = self.prior(batch), self.posterior(batch)
         parameters = self.decode(posterior.mean)
         return pixel_statistics(as_levels(batch[IMAGE]), prior, posterior, parameters, self.likelihood)
-
-
-def as_levels(image: Tensor) -> Tensor:
-    """Images as floats in grey levels 0…255; floats stay as they are."""
-    return image if image.is_floating_point() else image.float()

@@ -1,0 +1,1 @@
+"""Feature extractors as ONNX graphs: image → standardised feature maps."""

@@ -1,0 +1,38 @@
+"""Chain ONNX graphs: the outputs of one are the inputs of the next."""
+
+import onnx
+from onnx import compose, version_converter
+
+from export.graphs.convert import OPSET
+
+
+def chain(first: bytes, second: bytes, name: str) -> bytes:
+    """One graph of two, with the inputs of `first` and the outputs of `second`.
+
+    Args:
+        first: a graph with an output for each input of `second`, of the same name.
+        second: the graph that follows.
+        name: of the result.
+    """
+    # Prefixed, so that no name of the one is a name in the other.
+    before = compose.add_prefix(_load(first), "extractor/", rename_inputs=False, rename_outputs=False)
+    after = _load(second)
+    inputs = [(value.name, value.name) for value in after.graph.input]
+    before.ir_version = after.ir_version = max(before.ir_version, after.ir_version)
+    merged = compose.merge_models(before, after, io_map=inputs)
+    merged.graph.name = name
+    onnx.checker.check_model(merged)
+    content: bytes = merged.SerializeToString()
+    return content
+
+
+def _load(content: bytes) -> onnx.ModelProto:
+    """The model in the one opset of all our graphs."""
+    model = onnx.load_model_from_string(content)
+    del model.metadata_props[:]
+    (opset,) = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
+    if opset != OPSET:
+        model = version_converter.convert_version(model, OPSET)
+    del model.opset_import[:]
+    model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
+    return model

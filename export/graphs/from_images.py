@@ -1,0 +1,42 @@
+"""Graphs of images from the graphs of a model: one of features is preceded by the extractor that computes them."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from export.graphs.chain import chain
+from export.graphs.convert import to_onnx
+from export.graphs.modules import Graph
+from export.runtime.session import Session
+from vae_core.batch import FEATURES, IMAGE, Arrays
+
+_BATCH = 32
+
+
+class FromImages:
+    """Converts graphs of a model, and computes the inputs of the model from images."""
+
+    def __init__(self, extractor: bytes | None) -> None:
+        """Take the graph image → features of the model's run; None for a model of pixels."""
+        self._extractor = extractor
+        self._session = Session(extractor, provider="cpu") if extractor is not None else None
+
+    def inputs(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """The inputs of the model for images [N,C,H,W]."""
+        if self._session is None:
+            return {IMAGE: images}
+        return self._session.run_batched({IMAGE: images}, _BATCH)
+
+    def tensors(self, images: npt.NDArray[np.uint8]) -> dict[str, Tensor]:
+        """`inputs` as tensors."""
+        return {name: torch.from_numpy(values) for name, values in self.inputs(images).items()}
+
+    def to_onnx(self, graph: Graph, name: str, example: Arrays) -> bytes:
+        """The ONNX model of `graph`, from the image on; arguments as for `convert.to_onnx`."""
+        content = to_onnx(graph, name, example)
+        if self._extractor is None or FEATURES not in (value.name for value in graph.inputs):
+            return content
+        return chain(self._extractor, content, name)

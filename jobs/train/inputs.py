@@ -1,0 +1,29 @@
+"""What a model is trained on: the images themselves, or feature maps that the run's extractor computes of them."""
+
+import numpy as np
+
+from export.runtime.device import Device, Provider
+from export.runtime.session import Session
+from jobs.train.columns import Columns
+from vae_core.batch import FEATURES, IMAGE
+
+_BATCH = 32  # images at a time through the extractor
+
+
+class Inputs:
+    """Turns images into the inputs of a model."""
+
+    def __init__(self, extractor: bytes | None = None, provider: Provider = "cpu") -> None:
+        """Take the run's extractor; None for a model of pixels."""
+        self._session = Session(extractor, provider=Device.of(provider)) if extractor is not None else None
+
+    def __call__(self, columns: Columns) -> Columns:
+        """The columns with feature maps in the place of images, in half precision: a run may keep all in memory."""
+        if self._session is None:
+            return columns
+        images = columns[IMAGE]
+        maps = [
+            self._session.run({IMAGE: images[start : start + _BATCH]})[FEATURES].astype(np.float16)
+            for start in range(0, max(1, len(images)), _BATCH)
+        ]
+        return {**{name: values for name, values in columns.items() if name != IMAGE}, FEATURES: np.concatenate(maps)}

@@ -1,0 +1,1 @@
+"""A VAE over the maps of a fixed feature extractor."""

@@ -1,0 +1,88 @@
+"""What all models of pixels have in common: a likelihood of 8-bit images, and the pictures that a decoder makes."""
+
+from abc import abstractmethod
+
+import torch
+from torch import Tensor
+
+from vae_core.batch import IMAGE, Batch
+from vae_core.likelihoods.base import Kind, Likelihood
+from vae_core.models.base import Model
+from vae_core.outliers.pixel_statistics import pixel_surprise
+from vae_core.outputs import Output
+from vae_core.sums import sum_pixels
+
+IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 255")
+_RECONSTRUCTED = Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255")
+_SURPRISE = Output(
+    "surprise",
+    "how much likelier a pixel's likeliest value would be, summed over channels: max log p(·|z) − log p(x|z)",
+    "nats per pixel",
+    # A difference of log-probabilities over a scale that may be a tenth of a grey level.
+    tolerance=1e-2,
+)
+
+
+class PixelModel(Model):
+    """A model of pixels. Images are grey levels 0…255, uint8 or float, (N, C, H, W)."""
+
+    likelihood: Likelihood
+    inputs = (IMAGES,)
+
+    @property
+    def likelihood_name(self) -> str:
+        """As the registry of likelihoods calls it."""
+        return self.likelihood.name
+
+    @property
+    def likelihood_kind(self) -> Kind:
+        """See `Likelihood.kind`."""
+        return self.likelihood.kind
+
+    @abstractmethod
+    def decode(self, z: Tensor) -> dict[str, Tensor]:
+        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
+
+    def log_px_z_of_samples(self, batch: Batch, z: Tensor) -> Tensor:
+        """All N·K decodes at once, and each image compared with its own K."""
+        samples = z.shape[1]
+        decoded = self.decode(z.reshape(-1, z.shape[-1]))
+        given = {name: value.reshape(-1, samples, *value.shape[1:]) for name, value in decoded.items()}
+        level = batch[IMAGE].float().unsqueeze(1)  # (N, 1, C, H, W)
+        return sum_pixels(self.likelihood.log_prob(level, given))
+
+    @property
+    def decoder_outputs(self) -> tuple[Output, ...]:
+        """The mean image, then the likelihood's parameters."""
+        return (
+            Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
+            *self.likelihood.parameters(self.config.image_shape[0]),
+        )
+
+    def decoded(self, z: Tensor) -> dict[str, Tensor]:
+        """See the base class."""
+        parameters = self.decode(z)
+        return {"image": as_image(self.likelihood.mean(parameters)), **parameters}
+
+    @property
+    def explainer_outputs(self) -> tuple[Output, ...]:
+        """The reconstruction, and the surprise of each pixel."""
+        return (_RECONSTRUCTED, _SURPRISE)
+
+    def explained(self, batch: Batch) -> dict[str, Tensor]:
+        """See the base class."""
+        parameters = self.decode(self.posterior(batch).mean)
+        return {
+            "reconstructed": as_image(self.likelihood.mean(parameters)),
+            "surprise": pixel_surprise(self.likelihood, as_levels(batch[IMAGE]), parameters).sum(1),
+        }
+
+
+def as_levels(image: Tensor) -> Tensor:
+    """Images as floats in grey levels 0…255; floats stay as they are."""
+    return image if image.is_floating_point() else image.float()
+
+
+def as_image(level: Tensor) -> Tensor:
+    """Grey levels as whole ones, uint8."""
+    return level.round().clamp(0, 255).to(torch.uint8)
