@@ -7,6 +7,7 @@ Opening one checks the manifest, then verifies every hash before anything is use
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -100,6 +101,25 @@ class Bundle:
     def latent_dim(self) -> int:
         """D, the number of latent variables."""
         return int(self.manifest["prior"]["latent_dim"])
+
+    @property
+    def decodes_images(self) -> bool:
+        """Whether the decoder makes images: the model is one of pixels, and not of features."""
+        return any(output.name == "image" for output in self.outputs(DECODER))
+
+    def require_images(self, purpose: str) -> None:
+        """Raise a UserError, which begins with `purpose`, unless the decoder makes images."""
+        if not self.decodes_images:
+            raise UserError(
+                f"{purpose} needs a model of pixels, but {self.folder.url} has one of features, which decodes no "
+                "images; train one of another family, such as conv"
+            )
+
+    @property
+    def decoded_values(self) -> int:
+        """Numbers in the largest output of the decoder for one latent vector."""
+        outputs = self.manifest["graphs"][DECODER]["outputs"]
+        return max(int(math.prod(output["shape"][1:])) for output in outputs)
 
     @cached_property
     def statistics(self) -> tuple[Statistic, ...]:

@@ -4,19 +4,25 @@ The filter bank or the backbone first computes raw feature maps; their whitening
 fixed from then on: a model is trained on the maps, and the graphs of its bundle begin with the extractor.
 """
 
+import hashlib
 from dataclasses import replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from export.extractors.backbone import MAPS, backbone_graph, free_size
+from export.extractors.vision_models import PREFIX, vision_backbone
 from export.graphs.chain import chain
 from export.graphs.convert import to_onnx
 from export.graphs.modules import Graph
 from export.runtime.session import Session
+from export.storage import Folder
 from vae_core.batch import FEATURES, IMAGE, Batch
-from vae_core.config import FeatureModelConfig
+from vae_core.config import FILTER_BANK, FeatureModelConfig
+from vae_core.errors import UserError
 from vae_core.features.filter_bank import FilterBank
 from vae_core.features.whitening import fit_whitening
 from vae_core.models.pixels import IMAGES
@@ -25,10 +31,58 @@ from vae_core.outputs import Output
 WHITENING_IMAGES = 2000
 """Training images that the whitening is fitted to: more hardly change it."""
 _BATCH = 32
-_MAPS = Output("maps", "feature maps", "as the extractor computes them")
 _FEATURES = Output(FEATURES, "standardised feature maps", "standard deviations of the training images")
 
 Images = npt.NDArray[np.uint8]
+
+
+class Extractor(NamedTuple):
+    """What computes the features of a model, before its whitening."""
+
+    config: FeatureModelConfig
+    """The model's configuration, with the shape of the maps and the backbone by name and hash."""
+    graph: bytes
+    """ONNX: image uint8 [N,C,H,W] → maps float32 [N,F,h,w]."""
+
+    def whitened(self, images: Images) -> bytes:
+        """The graph image → features: the maps, standardised and whitened over `images` [n,C,H,W] of training."""
+        session = Session(self.graph, provider="cpu")
+        maps = session.run_batched({IMAGE: images[:WHITENING_IMAGES]}, _BATCH)[MAPS.name]
+        with torch.inference_mode():
+            whitening = _Stage(fit_whitening(maps), MAPS, _FEATURES)
+        return chain(self.graph, to_onnx(whitening, "whitening", {MAPS.name: maps[:2]}), "extractor")
+
+
+def open_extractor(config: FeatureModelConfig) -> Extractor:
+    """The extractor that a configuration names.
+
+    Args:
+        config: of a model, with the shape of the images.
+
+    Raises:
+        UserError: the backbone cannot be used.
+    """
+    graph, name = _graph(config.backbone, config.image_shape)
+    maps = Session(graph, provider="cpu").run({IMAGE: np.zeros((1, *config.image_shape), np.uint8)})[MAPS.name]
+    return Extractor(replace(config, backbone=name, maps=maps.shape[1:]), graph)
+
+
+def _graph(backbone: str, shape: tuple[int, int, int]) -> tuple[bytes, str]:
+    """The graph image → maps of a backbone, and what a run calls it: an external one with its hash."""
+    if backbone == FILTER_BANK:
+        example = {IMAGE: np.zeros((2, *shape), np.uint8)}
+        return to_onnx(_Stage(FilterBank(shape), IMAGES, MAPS), backbone, example), backbone
+    if backbone.startswith(PREFIX):
+        content, name = vision_backbone(backbone, free_size(*shape[1:])), ":".join(backbone.split(":")[:2])
+    else:
+        folder, _, name = backbone.rpartition("/")
+        try:
+            content = Folder.at(folder or ".").read(name)
+        except OSError as error:
+            known = f"{FILTER_BANK}, an ONNX file or {PREFIX}NAME"
+            raise UserError(f"--backbone must be {known}, got {backbone}, which cannot be read") from error
+    digest = hashlib.sha256(content).hexdigest()
+    return backbone_graph(content, shape, name), f"{name} (SHA-256 {digest[:16]})"
 
 
 class _Stage(Graph):
@@ -41,33 +95,3 @@ class _Stage(Graph):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
         return {self.outputs[0].name: self.module(batch[self.inputs[0].name])}
-
-
-def filter_bank_graph(shape: tuple[int, int, int]) -> bytes:
-    """The built-in filter bank for images of this shape (C, H, W), as a graph: image → maps."""
-    example = {IMAGE: np.zeros((2, *shape), np.uint8)}
-    return to_onnx(_Stage(FilterBank(shape), IMAGES, _MAPS), "filter-bank", example)
-
-
-def whitened(raw: bytes, images: Images) -> bytes:
-    """An extractor: the graph `raw` (image → maps), then the whitening of its maps over `images` [n,C,H,W]."""
-    session = Session(raw, provider="cpu")
-    maps = session.run_batched({IMAGE: images[:WHITENING_IMAGES]}, _BATCH)[_MAPS.name]
-    with torch.inference_mode():
-        whitening = _Stage(fit_whitening(maps), _MAPS, _FEATURES)
-    return chain(raw, to_onnx(whitening, "whitening", {_MAPS.name: maps[:2]}), "extractor")
-
-
-def resolve(config: FeatureModelConfig) -> FeatureModelConfig:
-    """The configuration with the shape of the feature maps, unless it has one.
-
-    Raises:
-        UserError: the backbone cannot be used.
-    """
-    maps = FilterBank(config.image_shape).maps
-    return replace(config, maps=maps)
-
-
-def make_extractor(config: FeatureModelConfig, images: Images) -> bytes:
-    """The extractor of a run on `images` [n,C,H,W], some of its training images."""
-    return whitened(filter_bank_graph(config.image_shape), images)

@@ -14,9 +14,9 @@ def chain(first: bytes, second: bytes, name: str) -> bytes:
         second: the graph that follows.
         name: of the result.
     """
+    before, after = (in_our_opset(onnx.load_model_from_string(content)) for content in (first, second))
     # Prefixed, so that no name of the one is a name in the other.
-    before = compose.add_prefix(_load(first), "extractor/", rename_inputs=False, rename_outputs=False)
-    after = _load(second)
+    before = compose.add_prefix(before, "extractor/", rename_inputs=False, rename_outputs=False)
     inputs = [(value.name, value.name) for value in after.graph.input]
     before.ir_version = after.ir_version = max(before.ir_version, after.ir_version)
     merged = compose.merge_models(before, after, io_map=inputs)
@@ -26,13 +26,18 @@ def chain(first: bytes, second: bytes, name: str) -> bytes:
     return content
 
 
-def _load(content: bytes) -> onnx.ModelProto:
-    """The model in the one opset of all our graphs."""
-    model = onnx.load_model_from_string(content)
-    del model.metadata_props[:]
+def in_our_opset(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The model in the one opset of all our graphs.
+
+    Raises:
+        ValueError: it has operators of another domain than ONNX's own.
+    """
+    if others := sorted({node.domain for node in model.graph.node} - {"", "ai.onnx"}):
+        raise ValueError(f"operators of the domain {others[0]}, which other runtimes lack")
     (opset,) = {entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")}
     if opset != OPSET:
         model = version_converter.convert_version(model, OPSET)
+    del model.metadata_props[:]
     del model.opset_import[:]
     model.opset_import.append(onnx.helper.make_opsetid("", OPSET))
     return model

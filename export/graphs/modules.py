@@ -67,7 +67,9 @@ class ModelGraph(Graph):
 class EncoderGraph(ModelGraph):
     """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D]."""
 
-    outputs = (MEAN, LOG_VARIANCE)
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.outputs = (_mean(model), LOG_VARIANCE._replace(tolerance=model.code_tolerance))
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
@@ -142,7 +144,7 @@ class ExplainerGraph(_OutlierGraph):
 
     def __init__(self, model: Model, outlier: OutlierModel) -> None:
         super().__init__(model, outlier)
-        self.outputs = (*model.explainer_outputs, *_EXPLANATION, MEAN)
+        self.outputs = (*model.explainer_outputs, *_EXPLANATION, _mean(model))
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
@@ -196,3 +198,7 @@ class LikelihoodGraph(ModelGraph):
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
         }
+
+
+def _mean(model: Model) -> Output:
+    return MEAN._replace(tolerance=model.code_tolerance)

@@ -64,6 +64,7 @@ class LikelihoodEstimator:
                 actually runs.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle.require_images("estimating log p(x)")
         self._samples, self._seed = samples, seed
         # One thread, and a fixed batch size: how a sum is split decides its last bit.
         device = replace(Device.of(provider).shared_by(2), threads=1)

@@ -21,8 +21,13 @@ class Sampler:
     """Draws images from p(z) and p(x|z). One object per thread."""
 
     def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 64) -> None:
-        """Open a bundle for sampling; the arguments are those of `Scorer`, but it always uses one CPU thread."""
+        """Open a bundle for sampling; the arguments are those of `Scorer`, but it always uses one CPU thread.
+
+        Raises:
+            UserError: there is no such bundle or provider, or its model decodes no images.
+        """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle.require_images("sampling")
         self.batch_size = batch_size
         # One thread, and a fixed batch size: how a sum is split over threads decides its last bit.
         self._decoder = Session(self.bundle.graph(DECODER), provider=replace(Device.of(provider), threads=1))

@@ -15,8 +15,9 @@ from export.runtime.neighbours import nearest
 from export.runtime.session import Arrays, Session, concatenate
 from vae_core.errors import UserError
 
-# Latent vectors that likelihood.onnx decodes at once: more takes memory without being faster.
-_DECODES_AT_ONCE = 2048
+# Latent vectors that likelihood.onnx decodes at once, and the values that these have: more takes memory and no less
+# time.
+_DECODES_AT_ONCE, _VALUES_AT_ONCE = 2048, 1 << 25
 
 
 class Scorer:
@@ -48,7 +49,8 @@ class Scorer:
         self._has_likelihood = likelihood
         self._sessions: dict[str, Session] = {}
         samples = int(self.bundle.manifest["likelihood"]["samples"])
-        self._likelihood_batch = max(1, min(batch_size, _DECODES_AT_ONCE // samples))
+        at_once = min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // self.bundle.decoded_values)
+        self._likelihood_batch = max(1, min(batch_size, at_once // samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
         if self._device.provider == "cuda":
             self._session(SCORER)  # fails at once without a GPU
@@ -119,8 +121,9 @@ class Scorer:
             neighbours: K, how many calibration images to find for each.
 
         Returns:
-            - reconstructed, uint8 [N,C,H,W]: the reconstruction;
-            - surprise, float32 [N,H,W]: nats by which the likeliest value of a pixel would be likelier than its own;
+            - reconstructed, uint8 [N,C,H,W]: the reconstruction, of a model of pixels;
+            - surprise, float32 [N,H,W]: nats by which the likeliest value of a pixel, or the likeliest features of its
+              place, would be likelier than its own;
             - contributions, float32 [N,T]: what each statistic adds to the outlier score, which is their sum;
             - deviations, float32 [N,T]: standard deviations by which each statistic is too high;
             - mean, float32 [N,D]: the image's latent code;

@@ -51,7 +51,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         summaries = {name: run_job(job) for name, job in outliers.items()}
         likelihood = (
             estimate_likelihood(options, bundle, inliers.images, output.child(LIKELIHOOD))
-            if options.likelihood_images
+            if options.likelihood_images and bundle.decodes_images
             else None
         )
     images = summarise_set(inliers.title, inliers, options.seed, are_outliers=False)

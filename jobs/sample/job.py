@@ -23,6 +23,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     """
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
+    bundle.require_images("vae sample")
     task = SampleTask(BundleRef.of(bundle), options, output)
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
     totals = run(task, units, output, options, reads=[task.bundle.manifest])

@@ -41,6 +41,12 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     run = Run(Folder.at(options.run))
     # Absolute paths: workers may have another working directory.
     options = replace(options, run=run.folder.address, model=_fit_to_images(options.model, images))
+    extractor = None
+    if isinstance(options.model, FeatureModelConfig):
+        from export.extractors.build import open_extractor
+
+        extractor = open_extractor(options.model)
+        options = replace(options, model=extractor.config)
     head = _head(options, images)
     _check_run(run, head)
     if len(history := run.history()) == options.train.epochs:
@@ -51,10 +57,8 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         options = place(options, cluster)
         if not run.exists():
             errors = make_splits(run, images, contract, options.train)
-            if isinstance(options.model, FeatureModelConfig):
-                from export.extractors.build import make_extractor
-
-                run.write_extractor(make_extractor(options.model, run.read_split("training", contract.shape).images))
+            if extractor is not None:
+                run.write_extractor(extractor.whitened(run.read_split("training", contract.shape).images))
             for table in (errors, bad_file_errors(images.bad_files, ())):
                 if len(table):
                     run.write_errors(table)
@@ -106,14 +110,8 @@ def _fit(work: Work, run: Run) -> None:
 
 
 def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
-    """Set what the model takes from the images unless it is configured: their shape, and their number of features."""
-    if model.image_shape == (0, 0, 0):
-        model = replace(model, image_shape=first_image_shape(images))
-    if isinstance(model, FeatureModelConfig):
-        from export.extractors.build import resolve
-
-        model = resolve(model)
-    return model
+    """Set the model's image shape to that of the images, unless it is configured."""
+    return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
 def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:

@@ -21,6 +21,8 @@ class Model(nn.Module, ABC):
     """Standard normal numbers that a draw from q(z|x) takes."""
     inputs: tuple[Output, ...]
     """What the model needs of a batch."""
+    code_tolerance: float = 1e-5
+    """`Output.tolerance` of the posterior's mean and log-variance."""
 
     @property
     @abstractmethod

@@ -18,7 +18,7 @@ _PLACE, _WHOLE, _CODE = "a place of the image", "the whole image", "latent code"
 _STATISTICS = (
     Statistic(
         name="peak",
-        meaning="highest value of the map of surprise, −log p(f|z) averaged over 3×3 places",
+        meaning="highest value of the map of surprise, max log p(·|z) − log p(f|z), averaged over 3×3 places",
         unit="nats per place",
         aspect=_PLACE,
         high="its most unusual place is {} more so than usual",
@@ -62,13 +62,14 @@ _STATISTICS = (
         tolerance=_TOLERANCE,
     ),
     Statistic(
-        name="log_residual",
-        meaning="log of the mean squared difference between the features and their mean given z",
-        unit="1",
+        name="reconstruction",
+        meaning="log p(f|z) at z = mean of q(z|f)",
+        unit="nats per image",
         aspect=_WHOLE,
-        high="its features are reconstructed {} worse than usual",
-        low="its features are reconstructed suspiciously well ({} better than usual)",
+        high="its features are suspiciously likely ({} more than usual)",
+        low="its features are {} less likely than usual",
         tolerance=_TOLERANCE,
+        scale=100.0,
     ),
     Statistic(
         name="kl",
@@ -96,30 +97,32 @@ def feature_groups() -> tuple[Group, ...]:
     return (Group(name="map", meaning="the statistics of the map", weight=1.0, statistics=_STATISTICS),)
 
 
-def surprise_map(log_prob: Tensor) -> Tensor:
-    """−log p(f|z) of each place, averaged over 3×3 places: (N, F, h, w) → (N, h, w), in nats."""
-    surprise = -log_prob.sum(1, keepdim=True)
-    return F.avg_pool2d(surprise, 3, stride=1, padding=1, count_include_pad=False).squeeze(1)
+def surprise_map(distance: Tensor) -> Tensor:
+    """Nats by which the likeliest features would be likelier, averaged over 3×3 places: (N, F, h, w) → (N, h, w).
+
+    Unlike −log p(f|z) it does not call a place odd for being rough, where any features are unlikely.
+    """
+    places = distance.sum(1, keepdim=True)
+    return F.avg_pool2d(places, 3, stride=1, padding=1, count_include_pad=False).squeeze(1)
 
 
-def feature_statistics(residual: Tensor, log_prob: Tensor, kl: Tensor) -> dict[str, Tensor]:
+def feature_statistics(distance: Tensor, log_prob: Tensor, kl: Tensor) -> dict[str, Tensor]:
     """The inputs of `feature_groups` by name, each (N,).
 
     Args:
-        residual: f less its mean given z, (N, F, h, w).
+        distance: max log p(·|z) − log p(f|z) of each value, (N, F, h, w).
         log_prob: log p(f|z) of each value, (N, F, h, w).
         kl: KL(q(z|f) ‖ p(z)) of each place of the latent map, (N, h', w').
     """
-    places = surprise_map(log_prob).flatten(1)
+    places = surprise_map(distance).flatten(1)
     highest = places.topk(max(5, places.shape[1] // 4), dim=1).values
-    size = residual[0].numel()
     return {
-        "peak": highest[:, 0],
-        "top_places": highest[:, :5].mean(1),
-        "top_quarter": highest.mean(1),
-        "mean_surprise": places.mean(1),
-        "least_surprise": places.amin(1),
-        "log_residual": torch.log(sum_pixels(residual**2) / size + 1e-6),
+        "peak": torch.log(highest[:, 0]),
+        "top_places": torch.log(highest[:, :5].mean(1)),
+        "top_quarter": torch.log(highest.mean(1)),
+        "mean_surprise": torch.log(places.mean(1)),
+        "least_surprise": torch.log(places.amin(1)),
+        "reconstruction": sum_pixels(log_prob),
         "kl": kl.flatten(1).sum(1),
         "peak_kl": kl.flatten(1).amax(1),
     }

@@ -22,7 +22,14 @@ CODED = 256  # calibration images encoded to find the active latent units
 
 
 def bundle_sections(bundle: Bundle) -> list[Section]:
-    """Reconstructions, samples, interpolations, traversals and training curves of the bundle's model."""
+    """Training curves of the bundle's model and, if it decodes images, pictures of what it has learnt."""
+    training = training_section(bundle.manifest["training"].get("history", []))
+    shown = _decoded_sections(bundle) if bundle.decodes_images else []
+    return shown if training is None else [*shown, training]
+
+
+def _decoded_sections(bundle: Bundle) -> list[Section]:
+    """Reconstructions, samples, interpolations and traversals."""
     scorer = Scorer(bundle, provider="cpu")
     examples = bundle.examples
     mean = scorer.encode(examples)[0]
@@ -36,9 +43,7 @@ def bundle_sections(bundle: Bundle) -> list[Section]:
         starts, ends = (examples[list(side)] for side in zip(*pairs, strict=True))
         sections.append(interpolation_section(starts, ends, scorer.encode, scorer.decode))
     coded = calibration_images(bundle)
-    sections.append(traversal_section(examples[typical], coded, scorer.encode, scorer.decode))
-    training = training_section(bundle.manifest["training"].get("history", []))
-    return sections if training is None else [*sections, training]
+    return [*sections, traversal_section(examples[typical], coded, scorer.encode, scorer.decode)]
 
 
 def calibration_images(bundle: Bundle) -> Pixels:

@@ -16,7 +16,7 @@ from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
 from jobs.report.pictures import common_top, heat, heat_scale
 from jobs.report.sections.likelihood import likelihood_figures, nats
-from jobs.report.sections.outliers import explanation_card
+from jobs.report.sections.outliers import explanation_card, reading
 from jobs.report.sections.scores import common_folder, shown_bars
 from jobs.report.wording import count, counted, number, share
 from jobs.score.explain.explanation import Explanation
@@ -185,8 +185,8 @@ def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section
     """The images as cards, grouped by set, with one colour scale."""
     surprise = [np.stack([each.surprise for each in shown.explanations]) for shown in sets if shown.explanations]
     top = common_top(np.concatenate([each.ravel() for each in surprise])) if surprise else 1.0
-    blocks: list[Block] = [heat_scale("Surprise per pixel", top, "nats")]
-    reading = ["image", "reconstruction", "surprise per pixel"]
+    blocks: list[Block] = [heat_scale("Surprise", top, "nats")]
+    legend = reading([each for shown in sets for each in shown.explanations])
     for shown in sets:
         if not shown.explanations:
             blocks.append(Note(f"{shown.name}: nothing to show, as the images can no longer be read."))
@@ -194,8 +194,8 @@ def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section
         folder = common_folder([str(each.row["file"]) for each in shown.explanations])
         maps = heat(np.stack([each.surprise for each in shown.explanations]), top)
         cards = [explanation_card(each, maps[i], folder) for i, each in enumerate(shown.explanations)]
-        blocks.append(Cards(cards, reading, others="nearest calibration images", title=shown.name))
-        reading = []  # only once
+        blocks.append(Cards(cards, legend, others="nearest calibration images", title=shown.name))
+        legend = []  # only once
     return Section(name, title, lead, blocks)
 
 

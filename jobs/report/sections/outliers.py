@@ -41,10 +41,10 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
         f" {counted(explained.unreadable, 'image')} among them can no longer be read." if explained.unreadable else ""
     )
     blocks: list[Block] = [
-        heat_scale("Surprise per pixel", top, "nats"),
+        heat_scale("Surprise", top, "nats"),
         Cards(
             cards,
-            ["image", "reconstruction", "surprise per pixel"],
+            reading(shown),
             f"File names are relative to {folder}" if folder else "",
             "nearest calibration images",
         ),
@@ -52,13 +52,19 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
     return Section(
         "outliers",
         title,
-        f"The {count(len(shown))} highest scores{verdict}.{missing} The model reconstructs only what it has learnt, so "
-        "unfamiliar images change. Bars show the contributions to each score, which sum to it; σ is a standard "
-        "deviation over the most similar inliers. The smallest possible p-value with "
+        f"The {count(len(shown))} highest scores{verdict}.{missing} The map shows where an image is unlikely, in "
+        "nats per pixel, or per place of the feature maps. Bars show the contributions to each score, which sum to it; "
+        "σ is a standard deviation over the most similar inliers. The smallest possible p-value with "
         f"{counted(summary.calibration_images, 'calibration image')} is "
         f"{p_value(1 / (summary.calibration_images + 1))}.",
         blocks,
     )
+
+
+def reading(shown: Sequence[Explanation]) -> list[str]:
+    """What the pictures of a card are, in their order."""
+    reconstructed = all(each.reconstructed is not None for each in shown)
+    return ["image", *(["reconstruction"] if reconstructed else []), "surprise"]
 
 
 def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
@@ -67,18 +73,17 @@ def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
 
 
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
-    """An image, its reconstruction, its `surprise` map in colours [3, H, W], and the reason for its score.
+    """An image, its reconstruction if any, its `surprise` map in colours [3, H, W], and the reason for its score.
 
     The file name is shown relative to `folder`.
     """
     row, rank = each.row, each.rank
     zero, bars = _bars(each.aspects)
+    shown = [picture(each.image, f"image {rank}")]
+    if each.reconstructed is not None:
+        shown.append(picture(each.reconstructed, f"reconstruction of image {rank}"))
     return Card(
-        [
-            picture(each.image, f"image {rank}"),
-            picture(each.reconstructed, f"reconstruction of image {rank}"),
-            picture(surprise, f"surprise of image {rank}"),
-        ],
+        [*shown, picture(surprise, f"surprise of image {rank}")],
         f"score {number(row[SCORE])}",
         f"p = {p_value(row[P_VALUE])}{_modelled(row)}",
         f"row {row['row']} · {str(row['file']).removeprefix(folder)}",

@@ -29,7 +29,7 @@ class Explanation(NamedTuple):
     rank: int  # 1 is the most outlying
     row: Mapping[str, Any]  # its row of the scores: the columns `ROW_COLUMNS`
     image: npt.NDArray[np.uint8]  # [C,H,W]
-    reconstructed: npt.NDArray[np.uint8]  # [C,H,W]
+    reconstructed: npt.NDArray[np.uint8] | None  # [C,H,W], of a model of pixels
     surprise: npt.NDArray[np.float32]  # nats per pixel, [H,W]
     contributions: Mapping[str, float]  # of each statistic to the outlier score
     deviations: Mapping[str, float]  # in standard deviations
@@ -62,7 +62,7 @@ def explain_images(
                 rank=rank,
                 row=row,
                 image=images[i],
-                reconstructed=outputs["reconstructed"][i],
+                reconstructed=outputs["reconstructed"][i] if "reconstructed" in outputs else None,
                 surprise=outputs["surprise"][i],
                 contributions=contributions,
                 deviations=deviations,

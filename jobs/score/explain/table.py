@@ -1,8 +1,9 @@
 """The format of `explanations.parquet`: the columns of the scores that identify the image, then its explanation.
 
 - rank, reason: 1 is the most outlying; why, in a sentence
-- image, reconstructed: PNG files of the scored image and of its reconstruction
-- surprise, surprise_top: nats per pixel as a grey PNG, and the value of white; see `surprise_picture`
+- image, reconstructed: PNG files of the scored image and of its reconstruction, which is null for a model of features
+- surprise, surprise_top: nats per pixel, or per place of the feature maps, as a grey PNG, and the value of white; see
+  `surprise_picture`
 - nearest, nearest_distance, nearest_score: PNG files of the calibration images with the nearest latent codes, the
   distances between the codes, and their outlier scores
 - contributions, deviations: for each statistic, its contribution to the outlier score, which is their sum, and its
@@ -81,7 +82,7 @@ def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schem
                 "rank": each.rank,
                 "reason": each.reason,
                 "image": _picture(encode_png(each.image)),
-                "reconstructed": _picture(encode_png(each.reconstructed)),
+                "reconstructed": None if each.reconstructed is None else _picture(encode_png(each.reconstructed)),
                 "surprise": _picture(surprise),
                 "surprise_top": top,
                 "nearest": [_picture(neighbour.picture) for neighbour in each.nearest],
