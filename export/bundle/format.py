@@ -31,6 +31,8 @@ ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
+CLASS = "class"
+"""The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""
 FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
 """What a manifest lists: all of these and nothing else. Other files in a bundle's folder are ignored."""
 
@@ -141,6 +143,14 @@ class Bundle:
         """The calibration images' outlier scores, ascending, [n]."""
         scores: npt.NDArray[np.float32] = self.calibration["outlier_score"].to_numpy()
         return scores
+
+    @property
+    def calibration_classes(self) -> pa.Array | None:
+        """The classes of the calibration images as text, null where an image has none, in the order of their scores.
+
+        None if the bundle was calibrated without classes.
+        """
+        return self.calibration[CLASS].combine_chunks() if CLASS in self.calibration.column_names else None
 
     @cached_property
     def exemplars(self) -> Exemplars:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle import card
-from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
+from export.bundle.format import CALIBRATION, CARD, CLASS, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, open_graph
 from export.guarantees import p_values
 from export.guarantees.attach import attach
@@ -54,12 +54,13 @@ def exemplars(encoder: Session, images: Images, stride: int) -> list[Exemplar | 
     ]
 
 
-def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Table:
+def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None], classes: pa.Array | None = None) -> pa.Table:
     """The content of calibration.parquet: a row per image, by ascending outlier_score.
 
     Args:
         outputs: the scorer's statistics and outlier_score, each [n].
         kept: the n images' exemplars, at least one of them not None.
+        classes: the n images' classes as text, if there are classes.
     """
     order = np.argsort(outputs["outlier_score"], kind="stable")
     columns: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
@@ -69,6 +70,8 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None]) -> pa.Ta
     pictures = [each and {"bytes": each.picture, "path": None} for each in ordered]
     columns["mean"] = pa.array(codes, pa.list_(pa.float32(), latent_dim))
     columns["image"] = pa.array(pictures, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    if classes is not None:
+        columns[CLASS] = classes.take(pa.array(order))
     return pa.table(columns)
 
 

@@ -7,6 +7,7 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from export.bundle.format import ENCODER, SCORER, Bundle, refuse_occupied, write_bundle
 from export.guarantees.calibration_set import (
@@ -18,7 +19,8 @@ from export.guarantees.calibration_set import (
     exemplar_stride,
     exemplars,
 )
-from export.guarantees.p_values import P_VALUE, SCORE
+from export.guarantees.classes import check_class_type, class_names
+from export.guarantees.p_values import LEAST, P_VALUE, SCORE
 from export.runtime.device import Device
 from export.runtime.scorer import scoring_provider
 from export.runtime.session import Arrays, Session, scoring_session
@@ -35,7 +37,7 @@ from jobs.images.units import Unit
 from vae_core.errors import JobFailed, UserError
 
 _REASONS = 3  # most frequent reasons to report
-
+_NAMES = 20  # classes to name
 
 _NOT_FINITE = "the outlier score is not finite"
 
@@ -45,7 +47,15 @@ class _Scored(NamedTuple):
 
     outputs: Arrays  # of the scorer without p_value, each [n]
     exemplars: list[Exemplar | None]  # n
+    classes: pa.Array | None  # as text [n], with --per-class
     reasons: Counter[str]  # why images were left out
+
+
+class _Graphs(NamedTuple):
+    """The sessions that images are scored with."""
+
+    scorer: Session
+    encoder: Session
 
 
 def calibrate(options: CalibrateOptions) -> Bundle:
@@ -54,8 +64,8 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     Images are read in batches; only scores, statistics and a few thousand exemplars are kept.
 
     Raises:
-        UserError: bundle and images do not match, the output exists, there are too few or too many images, or more than
-            half of them cannot be used.
+        UserError: bundle and images do not match, the output exists, there are too few or too many images, more than
+            half of them cannot be used, or they have no column of classes that was named.
         JobFailed: the storage of the images cannot be reached.
     """
     target = Folder.at(options.output)
@@ -63,10 +73,12 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     bundle = Bundle.open(options.bundle)
     images = find_images(options.images)
     check_size(images.rows)
+    columns = images.keep([options.per_class] if options.per_class else [])
+    for field in columns:
+        check_class_type(field.name, field.type)
     device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
-    scorer = scoring_session(bundle.graph(SCORER), device)
-    encoder = Session(bundle.graph(ENCODER), provider=device)
-    scored = _score(scorer, encoder, plan_units(images), ImageContract(*bundle.shape, resize=options.resize))
+    graphs = _Graphs(scoring_session(bundle.graph(SCORER), device), Session(bundle.graph(ENCODER), provider=device))
+    scored = _score(graphs, plan_units(images), ImageContract(*bundle.shape, resize=options.resize), columns)
     reasons = sum((batch.reasons for batch in scored), Counter[str]())
     kept = [exemplar for batch in scored for exemplar in batch.exemplars]
     if reasons.total() > len(kept):
@@ -76,18 +88,24 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         )
     check_size(len(kept))
     names = [name for name in scored[0].outputs if name != P_VALUE]
-    table = calibration_table({name: np.concatenate([b.outputs[name] for b in scored]) for name in names}, kept)
+    outputs = {name: np.concatenate([batch.outputs[name] for batch in scored]) for name in names}
+    classes = pa.chunked_array([batch.classes for batch in scored]).combine_chunks() if options.per_class else None
+    table = calibration_table(outputs, kept, classes)
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
-    calibrated = write_bundle(target, *exchange(bundle, table, source, scorer.provider))
+    if options.per_class:
+        source += f", by {options.per_class}"
+    calibrated = write_bundle(target, *exchange(bundle, table, source, graphs.scorer.provider))
     left_out = f"; {reasons.total():,} left out ({_summarise(reasons)})" if reasons else ""
     print(
         f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out}; "
         f"smallest p-value {1 / (len(kept) + 1):.2g}, hash {calibrated.hash[:12]}"
     )
+    if classes is not None:
+        print(_describe(classes, options.per_class))
     return calibrated
 
 
-def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: ImageContract) -> list[_Scored]:
+def _score(graphs: _Graphs, units: Sequence[Unit], contract: ImageContract, columns: pa.Schema) -> list[_Scored]:
     """Read and score the images of the units on all cores, which share the sessions.
 
     Returns the batches in order; some may be empty.
@@ -97,17 +115,21 @@ def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: I
 
     def score(batch: ImageBatch) -> _Scored:
         reasons = Counter(batch.errors["reason"].to_pylist())
+        classes = class_names(batch.keys[columns.names[0]]) if columns.names else None
         if not len(batch.images):
-            return _Scored({name: np.empty(0, np.float32) for name in scorer.output_names}, [], reasons)
-        outputs = scorer.run_batched({"image": batch.images}, BATCH)
-        kept = exemplars(encoder, batch.images, stride)
+            none = {name: np.empty(0, np.float32) for name in graphs.scorer.output_names}
+            return _Scored(none, [], classes, reasons)
+        outputs = graphs.scorer.run_batched({"image": batch.images}, BATCH)
+        kept = exemplars(graphs.encoder, batch.images, stride)
         finite = np.isfinite(outputs[SCORE])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))
-        return _Scored({name: value[finite] for name, value in outputs.items()}, list(compress(kept, finite)), reasons)
+        outputs = {name: value[finite] for name, value in outputs.items()}
+        classes = None if classes is None else classes.filter(pa.array(finite))
+        return _Scored(outputs, list(compress(kept, finite)), classes, reasons)
 
     def score_unit(unit: Unit) -> list[_Scored]:
         try:
-            return [score(batch) for batch in read_unit(unit, contract)]
+            return [score(batch) for batch in read_unit(unit, contract, columns)]
         except OSError as error:
             raise JobFailed(f"cannot read the images: {one_line(error)}") from error
 
@@ -121,6 +143,21 @@ def _score(scorer: Session, encoder: Session, units: Sequence[Unit], contract: I
     finally:
         pool.shutdown(cancel_futures=True)  # on Ctrl-C, wait only for the units in progress
     return scored
+
+
+def _describe(classes: pa.Array, column: str | None) -> str:
+    """The classes, those with too few images by name, and how many images have none."""
+    found = Counter(classes.drop_null().to_pylist())
+    few = [f"{name} ({count})" for name, count in sorted(found.items()) if count < LEAST]
+    enough = [count for count in found.values() if count >= LEAST]
+    span = f", {min(enough):,} to {max(enough):,} images each" if enough else ""
+    sentences = [f"{column}: {len(enough):,} {'class' if len(enough) == 1 else 'classes'} with enough images{span}"]
+    if few:
+        named = ", ".join(few[:_NAMES]) + (", …" if len(few) > _NAMES else "")
+        sentences.append(f"{len(few):,} with fewer than {LEAST}, to be compared with all images: {named}")
+    if classes.null_count:
+        sentences.append(f"{classes.null_count:,} images have no class")
+    return "; ".join(sentences)
 
 
 def _summarise(reasons: Counter[str]) -> str:

@@ -18,6 +18,9 @@ class CalibrateOptions:
     output: str
     """Output folder of the new bundle, a path or URL: new or empty."""
 
+    per_class: str | None = None
+    """Column of the images that names the class of each, integers or text, for `vae score --per-class`."""
+
     resize: bool = False
     """Convert images of another size or channel count; otherwise they are left out."""
 

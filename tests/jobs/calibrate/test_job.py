@@ -202,3 +202,52 @@ def test_the_command(tmp_path: Path, bundle: Path, clean: str, capsys: pytest.Ca
     assert exit_info.value.code == 2
     assert "vae calibrate:" in capsys.readouterr().err
     assert json.loads((tmp_path / "out/manifest.json").read_text())["calibration"]["images"] == 240
+
+
+def test_classes_are_kept_with_the_scores(tmp_path: Path, bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    images = pictures(90, seed=21)
+    labels = [None if i % 30 == 0 else "rare" if i % 15 == 7 else i % 3 for i in range(90)]
+    folder = tmp_path / "in"
+    rows = huggingface(images).to_pylist()
+    rows[40] = {"bytes": b"this is a text file", "path": None}  # takes its class with it
+    texts = [None if label is None else str(label) for label in labels]
+    write_parquet(folder / "clean.parquet", pa.array(rows), row_group_size=32, kind=texts)
+    options = CalibrateOptions(
+        bundle=str(bundle), images=(str(folder),), output=str(tmp_path / "out"), per_class="kind"
+    )
+    after = calibrate(options)
+    good = np.delete(np.arange(90), 40)
+    scores = Scorer(after, provider="cpu").score(images[good])["outlier_score"]
+    expected = [texts[i] for i in good[np.argsort(scores, kind="stable")]]
+    assert after.calibration_classes.to_pylist() == expected
+    assert Bundle.open(str(bundle)).calibration_classes is None
+    said = capsys.readouterr().out
+    assert "kind: 3 classes with enough images, 23 to 30 images each" in said
+    assert "1 with fewer than 20, to be compared with all images: rare (6); 3 images have no class" in said
+    assert after.manifest["calibration"]["source"] == "in, by kind"
+
+
+def test_classes_may_be_integers(tmp_path: Path, bundle: Path) -> None:
+    source = write_parquet(
+        tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(40)), label=np.arange(40, dtype=np.int16) % 2
+    )
+    after = calibrate(
+        CalibrateOptions(bundle=str(bundle), images=(source,), output=str(tmp_path / "out"), per_class="label")
+    )
+    assert sorted(after.calibration_classes.to_pylist()) == ["0"] * 20 + ["1"] * 20
+
+
+@pytest.mark.parametrize(
+    ("column", "words"),
+    [
+        ("nobody", "no column nobody"),
+        ("size", "the column size must hold integers or text to name classes, got double"),
+    ],
+)
+def test_a_column_that_names_no_classes_is_refused(tmp_path: Path, bundle: Path, column: str, words: str) -> None:
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(40)), size=np.ones(40))
+    with pytest.raises(UserError, match=words):
+        calibrate(
+            CalibrateOptions(bundle=str(bundle), images=(source,), output=str(tmp_path / "out"), per_class=column)
+        )
+    assert not (tmp_path / "out").exists()
