@@ -14,7 +14,11 @@ distribution; in every resample a calibration set is drawn from the pool, and th
   infinitely many, 0.95 of the outliers are found if the false positive rate f at that power is small enough,
   (1 − π) f ≤ q (0.95 π + (1 − π) f) with π = s/m; if it is not, no calibration set is large enough.
 
-Prints JSON, and the same as a table on standard error.
+Then what holds given one calibration set, with `p_value_conditional`; bounds on false discoveries; and with
+`--per-class COLUMN`, if the inliers were scored with `--keep COLUMN`, the rate of each class: see
+`benchmarks.guarantee_rates`.
+
+Prints JSON, and the same as tables on standard error.
 """
 
 import argparse
@@ -27,12 +31,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from benchmarks.guarantee_rates import LEVELS, Labels, bounded, given_one_set, mean, of_each_class
+from benchmarks.guarantee_rates import table as table_of_rates
 from export.bundle.format import Bundle
 from export.guarantees.p_values import p_values, ranks
 from export.storage import Folder
 from jobs.discoveries.control import benjamini_hochberg
 
-LEVELS = (0.001, 0.01, 0.05)
 SHARES = (0.01, 0.05)  # of outliers among the tested
 RATES = (0.05, 0.1)
 POWER = 0.95
@@ -61,13 +66,8 @@ def discover(drawn: Split, outliers: Scores, rate: float) -> Outcome:
     size = len(drawn.calibration)
     rank = ranks(p_values(drawn.calibration, np.concatenate([outliers, drawn.inliers])), size)
     level = benjamini_hochberg(np.bincount(rank, minlength=size + 2), rate)
-    found = int((rank[: len(outliers)] <= level.rank).sum())
+    found = int((rank[: len(outliers)] <= round(level.p_value * (size + 1))).sum())
     return Outcome((level.discoveries - found) / max(1, level.discoveries), found / len(outliers))
-
-
-def mean(values: list[float]) -> dict[str, float]:
-    error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
-    return {"mean": float(np.mean(values)), "standard_error": error}
 
 
 def false_positives(pool: Scores, size: int, resamples: int, rng: np.random.Generator) -> list[dict[str, Any]]:
@@ -150,7 +150,16 @@ def read(job: str, bundle: Bundle) -> Scores:
     return values
 
 
-def measure(calibration: Scores, inliers: Scores, outliers: Scores, resamples: int, seed: int) -> dict[str, Any]:
+def read_labels(job: str, column: str) -> Labels:
+    scores = Folder.at(job).child("scores")
+    tables = [scores.read_table(name, columns=[column]) for name in scores.names()]
+    labels: Labels = pa.concat_tables(tables)[column].to_numpy()
+    return labels
+
+
+def measure(
+    calibration: Scores, inliers: Scores, outliers: Scores, resamples: int, seed: int, labels: Labels | None = None
+) -> dict[str, Any]:
     rng = np.random.default_rng(seed)
     size = len(calibration)
     pool = np.concatenate([calibration, inliers])
@@ -161,6 +170,9 @@ def measure(calibration: Scores, inliers: Scores, outliers: Scores, resamples: i
         "false_positive_rate": false_positives(pool, size, resamples, rng),
         "discoveries": mixtures(pool, outliers, size, len(inliers), resamples, rng),
         "needed": needed(pool, outliers, resamples, rng),
+        "given_one_set": given_one_set(pool, size, resamples, rng),
+        "bounds": bounded(pool, outliers, size, resamples, rng),
+        "classes": [] if labels is None else of_each_class(inliers, labels, resamples, rng),
     }
 
 
@@ -188,7 +200,7 @@ def table(result: dict[str, Any]) -> str:
             f"{'yes' if row['holds'] else 'no'} | {power['mean']:.4f} ± {power['standard_error']:.4f} | "
             f"{_size(need)} | {need['at_least']:,} |"
         )
-    return "\n".join(lines)
+    return "\n".join([*lines, table_of_rates(result["given_one_set"], result["classes"], result["bounds"])])
 
 
 def _size(need: dict[str, Any]) -> str:
@@ -205,12 +217,14 @@ def main() -> None:
     parser.add_argument("--bundle", required=True)
     parser.add_argument("--inliers", required=True, help="output of `vae score` on in-distribution images")
     parser.add_argument("--outliers", required=True, help="output of `vae score` on outliers")
+    parser.add_argument("--per-class", help="column of classes that the inliers were scored with")
     parser.add_argument("--resamples", type=int, default=200)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     bundle = Bundle.open(options.bundle)
     inliers, outliers = (read(job, bundle) for job in (options.inliers, options.outliers))
-    result = measure(bundle.calibration_scores, inliers, outliers, options.resamples, options.seed)
+    labels = read_labels(options.inliers, options.per_class) if options.per_class else None
+    result = measure(bundle.calibration_scores, inliers, outliers, options.resamples, options.seed, labels)
     print(table(result), file=sys.stderr)
     print(json.dumps(result, indent=2))
 

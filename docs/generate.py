@@ -28,7 +28,7 @@ def filled(page: str) -> str:
 
 
 def _part(name: str, *arguments: str) -> str:
-    return {"options": options, "modules": modules, "given": given}[name](*arguments)
+    return {"options": options, "modules": modules, "given": given, "conditional": conditional}[name](*arguments)
 
 
 def options(job: str) -> str:
@@ -116,6 +116,21 @@ def given() -> str:
             low, high = beta.ppf([0.05, 0.95], rank, size + 1 - rank) if rank else (0.0, 0.0)
             cells.append(f"{low:.4f} to {high:.4f}" if rank else "not possible")
         lines.append(f"| {size:,} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def conditional() -> str:
+    """The p-values that p_value becomes given the calibration set, with 90% confidence."""
+    from export.guarantees.envelope import fit_envelope
+
+    levels = (0.001, 0.01, 0.05)
+    heads = " | ".join(f"p_value = {level}" for level in levels)
+    lines = [f"| calibration images | smallest p_value_conditional | {heads} |", "|---|---|---|---|---|"]
+    for size in (500, 800, 2000, 6000, 20000):
+        envelope = fit_envelope(size, 0.9)
+        ranks = [int(level * (size + 1) * (1 + 1e-12)) for level in levels]
+        cells = [f"{envelope.p_values(rank):.4f}" if rank else "not possible" for rank in ranks]
+        lines.append(f"| {size:,} | {envelope.p_values(1):.5f} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from export.runtime.device import Device
 from jobs.bulk import Part
 from jobs.discoveries.drift import Drift
+from jobs.discoveries.false_discoveries import FalseDiscoveries, Flagged
 from jobs.score.summary import ScoreSummary
 
 SUMMARY = ScoreSummary(
@@ -25,6 +26,13 @@ SUMMARY = ScoreSummary(
     discoveries_possible=True,
     least_discoveries=20,
     smallest_p_values=12,
+    false_discoveries=FalseDiscoveries(0.9, Flagged(0.002, 12, 4), [Flagged(0.01, 30, 25)], 8),
+    inlier_share=None,
+    guarantee="marginal",
+    confidence=0.9,
+    p_value="p_value",
+    smallest_p_value=1 / 501,
+    classes=None,
     fpr=0.01,
     threshold=2.5,
     fdr=0.1,

@@ -16,6 +16,7 @@ import pytest
 from bundles import SHAPE, pictures
 from commands import parse
 from documents import DOCS, PAGES, README, ROOT, blocks, files, prose
+from image_files import huggingface, write_parquet
 from jobs import cli
 from jobs.train import recipes
 from vae_core.config import recipe_from_toml
@@ -198,6 +199,7 @@ def test_messages_are_those_of_the_program() -> None:
 
 # The inputs of the pages' commands: a bundle, and folders of images.
 FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise")
+LABELLED = {"clean.parquet": 210, "new.parquet": 30}  # images in two classes
 QUICK = {
     "prepare": [],
     "calibrate": [],
@@ -214,13 +216,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).mkdir()
         for number, image in enumerate(pictures(30, SHAPE, seed)):
             cv2.imwrite(str(folder / name / f"{number}.png"), image[0])
+    for seed, (name, count) in enumerate(LABELLED.items()):
+        write_parquet(folder / name, huggingface(pictures(count, SHAPE, seed)), label=[i % 2 for i in range(count)])
     return folder
 
 
 @pytest.fixture
 def reader(tmp_path: Path, images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a reader who follows a page."""
-    for name in FOLDERS:
+    for name in (*FOLDERS, *LABELLED):
         (tmp_path / name).symlink_to(images / name)
     for name in ("bundles/photos", "demo/bundle"):
         shutil.copytree(bundle, tmp_path / name)

@@ -7,7 +7,7 @@ of n uniform variables; with ties it is at most that. An envelope h with
     P(U_(k) ≤ h(k) for k = 1…n) ≥ 1 − δ
 
 turns ranks into p-values h(k) of which, with probability 1 − δ over calibration sets, P(h(K) ≤ α | calibration set) ≤ α
-holds for all α at once (Bates, Candès, Lei, Romano & Sesia 2023, theorem 3, who take Simes' or an asymptotic envelope).
+holds for all α at once (Bates, Candès, Lei, Romano & Sesia 2023, who take an envelope of Simes or an asymptotic one).
 
 Here h(k) is a quantile of U_(k) ~ Beta(k, n + 1 − k), as in the exact statistic of Berk & Jones (Moscovich, Nadler &
 Spiegelman 2016), at a level of z(1 + √(k/n)) standard deviations: more of δ is spent on small p-values, which matter.

@@ -21,8 +21,10 @@ from jobs.discoveries.top import TopCounter, read_rows
 from jobs.discoveries.walk import Piece
 
 MAX_DISCOVERIES = 100_000  # rows written to discoveries.parquet
+_ROUNDING = 1e-12  # of rates, which a user gives in decimals
 
 Counts = npt.NDArray[np.int64]
+Values = npt.NDArray[np.float64]
 
 
 class RankCounter:
@@ -51,14 +53,15 @@ class RankCounter:
 class Level(NamedTuple):
     """Result of the test at a false discovery rate q."""
 
-    rank: int
-    """k*: p-values ≤ k*/(n+1) are flagged; 0: none."""
+    p_value: float
+    """p*: rows with p-values up to it are flagged, and one has it; 0: none."""
     discoveries: int
     least: int
-    """The minimum number of discoveries among m rows: the test flags the R(k) rows with p ≤ k/(n+1) only if
-    R(k) ≥ k · m/(q(n+1)), and k ≥ 1. So it flags at least ⌈m/(q(n+1))⌉ rows, or none."""
-    at_first_rank: int
-    """Rows with the smallest possible p-value, 1/(n+1)."""
+    """The minimum number of discoveries among m rows: the test flags the R(p) rows with p-values up to p only if
+    R(p) ≥ p · m/q, and no p-value is below the smallest, mostly 1/(n+1). So it flags at least ⌈m/(q(n+1))⌉ rows, or
+    none."""
+    inlier_share: float | None = None
+    """The estimate of the share of inliers that the test used, if it used one; may exceed 1."""
 
     @property
     def is_possible(self) -> bool:
@@ -70,16 +73,51 @@ class Level(NamedTuple):
         return self.discoveries > 0 or self.least <= 1
 
 
-def benjamini_hochberg(counts: Counts, rate: float) -> Level:
-    """Run the test at false discovery rate `rate`; counts[k] rows have p = k/(n+1)."""
-    flagged = np.cumsum(counts)  # [k]: rows with p ≤ k/(n+1)
-    tests, size_plus_one = int(flagged[-1]), len(counts) - 1
-    allowed = rate * size_plus_one * (1 + 1e-12)  # tolerates the rounding of q
-    k = np.arange(len(counts))
-    # k/(n+1) ≤ q · R(k)/m, without division.
-    passing = np.flatnonzero((k * tests <= allowed * flagged) & (flagged > 0) & (k > 0))
-    rank = int(passing[-1]) if passing.size else 0
-    return Level(rank, int(flagged[rank]), max(1, math.ceil(tests / allowed)), int(counts[1]))
+def least_discoveries(rows: int, rate: float, smallest: float) -> int:
+    """The minimum number of discoveries among `rows`, if there are any; `smallest` is the smallest possible p-value."""
+    return max(1, math.ceil(rows * smallest / rate * (1 - _ROUNDING)))
+
+
+def benjamini_hochberg(counts: Counts, rate: float, values: Values | None = None, adaptive: bool = False) -> Level:
+    """Run the test at false discovery rate `rate`.
+
+    Args:
+        counts: counts[i] rows have the p-value values[i].
+        rate: q.
+        values: in any order; by default conformal p-values, i/(n+1) with n = len(counts) − 2.
+        adaptive: divide the rate by Storey's estimate of the share of inliers.
+    """
+    values = np.arange(len(counts)) / (len(counts) - 1.0) if values is None else values
+    ascending = np.argsort(values, kind="stable")
+    ascending = ascending[values[ascending] > 0]  # 0 stands at rank 0, which no row has
+    p, flagged = (
+        values[ascending],
+        np.cumsum(counts[ascending]),
+    )  # [i]: rows with p-values up to p[i], at the last of each
+    rows, share = int(flagged[-1]), storey_share(counts, values) if adaptive else None
+    rate = rate if share is None else rate / share
+    passing = np.flatnonzero((p * rows <= rate * (1 + _ROUNDING) * flagged) & (counts[ascending] > 0))
+    least = least_discoveries(rows, rate, float(p[0]))
+    if not passing.size:
+        return Level(0.0, 0, least, share)
+    last = int(passing[-1])
+    return Level(float(p[last]), int(flagged[last]), least, share)
+
+
+def storey_share(counts: Counts, values: Values) -> float:
+    """An estimate of the share of inliers among rows, mostly too high: (1 + #{p ≥ λ}) / (m (1 − λ)).
+
+    Storey (2002), with the 1 of Storey, Taylor & Siegmund (2004). λ is the smallest of the p-values that are possible
+    from ½ on: for conformal p-values the rate is then proven to hold (Bates et al. 2023; Marandon, Lei, Mary & Roquain
+    2024), as it is for independent ones. May exceed 1, where outliers are few.
+
+    Args:
+        counts: counts[i] rows have the p-value values[i].
+        values: of one calibration set.
+    """
+    above = values >= 0.5
+    share = float(values[above].min())
+    return (1 + int(counts[above].sum())) / (int(counts.sum()) * max(1 - share, _ROUNDING))
 
 
 def gather_discoveries(scores: Folder, top: TopCounter, level: Level) -> pa.Table:

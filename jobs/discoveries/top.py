@@ -1,7 +1,8 @@
 """Find the most (or least) outlying rows of a job, and read them again.
 
 Only rows at or above a floor, the lowest of the top scores so far, are candidates. So nearly all rows are dropped
-immediately, and memory is 16 bytes for each row to keep.
+immediately, and memory is 24 bytes for each row to keep. Where p-values are not a function of the score, because each
+class of images has its own calibration, rows may be ordered by p-value first.
 """
 
 from collections import defaultdict
@@ -31,17 +32,18 @@ class Place(NamedTuple):
 class _Rows(NamedTuple):
     """Scores and locations of rows, each [k]."""
 
+    keys: npt.NDArray[np.float64]  # negated p-values if rows are ordered by them, otherwise 0
     scores: npt.NDArray[np.float32]  # negated to find the least outlying
     units: npt.NDArray[np.int32]
     offsets: npt.NDArray[np.int64]
 
     @classmethod
     def highest(cls, pieces: Sequence["_Rows"], limit: int) -> "_Rows":
-        """The `limit` highest scores, descending; ties are ordered by location."""
-        none = cls(np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64))
-        scores, units, offsets = (np.concatenate(each) for each in zip(none, *pieces, strict=True))
-        order = np.lexsort((offsets, units, -scores))[:limit]
-        return cls(scores[order], units[order], offsets[order])
+        """The `limit` highest keys, then scores, descending; ties are ordered by location."""
+        none = cls(np.empty(0), np.empty(0, np.float32), np.empty(0, np.int32), np.empty(0, np.int64))
+        keys, scores, units, offsets = (np.concatenate(each) for each in zip(none, *pieces, strict=True))
+        order = np.lexsort((offsets, units, -scores, -keys))[:limit]
+        return cls(keys[order], scores[order], units[order], offsets[order])
 
 
 class TopCounter:
@@ -50,27 +52,29 @@ class TopCounter:
     Scores must be finite.
     """
 
-    columns = (SCORE,)
-
-    def __init__(self, limit: int, lowest: bool = False) -> None:
-        self._limit, self._lowest = limit, lowest
+    def __init__(self, limit: int, lowest: bool = False, p_value: str | None = None) -> None:
+        """Create with the column of p-values to order by, if scores alone do not."""
+        self.columns = (SCORE,) if p_value is None else (SCORE, p_value)
+        self._limit, self._lowest, self._p_value = limit, lowest, p_value
         self._kept: list[_Rows] = []
         self._waiting = 0  # rows in this list
-        self._floor = -np.inf if limit else np.inf  # rows below are dropped
+        self._floor = (-np.inf, -np.inf) if limit else (np.inf, np.inf)  # key and score; rows below are dropped
 
     def fresh(self) -> "TopCounter":
         """A counter for another part, starting with the current floor."""
-        other = TopCounter(self._limit, self._lowest)
+        other = TopCounter(self._limit, self._lowest, self._p_value)
         other._floor = self._floor
         return other
 
     def add(self, piece: Piece) -> None:
         """Keep the candidates of a piece."""
         scores = -piece.values(SCORE) if self._lowest else piece.values(SCORE)
-        chosen = np.flatnonzero(scores >= self._floor)
+        keys = np.zeros(len(scores)) if self._p_value is None else -piece.values(self._p_value)
+        key, score = self._floor
+        chosen = np.flatnonzero((keys > key) | ((keys == key) & (scores >= score)))
         if len(chosen):
             units = np.full(len(chosen), piece.unit, np.int32)
-            self._keep(_Rows(scores[chosen], units, piece.offset + chosen))
+            self._keep(_Rows(keys[chosen], scores[chosen], units, piece.offset + chosen))
 
     def merge(self, other: "TopCounter") -> None:
         """Add the rows that `other` has kept."""
@@ -83,7 +87,7 @@ class TopCounter:
         if self._waiting > 2 * self._limit:
             best = _Rows.highest(self._kept, self._limit)
             self._kept, self._waiting = [best], len(best.scores)
-            self._floor = float(best.scores[-1])
+            self._floor = float(best.keys[-1]), float(best.scores[-1])
 
     def places(self, count: int) -> list[Place]:
         """The locations of the first `count` rows, the most (or least) outlying first."""

@@ -8,6 +8,7 @@ from jobs.discoveries.histogram import Histogram
 from jobs.report.page import render_page, write_page
 from jobs.report.sections.bundle import bundle_sections, footer
 from jobs.report.sections.drift import drift_section
+from jobs.report.sections.guarantees import guarantee_section
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import error_section, histogram_section, score_head
 from jobs.report.sections.tail import tail_note
@@ -34,6 +35,7 @@ def write_score_report(
         scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(summary.tail)])
     sections = [
         scores_section,
+        guarantee_section(summary),
         outlier_section(explained, summary),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
         error_section(reasons),

@@ -6,22 +6,22 @@ Everything is computed from the parts, so an interrupted and resumed job gives t
 
 from typing import Any
 
-import numpy as np
-
-from export.guarantees.p_values import SCORE, threshold
+from export.guarantees.p_values import SCORE
 from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, first_error
 from jobs.bulk.versions import versions
-from jobs.discoveries.control import MAX_DISCOVERIES, RankCounter, benjamini_hochberg, gather_discoveries
+from jobs.discoveries.classes import ClassCounter
+from jobs.discoveries.control import MAX_DISCOVERIES, RankCounter, gather_discoveries
 from jobs.discoveries.drift import StatisticCounter, calibration_edges, measure_drift
 from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import Place, TopCounter
 from jobs.discoveries.walk import walk
+from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
 from jobs.score.options import SHOWN
 from jobs.score.plan import ScoreJob
-from jobs.score.summary import ScoreSummary
+from jobs.score.summary import ScoreSummary, summarise_classes
 from jobs.score.task import PROVIDER
 from vae_core.errors import UserError
 
@@ -37,42 +37,52 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     from jobs.report.score_report import write_score_report
 
     options, calibration = job.options, job.bundle.calibration_scores
-    size, limit = len(calibration), threshold(calibration, options.fpr)
-    ranks, statistics = RankCounter(size), StatisticCounter(calibration_edges(job.bundle.calibration))
+    significance, classes = job.significance, job.classes
+    limit = classes.everything.threshold(options.fpr)
+    ranks, statistics = RankCounter(len(calibration)), StatisticCounter(calibration_edges(job.bundle.calibration))
     histogram, top = (
         HistogramCounter(SCORE, score_edges(calibration, limit)),
         TopCounter(max(MAX_DISCOVERIES, options.explain)),
     )
-    scores = walk(job.parts, [ranks, statistics, histogram, top])
+    by_class = [ClassCounter(classes, significance.per_class)] if significance.per_class else []
+    first = [TopCounter(MAX_DISCOVERIES, p_value=significance.column)] if by_class else []
+    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first])
     reasons = ReasonCounter()
     errors = walk(job.output.child(ERRORS), [reasons])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
     if scores.rows == 0:
-        first = first_error(job.output)
+        first_failure = first_error(job.output)
         raise UserError(
-            f"none of the {errors.rows:,} images could be scored; the first ({first['file']}): {first['reason']}; "
-            f"see all reasons in {job.output.url}/{ERRORS}"
+            f"none of the {errors.rows:,} images could be scored; the first ({first_failure['file']}): "
+            f"{first_failure['reason']}; see all reasons in {job.output.url}/{ERRORS}"
         )
-    level = benjamini_hochberg(ranks.counts, options.fdr)
-    job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, top, level))
+    counts = by_class[0].counts if by_class else [ranks.counts]
+    found = decide(counts, classes.references, options)
+    job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, (first or [top])[0], found.level))
     explained = _explain(job, top.places(options.explain))
-    flagged = 1 + int(np.sum(calibration > limit))  # ranks k ≤ this are outliers
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
         scored=scores.rows,
         errors=errors.rows - bad_files,
         bad_files=bad_files,
-        outliers=int(ranks.counts[: flagged + 1].sum()),
-        discoveries=level.discoveries,
-        discoveries_possible=level.is_possible,
-        least_discoveries=level.least,
-        smallest_p_values=level.at_first_rank,
+        outliers=found.outliers,
+        discoveries=found.level.discoveries,
+        discoveries_possible=found.level.is_possible,
+        least_discoveries=found.level.least,
+        smallest_p_values=found.at_first_rank,
+        false_discoveries=found.false_discoveries,
+        inlier_share=None if found.level.inlier_share is None else min(1.0, found.level.inlier_share),
+        guarantee=options.guarantee,
+        confidence=options.confidence,
+        p_value=significance.column,
+        smallest_p_value=found.smallest,
+        classes=summarise_classes(by_class[0], classes, found, options.fpr) if by_class else None,
         fpr=options.fpr,
         threshold=limit,
         fdr=options.fdr,
-        fdr_threshold=float(calibration[size - level.rank]) if level.rank else None,
-        fdr_p_value=level.rank / (size + 1) if level.rank else None,
-        calibration_images=size,
+        fdr_threshold=None if by_class else found.threshold,
+        fdr_p_value=found.level.p_value or None,
+        calibration_images=len(calibration),
         tail=job.tail,
         drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
         explained=explained.written,

@@ -1,11 +1,14 @@
 """Options of `vae score`."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
 
 SHOWN = 48  # explained images in the report
+
+Guarantee = Literal["marginal", "conditional"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,22 @@ class ScoreOptions(InferenceOptions):
     fdr: float = 0.1
     """False discovery rate of discoveries.parquet: the expected share of inliers among the discoveries."""
 
+    guarantee: Guarantee = "marginal"
+    """What rates hold for. `marginal`: on average over calibration sets. `conditional`: for the calibration set at hand
+    and every threshold, with `--confidence`; adds `p_value_conditional`, which outliers and discoveries then use."""
+
+    confidence: float = 0.9
+    """Confidence of `--guarantee conditional`, and of the bound on the number of false discoveries."""
+
+    per_class: str | None = None
+    """Input column of classes, integers or text: compare each image with the calibration images of its own class. Adds
+    `p_value_class`, which outliers and discoveries then use, and `class_status`. The bundle needs classes: see
+    `vae calibrate --per-class`."""
+
+    storey: bool = False
+    """Estimate the share of inliers among the images (Storey's estimate) and test with it: more discoveries at the same
+    `--fdr` where outliers are many."""
+
     tail: bool = False
     """Also extrapolate p-values below 1/(n + 1), the smallest with n calibration images: `p_value_tail`, and a 95%
     interval of its estimation error, `p_value_tail_low` to `p_value_tail_high`. They come from a model, a generalised
@@ -55,9 +74,13 @@ class ScoreOptions(InferenceOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("fpr", "fdr"):
+        for name in ("fpr", "fdr", "confidence"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"--{name} must lie between 0 and 1, got {getattr(self, name)}")
+        if self.storey and self.per_class:
+            raise UserError(
+                "--storey must not be given with --per-class: its rate is proven for one calibration set only"
+            )
         for name, least in (("unit_rows", 1), ("batch_size", 1), ("explain", 0)):
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

@@ -6,7 +6,7 @@ from functools import cached_property
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
-from export.guarantees.p_values import threshold
+from export.guarantees.classes import Classes, check_class_type
 from export.guarantees.tail import Tail, fit_tail
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
@@ -15,6 +15,7 @@ from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.units import Unit
 from jobs.score.explain.table import own_columns
 from jobs.score.options import ScoreOptions
+from jobs.score.significance import Significance
 from jobs.score.task import FILE, ROW, ScoreTask
 from vae_core.errors import UserError
 
@@ -32,10 +33,10 @@ class ScoreJob:
         """Check the options against the bundle, and list the images.
 
         Raises:
-            UserError: there are no images, the bundle has too few calibration images for the false positive rate, or it
-                does not support the provider.
+            UserError: there are no images, the bundle has too few calibration images for the false positive rate or no
+                classes, or it does not support the provider.
         """
-        threshold(bundle.calibration_scores, options.fpr)
+        Significance.plan(options, bundle)
         if scoring_provider(bundle, options.provider) == "cpu":
             options = replace(options, provider="cpu", workers_per_gpu=None)  # so that workers reserve no GPU
         return cls(options, bundle, find_images(options.images))
@@ -61,6 +62,16 @@ class ScoreJob:
         return ImageContract(*self.bundle.shape, resize=self.options.resize)
 
     @cached_property
+    def significance(self) -> Significance:
+        """The p-value that outliers and discoveries use."""
+        return Significance.plan(self.options, self.bundle)
+
+    @cached_property
+    def classes(self) -> Classes:
+        """The calibration images that rows are ranked among."""
+        return self.significance.classes(self.bundle)
+
+    @cached_property
     def tail(self) -> Tail | None:
         """The model of `p_value_tail`, with --tail; raises UserError if it cannot be fitted."""
         return fit_tail(self.bundle.calibration_scores) if self.options.tail else None
@@ -74,10 +85,15 @@ class ScoreJob:
         """The task that workers run.
 
         Raises:
-            UserError: a column to keep is missing or has a reserved name, or the tail cannot be fitted.
+            UserError: a column to keep is missing or has a reserved name, that of classes holds something else, or the
+                tail cannot be fitted.
         """
         options = self.options
-        names = dict.fromkeys([*([options.key] if options.key else []), *options.keep])
+        if options.per_class:
+            (field,) = self.images.keep([options.per_class])
+            check_class_type(field.name, field.type)
+        given = (options.key, *options.keep, options.per_class)
+        names = dict.fromkeys(name for name in given if name)
         columns = self.images.keep([name for name in names if name not in (FILE.name, ROW.name)])
         if options.explain and (taken := [name for name in columns.names if name in own_columns()]):
             raise UserError(
@@ -91,5 +107,6 @@ class ScoreJob:
             columns=columns,
             outputs=Scorer(self.bundle, likelihood=options.likelihood, provider="cpu").output_names,
             inputs=self.images.fingerprint,
+            significance=self.significance,
             tail=self.tail,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from export.bundle.reference import BundleRef
-from export.guarantees.p_values import P_VALUE, SCORE, threshold
+from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
 from export.runtime.device import Device
@@ -23,6 +23,7 @@ from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.score.options import ScoreOptions
+from jobs.score.significance import RESERVED, Significance
 from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"
@@ -40,6 +41,7 @@ class ScoreTask:
     columns: pa.Schema  # input columns to copy
     outputs: tuple[str, ...]  # columns that the bundle computes: `Scorer.output_names`
     inputs: str  # hash of the input files
+    significance: Significance
     tail: Tail | None = None  # the model of p_value_tail, with --tail
 
     kind: ClassVar[str] = "score"
@@ -47,7 +49,7 @@ class ScoreTask:
     results: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        ours = [*self.outputs, *TAIL_COLUMNS, IS_OUTLIER]
+        ours = [*self.outputs, *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(
                 f"the column {taken[0]} cannot be kept: the name is reserved for scores; rename it in the input"
@@ -65,6 +67,7 @@ class ScoreTask:
         numbers = [pa.field(name, pa.float32()) for name in self.outputs]
         if self.tail is not None:
             numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # float32 would round the smallest to 0
+        numbers += self.significance.fields
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
@@ -77,6 +80,10 @@ class ScoreTask:
             "resize": self.contract.resize,
             "fpr": self.options.fpr,
             "fdr": self.options.fdr,
+            "guarantee": self.options.guarantee,
+            "confidence": self.options.confidence,
+            "per_class": self.options.per_class,
+            "storey": self.options.storey,
             "tail": self.tail is not None,  # its parameters follow from the bundle
         }
 
@@ -89,27 +96,31 @@ class ScoreTask:
         bundle = self.bundle.open()
         options = self.options
         scorer = Scorer(bundle, likelihood=options.likelihood, provider=device, batch_size=options.batch_size)
-        limit = np.float32(threshold(bundle.calibration_scores, self.options.fpr))
+        classes = self.significance.classes(bundle)
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
         def part(keys: pa.Table, numbers: Arrays) -> Part:
+            # NaN and infinity have no rank, hence no p-value.
+            finite = np.isfinite(numbers[SCORE])
+            errors = nothing.errors
+            if not finite.all():
+                lost = keys.filter(~finite)
+                errors = with_reasons(lost, ["the outlier score is not finite"] * len(lost))
+                keys, numbers = keys.filter(finite), {name: values[finite] for name, values in numbers.items()}
             modelled = () if self.tail is None else self.tail.p_values(numbers[SCORE], numbers[P_VALUE])
+            tested, outlying = self.significance.test(classes, keys, numbers)
             scores = pa.Table.from_arrays(
                 [
                     *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
                     *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
                     *map(pa.array, modelled),
-                    pa.array(numbers[SCORE] > limit),
+                    *tested,
+                    pa.array(outlying),
                 ],
                 schema=schema,
             )
-            # NaN and infinity have no rank, hence no p-value.
-            finite = np.isfinite(numbers[SCORE])
-            if finite.all():
-                return Part(scores, nothing.errors)
-            lost = keys.filter(~finite)
-            return Part(scores.filter(finite), with_reasons(lost, ["the outlier score is not finite"] * len(lost)))
+            return Part(scores, errors)
 
         def score(unit: Unit) -> Iterator[Part]:
             yield nothing

@@ -66,9 +66,9 @@ def test_the_false_discovery_rate_is_at_most_as_requested(separation: float, sha
         calibration = np.sort(random.normal(size=SIZE).astype(np.float32))
         scores = random.normal(size=5000).astype(np.float32)
         scores[:outliers] += separation
-        rank = ranks(p_values(calibration, scores), SIZE)
-        level = benjamini_hochberg(np.bincount(rank, minlength=SIZE + 2), rate)
-        flagged = rank <= level.rank
+        p = p_values(calibration, scores)
+        level = benjamini_hochberg(np.bincount(ranks(p, SIZE), minlength=SIZE + 2), rate)
+        flagged = p <= level.p_value
         assert flagged.sum() == level.discoveries
         false_shares.append(flagged[outliers:].sum() / max(1, level.discoveries))
         powers.append(flagged[:outliers].mean())
@@ -83,12 +83,17 @@ def test_the_benchmark_of_guarantees() -> None:
     benchmark = runpy.run_path(str(Path(__file__).parents[2] / "benchmarks/guarantees.py"))
     random = np.random.default_rng(3)
     inliers, outliers = (random.normal(mean, 1, 2000).astype(np.float32) for mean in (0, 6))
-    result = benchmark["measure"](inliers[:999], inliers[999:], outliers, resamples=20, seed=0)
-    assert all(row["holds"] for row in result["false_positive_rate"] + result["discoveries"])
+    labels = random.integers(0, 2, 1001)
+    result = benchmark["measure"](inliers[:999], inliers[999:], outliers, 20, 0, labels)
+    rows = [*result["false_positive_rate"], *result["discoveries"], *result["classes"]]
+    assert all(row["holds"] for row in [*rows, result["given_one_set"], result["bounds"]])
+    assert [row["class"] for row in result["classes"]] == ["0", "1"]
+    assert result["given_one_set"]["all_thresholds_hold_in"]["marginal"] < 0.3
     sizes = {(row["outliers"], row["rate"]): row["calibration_images"] for row in result["needed"]}
     # Resolution alone requires 199; 1% at 0.05 requires 1,999, more than there are.
     assert 199 <= sizes[0.05, 0.1] < 600
     assert sizes[0.01, 0.05] is None
     table = benchmark["table"](json.loads(json.dumps(result)))
     assert "| 0.01 |" in table
+    assert "| conditional | 0.05 |" in table
     assert "more than 1,500" in table

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from export.guarantees.classes import P_VALUE_CLASS
+from export.guarantees.envelope import P_VALUE_CONDITIONAL
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
@@ -31,7 +33,7 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
     top = common_top(surprise)
     maps = heat(surprise, top)
     folder = common_folder([str(each.row["file"]) for each in shown])
-    discovered = [is_discovery(each.row, summary) for each in shown]
+    discovered = [summary.is_discovery(each.row) for each in shown]
     cards = [
         explanation_card(each, maps[i], folder, "discovery" if discovered[i] and not all(discovered) else "")
         for i, each in enumerate(shown)
@@ -67,11 +69,6 @@ def reading(shown: Sequence[Explanation]) -> list[str]:
     return ["image", *(["reconstruction"] if reconstructed else []), "surprise"]
 
 
-def is_discovery(row: Mapping[str, Any], summary: ScoreSummary) -> bool:
-    """Whether a scored row is a discovery."""
-    return summary.fdr_threshold is not None and float(row[SCORE]) > summary.fdr_threshold
-
-
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
     """An image, its reconstruction if any, its `surprise` map in colours [3, H, W], and the reason for its score.
 
@@ -85,7 +82,7 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
     return Card(
         [*shown, picture(surprise, f"surprise of image {rank}")],
         f"score {number(row[SCORE])}",
-        f"p = {p_value(row[P_VALUE])}{_modelled(row)}",
+        f"p = {p_value(row[P_VALUE])}{_guaranteed(row)}{_modelled(row)}",
         f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
         badge,
         each.reason.replace(" σ", "\N{NO-BREAK SPACE}σ"),
@@ -116,6 +113,12 @@ def _bars(aspects: Sequence[Aspect]) -> tuple[float, list[Bar]]:
         )
         for aspect in drawn
     ]
+
+
+def _guaranteed(row: Mapping[str, Any]) -> str:
+    """The p-values that --per-class and --guarantee conditional add."""
+    names = {P_VALUE_CLASS: "in its class", P_VALUE_CONDITIONAL: "conditional"}
+    return "".join(f", {meaning} {p_value(row[name])}" for name, meaning in names.items() if name in row)
 
 
 def _modelled(row: Mapping[str, Any]) -> str:

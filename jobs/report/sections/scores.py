@@ -5,11 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from export.guarantees.p_values import P_VALUE
 from jobs.discoveries.errors import Reason
 from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
-from jobs.report.wording import count, counted, number, rate, share
+from jobs.report.wording import count, counted, number, p_value, rate, share
 from jobs.score.summary import ScoreSummary
 
 Values = NDArray[np.float64]
@@ -31,8 +32,9 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
     expected = summary.fpr * summary.scored
     lead = (
         f"Tested individually, {counted(summary.outliers, 'image')} ({share(_part(summary.outliers, summary.scored))}) "
-        f"{'is' if summary.outliers == 1 else 'are'} outlying at a false positive rate of {share(summary.fpr)}; about "
-        f"{count(round(expected))} would be by chance if all images were like the calibration images."
+        f"{'is' if summary.outliers == 1 else 'are'} outlying at a false positive rate of {share(summary.fpr)}; "
+        f"{'about' if summary.guarantee == 'marginal' else 'at most about'} {count(round(expected))} would be by "
+        "chance if all images were like the calibration images."
     )
     if not summary.discoveries_possible:
         lead += f" {_no_discoveries(summary)}"
@@ -43,12 +45,13 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
         Figure(
             f"Outliers at {share(summary.fpr)}",
             count(summary.outliers),
-            f"p ≤ {summary.fpr:g}: expected of {_one_in(summary.fpr)} inliers.",
+            f"{summary.p_value} ≤ {summary.fpr:g}: expected of {_one_in(summary.fpr)} inliers.",
         ),
         Figure(
             f"Discoveries at {share(summary.fdr)}",
             count(found),
-            f"Significant after correcting for all rows: at most {_one_in(summary.fdr)} is expected to be an inlier.",
+            f"Significant after correcting for all rows: at most {_one_in(summary.fdr)} is expected to be an inlier. "
+            f"It takes at least {count(summary.least_discoveries)}.",
             "alert" if found else "",
         ),
         Figure("Rows per second", rate(summary.rows_per_second), "Read, decoded, scored and written."),
@@ -71,10 +74,11 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
 def _no_discoveries(summary: ScoreSummary) -> str:
     """Why no discovery is possible, and the remedy."""
     size, least, top = summary.calibration_images, summary.least_discoveries, summary.smallest_p_values
+    smallest = f"1/{count(size + 1)}" if summary.p_value == P_VALUE else p_value(summary.smallest_p_value)
     return (
         f"With {counted(size, 'calibration image')}, a false discovery rate of {share(summary.fdr)} requires at least "
         f"{counted(least, 'discovery', 'discoveries')}, but only {counted(top, 'image')} "
-        f"{'has' if top == 1 else 'have'} the smallest p-value, 1/{count(size + 1)}. "
+        f"{'has' if top == 1 else 'have'} the smallest p-value, {smallest}. "
         "Calibrate on more images (vae calibrate) to lower this minimum."
     )
 
@@ -86,7 +90,8 @@ def histogram_section(counted_scores: Histogram, calibration: NDArray[np.float32
         counted_scores.edges, [reference, counted_scores], summary.threshold
     )
     beyond = edges[:-1] >= summary.threshold - 1e-9 * abs(summary.threshold)
-    thresholds = [Threshold(f"p = {summary.fpr:g}", "alert", summary.threshold)]
+    among = "" if summary.classes is None else " among all classes"
+    thresholds = [Threshold(f"p = {summary.fpr:g}{among}", "alert", summary.threshold)]
     if summary.fdr_threshold is not None:
         thresholds.append(Threshold(f"discoveries at {share(summary.fdr)}", "second", summary.fdr_threshold))
     chart = histogram_chart(

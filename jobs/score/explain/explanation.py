@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from export.guarantees.classes import P_VALUE_CLASS
+from export.guarantees.envelope import P_VALUE_CONDITIONAL
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.runtime.scorer import Scorer
 from jobs.score.explain.reasons import Aspect, reason, summarise_aspects
 
-ROW_COLUMNS = ("file", "row", SCORE, P_VALUE, *TAIL_COLUMNS)
+ROW_COLUMNS = ("file", "row", SCORE, P_VALUE, P_VALUE_CLASS, P_VALUE_CONDITIONAL, *TAIL_COLUMNS)
 NEIGHBOURS = 3  # nearest calibration images per image
 
 

@@ -90,7 +90,7 @@ def test_it_is_tighter_than_the_envelopes_with_closed_forms() -> None:
     for rank in (60, 300, 600):
         ours = envelope.p_values(rank)
         dvoretzky_kiefer_wolfowitz = rank / size + math.sqrt(math.log(1 / delta) / (2 * size))
-        half = size // 2  # Bates et al. (2023), equation 13, with k = n/2
+        half = size // 2  # Bates et al. (2023), with k = n/2
         places = np.arange(half)
         simes = 1 - math.exp((math.log(delta) + np.log((size + 1 - rank - places) / (size - places)).sum()) / half)
         assert ours < min(dvoretzky_kiefer_wolfowitz, simes)

@@ -37,7 +37,7 @@ def test_counts_flag_the_same_rows_as_the_definition(ranks: list[int], rate: flo
     level = control.benjamini_hochberg(np.bincount(ranks, minlength=52), rate)
     flagged = by_definition(p, rate)
     assert level.discoveries == flagged.sum()
-    assert np.array_equal(np.asarray(ranks) <= level.rank, flagged)
+    assert np.array_equal(p <= level.p_value, flagged)
 
 
 def test_the_false_discovery_rate_holds() -> None:
@@ -49,7 +49,7 @@ def test_the_false_discovery_rate_holds() -> None:
         scores = np.concatenate([rng.normal(size=2000), rng.normal(4, 1, size=200)]).astype(np.float32)
         counts = np.bincount(np.rint(p_values(calibration, scores) * 1001).astype(int), minlength=1002)
         level = control.benjamini_hochberg(counts, 0.1)
-        flagged = np.rint(p_values(calibration, scores) * 1001) <= level.rank
+        flagged = p_values(calibration, scores) <= level.p_value
         shares.append(flagged[:2000].sum() / max(1, flagged.sum()))
     standard_error = np.std(shares) / np.sqrt(len(shares))
     assert np.mean(shares) <= 0.1 * 2000 / 2200 + 3 * standard_error
@@ -102,7 +102,7 @@ def test_discoveries_are_the_most_outlying_flagged_rows(
 
 def test_without_discoveries_the_table_is_empty_but_has_columns(scored: Scored) -> None:
     _, top = counted(scored, 10)
-    table = control.gather_discoveries(scored.folder, top, control.Level(0, 0, 1, 0))
+    table = control.gather_discoveries(scored.folder, top, control.Level(0.0, 0, 1))
     assert table.column_names == ["row", "outlier_score", "p_value"]
     assert len(table) == 0
 
@@ -112,21 +112,68 @@ def test_there_are_no_discoveries_or_at_least_the_minimum(counts: list[int], rat
     level = control.benjamini_hochberg(np.array([0, *counts]), rate)
     exact = Fraction(sum(counts)) / (Fraction(str(rate)) * len(counts))  # m / (q (n + 1))
     assert level.least == max(1, math.ceil(exact))
-    assert level.at_first_rank == counts[0]
+    assert level.least == control.least_discoveries(sum(counts), rate, 1 / len(counts))
     assert level.discoveries == 0 or level.discoveries >= level.least
-    if level.at_first_rank >= level.least:
-        assert level.discoveries >= level.at_first_rank
-    assert level.is_possible or level.at_first_rank < level.least
+    if counts[0] >= level.least:
+        assert level.discoveries >= counts[0]
+    assert level.is_possible or counts[0] < level.least
 
 
 def test_whether_a_discovery_is_possible() -> None:
     counts = np.zeros(802, np.int64)  # n = 800
     counts[[1, 801]] = 312, 999_688
     few = control.benjamini_hochberg(counts, 0.1)
-    assert (few.discoveries, few.least, few.at_first_rank, few.is_possible) == (0, 12_485, 312, False)
+    assert (few.discoveries, few.least, few.is_possible) == (0, 12_485, False)
     counts[[1, 801]] = 12_485, 987_515
     enough = control.benjamini_hochberg(counts, 0.1)
     assert (enough.discoveries, enough.is_possible) == (12_485, True)
     counts[[1, 801]] = 0, 80  # one outlier would suffice, but there is none
-    assert control.benjamini_hochberg(counts, 0.1) == control.Level(0, 0, 1, 0)
-    assert control.Level(0, 0, 1, 0).is_possible
+    assert control.benjamini_hochberg(counts, 0.1) == control.Level(0.0, 0, 1)
+    assert control.Level(0.0, 0, 1).is_possible
+
+
+@settings(deadline=None, max_examples=200)
+@given(
+    cells=st.lists(st.tuples(st.sampled_from([0.01, 0.02, 0.021, 0.3, 0.5, 1.0]), st.integers(0, 9)), min_size=2),
+    rate=st.sampled_from([0.01, 0.1, 0.5]),
+)
+def test_counts_of_any_p_values_flag_the_same_rows_as_the_definition(
+    cells: list[tuple[float, int]], rate: float
+) -> None:
+    values, counts = np.array([value for value, _ in cells]), np.array([count for _, count in cells])
+    if counts.sum():
+        p = np.repeat(values, counts)
+        level = control.benjamini_hochberg(counts, rate, values)
+        flagged = by_definition(p, rate)
+        assert level.discoveries == flagged.sum()
+        assert np.array_equal(p <= level.p_value, flagged)
+
+
+def test_the_share_of_inliers_is_estimated_from_large_p_values() -> None:
+    # λ = 50/99: the smallest of k/(n+1) from ½ on. 60 of 200 rows have at least that.
+    counts = np.zeros(100, np.int64)  # n = 98
+    counts[[1, 30, 50, 99]] = 100, 40, 20, 40
+    share = control.storey_share(counts, np.arange(100) / 99)
+    assert share == pytest.approx(61 / (200 * (1 - 50 / 99)))
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_an_adaptive_test_holds_its_rate_and_finds_more(share: float) -> None:
+    rng = np.random.default_rng(0)
+    false, more, estimates, rows, size = [], [], [], 1000, 499
+    outliers = round(share * rows)
+    for _ in range(300):
+        calibration = np.sort(rng.normal(size=size).astype(np.float32))
+        scores = rng.normal(size=rows).astype(np.float32)
+        scores[:outliers] += 3
+        p = p_values(calibration, scores)
+        counts = np.bincount(np.rint(p * (size + 1)).astype(int), minlength=size + 2)
+        level = control.benjamini_hochberg(counts, 0.2, adaptive=True)
+        flagged = p <= level.p_value
+        false.append(flagged[outliers:].sum() / max(1, flagged.sum()))
+        more.append(level.discoveries - control.benjamini_hochberg(counts, 0.2).discoveries)
+        estimates.append(level.inlier_share)
+    assert np.mean(false) <= 0.2 + 3 * np.std(false) / 300**0.5
+    assert np.mean(estimates) == pytest.approx(1 - share, abs=0.03)
+    if share:
+        assert np.mean(more) > 10

@@ -1,0 +1,73 @@
+"""What a scoring job says on the terminal: what it could find at all, before; what it found, after."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from export.guarantees.classes import FEW, MISSING, UNKNOWN
+from export.guarantees.p_values import P_VALUE
+from jobs.discoveries.control import least_discoveries
+from jobs.report.wording import counted
+from jobs.score.plan import ScoreJob
+
+_MANY = 0.02  # of all images: to need more discoveries is worth a notice
+_NAMES = 20  # of classes
+_OTHERS = {FEW: "of a class with too few", UNKNOWN: "of a class with none", MISSING: "without a class"}
+
+
+def notices(job: ScoreJob) -> Iterator[str]:
+    """What to know before hours of work: how many discoveries it takes, and which classes cannot be compared."""
+    options, rows = job.options, job.images.rows
+    smallest = min(each.smallest for each in job.classes.references)
+    least = least_discoveries(rows, options.fdr, smallest)
+    if least > max(1, _MANY * rows):
+        yield (
+            f"--fdr {options.fdr:g} takes at least {least:,} discoveries among {counted(rows, 'image')}, as no p-value "
+            f"is below {smallest:.2g}; to find fewer, calibrate on more images"
+        )
+    if few := job.classes.few:
+        named = ", ".join(f"{name} ({size:,})" for name, size in list(few.items())[:_NAMES])
+        yield (
+            f"{counted(len(few), 'class', 'classes')} with too few calibration images for --fpr {options.fpr:g}, to be "
+            f"compared with all: {named}{', …' if len(few) > _NAMES else ''}"
+        )
+
+
+def sentence(summary: Mapping[str, Any]) -> str:
+    """The result of a finished job, from its summary."""
+    failed = summary["errors"] + summary["bad_files"]
+    return (
+        f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
+        f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
+        f"{counted(failed, 'error')}{_classes(summary)}"
+    )
+
+
+def _discoveries(summary: Mapping[str, Any]) -> str:
+    if not summary["discoveries_possible"]:
+        return _impossible(summary)
+    found, false = summary["discoveries"], summary["false_discoveries"]
+    bound = f", with {false['confidence']:.0%} confidence at most {counted(false['at_most'], 'inlier')} among them"
+    return (
+        f"{counted(found, 'discovery', 'discoveries')} (false discovery rate {summary['fdr']:g}, which takes at least "
+        f"{summary['least_discoveries']:,}{bound if found else ''})"
+    )
+
+
+def _impossible(summary: Mapping[str, Any]) -> str:
+    size, smallest = summary["calibration_images"], f"{summary['smallest_p_value']:.2g}"
+    if summary["p_value"] == P_VALUE:
+        smallest = f"1/{size + 1:,}"
+    top = counted(summary["smallest_p_values"], "image")
+    return (
+        f"no discoveries possible (with {size:,} calibration images, a false discovery rate of {summary['fdr']:g} "
+        f"requires at least {summary['least_discoveries']:,}, but only {top} reached the smallest p-value, {smallest})"
+    )
+
+
+def _classes(summary: Mapping[str, Any]) -> str:
+    """The rows that were not compared with their own class."""
+    if summary["classes"] is None:
+        return ""
+    rows = summary["classes"]["rows"]
+    others = [f"{counted(rows[status], 'image')} {why}" for status, why in _OTHERS.items() if rows[status]]
+    return f"; compared with all calibration images: {', '.join(others)}" if others else ""
