@@ -60,6 +60,7 @@ def run(
     output: Folder,
     options: BulkOptions,
     reads: Sequence[str] = (),
+    notices: Sequence[str] = (),
 ) -> Totals:
     """Process every unit that has no parts in `output` yet.
 
@@ -69,6 +70,7 @@ def run(
         output: folder of the job: empty, or of the same job to resume.
         options: where the work runs.
         reads: paths or URLs of some input files, to check that every node can read them.
+        notices: lines to print before work starts.
 
     Returns:
         What was done; with `summary` if the job was already finished.
@@ -85,6 +87,8 @@ def run(
         return Totals("ray" if on_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
     finished = finished_units(output, task.results) if resumes else set()
     todo = [unit for unit in units if unit.number not in finished]
+    for notice in notices:
+        print(f"{task.kind}: {notice}", file=sys.stderr, flush=True)
     began = time.monotonic()
     with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:

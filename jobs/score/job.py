@@ -1,6 +1,5 @@
 """The scoring job: plan, run, finish."""
 
-import sys
 from typing import Any
 
 from export.bundle.format import Bundle
@@ -24,9 +23,8 @@ def score(options: ScoreOptions) -> dict[str, Any]:
 def run_job(job: ScoreJob) -> dict[str, Any]:
     """Run a planned job and return the summary; raises as `score` does."""
     task, files = job.task(), job.images.files
-    for notice in notices(job):
-        print(f"score: {notice}", file=sys.stderr, flush=True)
-    totals = run(task, job.units, job.output, job.options, [task.bundle.manifest, files[0].url, files[-1].url])
+    reads = [task.bundle.manifest, files[0].url, files[-1].url]
+    totals = run(task, job.units, job.output, job.options, reads, list(notices(job)))
     if totals.summary is not None:
         print(f"{job.output.url} is already finished: {sentence(totals.summary)}")
         return totals.summary

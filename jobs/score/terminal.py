@@ -9,7 +9,7 @@ from jobs.discoveries.control import least_discoveries
 from jobs.report.wording import counted
 from jobs.score.plan import ScoreJob
 
-_MANY = 0.02  # of all images: to need more discoveries is worth a notice
+_MANY, _SHARE = 10, 0.02  # more discoveries, and a larger share of all images, are worth a notice
 _NAMES = 20  # of classes
 _OTHERS = {FEW: "of a class with too few", UNKNOWN: "of a class with none", MISSING: "without a class"}
 
@@ -19,7 +19,7 @@ def notices(job: ScoreJob) -> Iterator[str]:
     options, rows = job.options, job.images.rows
     smallest = min(each.smallest for each in job.classes.references)
     least = least_discoveries(rows, options.fdr, smallest)
-    if least > max(1, _MANY * rows):
+    if least > max(_MANY, _SHARE * rows):
         yield (
             f"--fdr {options.fdr:g} takes at least {least:,} discoveries among {counted(rows, 'image')}, as no p-value "
             f"is below {smallest:.2g}; to find fewer, calibrate on more images"
