@@ -29,7 +29,7 @@ P_VALUE_CONDITIONAL = "p_value_conditional"
 
 _STEPS = 400  # h steps about twice as often, however large n is
 _LARGEST_QUANTILE = 8.0  # in standard deviations
-_HALVINGS = 14  # of the interval that it is sought in: to 5e-4
+_TOLERANCE = 1e-3  # of the log-odds of the confidence
 _DIRECT = 1 << 16  # products of a convolution that is not done by Fourier transform
 
 Array = npt.NDArray[np.float64]
@@ -60,11 +60,23 @@ class Envelope:
 def fit_envelope(size: int, confidence: float) -> Envelope:
     """The envelope for n = `size` ≥ 1 calibration scores whose bounds all hold with probability `confidence`."""
     steps = _steps(size)
-    low, high = 0.0, _LARGEST_QUANTILE
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        enough = coverage(size, steps, _quantiles(size, steps, middle)) >= confidence
-        low, high = (low, middle) if enough else (middle, high)
+
+    def excess(deviations: float) -> float:
+        """Log-odds of the coverage above those of the confidence: nearly linear in the deviations."""
+        return _log_odds(coverage(size, steps, _quantiles(size, steps, deviations))) - _log_odds(confidence)
+
+    # Regula falsi, with the Illinois rule: an end that stays twice counts half.
+    (low, below), (high, above) = ((at, excess(at)) for at in (0.0, _LARGEST_QUANTILE))
+    if below >= 0:
+        high, above = low, below
+    stayed = 0
+    while above > _TOLERANCE and high - low > _TOLERANCE:
+        middle = high - above * (high - low) / (above - below)
+        found = excess(middle)
+        if found >= 0:
+            high, above, below, stayed = middle, found, below / 2 if stayed > 0 else below, 1
+        else:
+            low, below, above, stayed = middle, found, above / 2 if stayed < 0 else above, -1
     return Envelope(size, confidence, steps, _quantiles(size, steps, high))
 
 
@@ -90,6 +102,11 @@ def coverage(size: int, ranks: Ranks, bounds: Array) -> float:
     left = size - lowest - np.arange(len(state))  # variables that come after
     rest = _poisson(size * (1 - time), 0, int(left.max(initial=0)))
     return float(state @ rest[left] / _poisson(size, size, size)[0])
+
+
+def _log_odds(probability: float) -> float:
+    within = min(max(probability, 1e-15), 1 - 1e-15)
+    return math.log(within / (1 - within))
 
 
 def _steps(size: int) -> Ranks:

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from export.guarantees.envelope import fit_envelope
 from export.guarantees.p_values import p_values, ranks, threshold
+from export.guarantees.reference import reference
 from jobs.discoveries.control import benjamini_hochberg
 
 RESAMPLES = 200
@@ -97,3 +99,24 @@ def test_the_benchmark_of_guarantees() -> None:
     assert "| 0.01 |" in table
     assert "| conditional | 0.05 |" in table
     assert "more than 1,500" in table
+
+
+def test_the_false_discovery_rate_holds_given_the_calibration_set() -> None:
+    # Given a calibration set, the mean over jobs; over calibration sets, how often it is at most the rate.
+    random, size, rate, confidence, sets, jobs = np.random.default_rng(4), 499, 0.2, 0.9, 100, 40
+    envelope = fit_envelope(size, confidence)
+    within = {"marginal": 0, "conditional": 0}
+    for _ in range(sets):
+        calibration = np.sort(random.normal(size=size).astype(np.float32))
+        for kind, each in (("marginal", reference(calibration)), ("conditional", reference(calibration, envelope))):
+            shares = []
+            for _ in range(jobs):
+                scores = random.normal(size=1000).astype(np.float32)
+                scores[:50] += 4
+                rank = each.ranks(scores)
+                level = benjamini_hochberg(np.bincount(rank, minlength=size + 2), rate, each.values)
+                flagged = each.values[rank] <= level.p_value
+                shares.append(flagged[50:].sum() / max(1, flagged.sum()))
+            within[kind] += float(np.mean(shares)) <= rate
+    assert within["conditional"] >= confidence * sets
+    assert within["marginal"] < 0.75 * sets
