@@ -13,7 +13,7 @@ import numpy.typing as npt
 from export.guarantees.envelope import fit_envelope
 from export.guarantees.reference import Reference, reference
 from jobs.discoveries.control import benjamini_hochberg
-from jobs.discoveries.false_discoveries import inliers_at_most
+from jobs.discoveries.false_discoveries import Ranked, inliers_at_most
 
 CONFIDENCE = 0.9
 LEVELS = (0.001, 0.01, 0.05)
@@ -102,7 +102,7 @@ def bounded(pool: Scores, outliers: Scores, size: int, resamples: int, rng: np.r
         inliers = each.ranks(rng.choice(pool, size))
         hidden = each.ranks(rng.choice(outliers, round(size * SHARE / (1 - SHARE))))
         good, bad = (np.bincount(ranks, minlength=size + 2) for ranks in (inliers, hidden))
-        bounds = inliers_at_most(good + bad, 1 - CONFIDENCE)
+        bounds = inliers_at_most(Ranked([good + bad], [each]), 1 - CONFIDENCE, each.values)
         level = benjamini_hochberg(good + bad, RATE)
         last, found = each.last_rank(level.p_value), max(1, level.discoveries)
         holds.append(float((np.cumsum(good) <= bounds).all()))

@@ -33,9 +33,13 @@ class Reference(NamedTuple):
         """K ∈ 1…n+1 of `scores` [N]."""
         return (1 + self.size - np.searchsorted(self.scores, scores, side="left")).astype(np.int64)
 
+    def last_ranks(self, levels: npt.ArrayLike) -> Ranks:
+        """The largest k with a p-value of at most a level, for each of `levels` [J]; 0 where there is none."""
+        return np.searchsorted(self.values, np.asarray(levels) * _ROUNDING, side="right").astype(np.int64) - 1
+
     def last_rank(self, level: float) -> int:
         """The largest k with a p-value of at most `level`; 0 if there is none."""
-        return int(np.searchsorted(self.values, level * _ROUNDING, side="right")) - 1
+        return int(self.last_ranks([level])[0])
 
     def threshold(self, level: float) -> float:
         """The score above which the p-value is at most `level` < 1; infinite if none is."""

@@ -1,17 +1,21 @@
 """An upper bound on false discoveries that holds at every threshold at once, so that any may be chosen afterwards.
 
-R(k) rows rank at most k among n calibration images; V(k) of them are inliers. Three steps bound V with probability
-1 − δ, over the draw of calibration images and inliers:
+R(t) rows have p-values up to t; V(t) of them are inliers. If m inliers are ranked among n calibration images, V has one
+distribution, whatever the scores are: U_(k), the share of inliers above the k-th highest calibration score, is the k-th
+smallest of n uniform variables, a sum of k of n + 1 exponential variables over the sum of all; the m inliers fall
+between U_(k_1), U_(k_2), … at random. So V is simulated at J thresholds, and summed over classes. The bound is
 
-1. An inlier ranks at most k with a probability of at most h(k), for all k, in 1 − δ/2 of calibration sets
-   (`export.guarantees.envelope`).
-2. Then V(k) is at most a binomial variable of m inliers and probability h(k). With probability 1 − δ/2, at J ranks at
-   once, it stays below every b > m h(k) with m KL(b/m ‖ h(k)) ≥ log(2J/δ) (Chernoff 1952, Hoeffding 1963).
-3. Between these ranks V grows no faster than R: V(k) ≤ V(j) + R(k) − R(j) for j < k, and V(k) ≤ V(j) for j > k.
+    V(t_j) ≤ b(t_j) = μ_j (1 − s_j²/9 + c (1 + √t_j) s_j/3)³ − ½      for all j,
 
-At first m is the number of rows. As R(k) − V(k) rows are no inliers, m is less by the largest of these, which lowers
-the bound again. Unlike a false discovery rate, the bound is on the proportion itself, not on its expectation; so it may
-be looked at for many thresholds (Goeman & Solari 2011; for conformal p-values Gazin, Blanchard & Roquain 2024).
+with the mean μ_j and the relative standard deviation s_j of V(t_j): a quantile by Wilson & Hilferty (1931), of
+c (1 + √t) standard deviations as in `export.guarantees.envelope`. Each of B simulations needs some c; the
+⌈(1 − δ)(B + 1)⌉-th smallest is taken, and the data, exchangeable with the simulations, need no more with probability
+1 − δ (Barnard 1963). Between thresholds V grows no faster than R: V(t) ≤ b(t_j) + R(t) − R(t_j) for t_j < t, and
+V(t) ≤ b(t_j) for t_j > t.
+
+All rows are taken for inliers; if there are fewer, fewer are flagged. Unlike a false discovery rate, the bound is on
+the proportion itself, not on its expectation (Goeman & Solari 2011; for conformal p-values Gazin, Blanchard & Roquain
+2024).
 """
 
 import math
@@ -21,12 +25,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from export.guarantees.envelope import fit_envelope
 from export.guarantees.reference import Reference
 
-_SPACING = 1.25  # ratio of the ranks at which step 2 bounds
-_ROUNDS = 4  # of lowering m
-_HALVINGS = 50  # of a bisection
+_SPACING = 1.25  # ratio of the thresholds
+_SIMULATIONS = 2000  # B + 1, at least
+_MOST_SIMULATIONS = 100_000
+_BEYOND = 20  # simulations that need more than c
 
 Counts = npt.NDArray[np.int64]
 Array = npt.NDArray[np.float64]
@@ -74,81 +78,96 @@ def bound_false_discoveries(
 ) -> FalseDiscoveries:
     """Bounds of a whole job.
 
-    Rows of several classes are bounded class by class, each with its part of δ, so that sums over classes hold too.
-
     Args:
         counts: for each reference, counts[k] rows of rank k, [n + 2].
         references: what the rows are ranked among, with the p-values that thresholds refer to.
         confidence: 1 − δ.
         found: the p-value up to which rows are discoveries; 0 if there are none.
-        levels: further p-values.
+        levels: further p-values, ascending.
     """
-    tested = [i for i, each in enumerate(counts) if each.any()]
-    each_delta = (1 - confidence) / max(1, len(tested))
-    bounds = {i: inliers_at_most(counts[i], each_delta) for i in tested}
-    totals = {i: np.cumsum(counts[i]) for i in tested}
-
-    def at(level: float) -> Flagged:
-        ranks = {i: references[i].last_rank(level) for i in tested}
-        flagged = sum(int(totals[i][k]) for i, k in ranks.items())
-        return Flagged(level, flagged, sum(int(bounds[i][k]) for i, k in ranks.items()))
-
-    outliers = sum(int((totals[i] - bounds[i]).max()) for i in tested)
-    return FalseDiscoveries(confidence, at(found), [at(level) for level in sorted(levels)], outliers)
-
-
-def inliers_at_most(counts: Counts, delta: float) -> Counts:
-    """Upper bounds of the inliers among the rows of rank at most k, for all k = 0…n+1, with probability 1 − `delta`.
-
-    Args:
-        counts: counts[k] rows have rank k = 1…n+1, [n + 2].
-        delta: probability that a bound is too low.
-    """
-    size, flagged = len(counts) - 2, np.cumsum(counts)
-    ranks = _ranks(size)
-    rates = fit_envelope(size, 1 - delta / 2).p_values(ranks)
-    enough = math.log(2 * len(ranks) / delta)
-    inliers = int(flagged[-1])
-    for _ in range(_ROUNDS):
-        whole = np.full(len(flagged), inliers)
-        whole[ranks] = _binomial_bound(inliers, rates, enough)
-        bounds = _between(whole, flagged)
-        inliers = int(flagged[-1] - (flagged - bounds).max())
-    return bounds
+    met = [i for i, each in enumerate(counts) if each.any()]
+    ranked = Ranked([counts[i] for i in met], [references[i] for i in met])
+    grid = ranked.grid()
+    asked = np.array([found, *levels])
+    at_most = inliers_at_most(ranked, 1 - confidence, np.concatenate([asked, grid]))
+    rows = [
+        Flagged(float(level), int(flagged), int(most))
+        for level, flagged, most in zip(asked, ranked.flagged(asked), at_most, strict=False)
+    ]
+    outliers = int((ranked.flagged(grid) - at_most[len(asked) :]).max())
+    return FalseDiscoveries(confidence, rows[0], rows[1:], outliers)
 
 
-def _ranks(size: int) -> Counts:
-    """About evenly spaced ranks on a logarithmic scale, 1…n."""
-    ranks, rank = [], 0
-    while rank < size:
-        rank = min(size, max(rank + 1, int(rank * _SPACING)))
-        ranks.append(rank)
-    return np.array(ranks)
+class Ranked(NamedTuple):
+    """Rows by rank, and what they are ranked among."""
+
+    counts: Sequence[Counts]
+    references: Sequence[Reference]
+
+    def flagged(self, levels: Array) -> Counts:
+        """R(t): the rows with p-values up to each of `levels` [J]."""
+        pairs = zip(self.counts, self.references, strict=True)
+        sums = [np.cumsum(counts)[each.last_ranks(levels)] for counts, each in pairs]
+        total: Counts = np.sum(sums, axis=0, dtype=np.int64)
+        return total
+
+    def grid(self) -> Array:
+        """Thresholds from the smallest p-value to 1, evenly spaced on a logarithmic scale."""
+        smallest = min(each.smallest for each in self.references)
+        steps = math.ceil(-math.log(smallest) / math.log(_SPACING))
+        return np.append(np.minimum(smallest * _SPACING ** np.arange(steps), 1), 1.0)
 
 
-def _binomial_bound(trials: int, rates: Array, enough: float) -> Counts:
-    """Step 2: the largest count with trials · KL(count/trials ‖ rate) < `enough`, for each rate [J]."""
-    if trials == 0:
-        return np.zeros(len(rates), dtype=np.int64)
-    low, high = np.minimum(rates, 1.0), np.ones_like(rates)
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        with np.errstate(divide="ignore", invalid="ignore"):  # 0 log 0 = 0
-            divergence = middle * np.log(middle / rates) + np.where(
-                middle < 1, (1 - middle) * np.log((1 - middle) / (1 - rates)), 0
-            )
-        below = ~(trials * divergence >= enough)
-        low, high = np.where(below, middle, low), np.where(below, high, middle)
-    # `high` is where it is enough; a count of at least that is ruled out. Rates of 1 rule out nothing.
-    counts = np.ceil(np.where(rates < 1, high, np.inf) * trials) - 1
-    certain = -trials * np.log(np.minimum(rates, 1.0)) < enough  # not even that all are
-    found: Counts = np.where(certain, trials, np.minimum(counts, trials)).astype(np.int64)
+def inliers_at_most(ranked: Ranked, delta: float, levels: Array) -> Counts:
+    """Upper bounds of V(t) at `levels` [L], all of which hold with probability 1 − `delta`."""
+    grid = ranked.grid()
+    bounds = _bounds(ranked, grid, delta)
+    flagged, at_grid = ranked.flagged(levels), ranked.flagged(grid)
+    below = np.searchsorted(grid, levels, side="right")  # of the grid, so many thresholds are at most the level
+    least = np.concatenate([[0], np.minimum.accumulate(bounds - at_grid)])
+    above = np.append(np.minimum.accumulate(bounds[::-1])[::-1], bounds[-1])
+    above_level = above[np.searchsorted(grid, levels, side="left")]
+    found: Counts = np.minimum(np.minimum(flagged + least[below], above_level), flagged)
     return found
 
 
-def _between(bounds: Counts, flagged: Counts) -> Counts:
-    """Step 3: bounds at all ranks 0…n+1, from those and the numbers of rows up to each rank."""
-    bounds[0] = 0
-    from_below = flagged + np.minimum.accumulate(bounds - flagged)
-    from_above = np.minimum.accumulate(bounds[::-1])[::-1]
-    return np.minimum(np.minimum(from_below, from_above), flagged)
+def _bounds(ranked: Ranked, grid: Array, delta: float) -> Counts:
+    """b(t) at the thresholds of `grid` [J]."""
+    rows = [int(counts.sum()) for counts in ranked.counts]
+    ranks = [each.last_ranks(grid) for each in ranked.references]
+    pairs = list(zip(rows, ranks, ranked.references, strict=True))
+    mean = np.sum([m * k / (each.size + 1) for m, k, each in pairs], axis=0)
+    variance = np.sum([_variance(m, k, each.size) for m, k, each in pairs], axis=0)
+    varies = variance > 0
+    relative = np.sqrt(variance[varies]) / mean[varies]
+    wide = (1 + np.sqrt(grid[varies])) * relative / 3
+
+    simulations = min(max(_SIMULATIONS, math.ceil(_BEYOND / delta)), _MOST_SIMULATIONS) - 1
+    random = np.random.default_rng(0)
+    drawn = np.zeros((simulations, len(grid)), dtype=np.int64)
+    for m, k, each in pairs:
+        drawn += _simulate(random, simulations, m, k, each.size)
+    needed = (((drawn[:, varies] + 0.5) / mean[varies]) ** (1 / 3) - 1 + relative**2 / 9) / wide
+    place = math.ceil((1 - delta) * (simulations + 1) * (1 - 1e-12))
+    enough = np.sort(needed.max(axis=1))[place - 1] if place <= simulations else np.inf
+
+    bounds = mean.copy()  # where V is certain
+    bounds[varies] = mean[varies] * np.maximum(1 - relative**2 / 9 + enough * wide, 0) ** 3 - 0.5
+    whole: Counts = np.floor(np.minimum(bounds, sum(rows)) + 1e-6).astype(np.int64)
+    return whole
+
+
+def _variance(trials: int, ranks: Counts, size: int) -> Array:
+    """Of the number among `trials` inliers that rank at most k among n: beta-binomial with k and n + 1 − k."""
+    total = size + 1.0
+    variance: Array = trials * ranks * (total - ranks) * (total + trials) / (total**2 * (total + 1))
+    return variance
+
+
+def _simulate(random: np.random.Generator, simulations: int, trials: int, ranks: Counts, size: int) -> Counts:
+    """V of `trials` inliers at `ranks` [J] among n, [B, J]."""
+    steps = np.diff(np.concatenate([[0], ranks, [size + 1]]))
+    gaps = random.standard_gamma(steps.astype(np.float64), (simulations, len(steps)))
+    inliers = random.multinomial(trials, gaps / gaps.sum(axis=1, keepdims=True))
+    found: Counts = np.cumsum(inliers[:, :-1], axis=1)
+    return found

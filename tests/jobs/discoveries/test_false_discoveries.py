@@ -4,10 +4,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import beta
 
+from export.guarantees.envelope import fit_envelope
 from export.guarantees.reference import reference
 from jobs.discoveries.control import benjamini_hochberg
-from jobs.discoveries.false_discoveries import bound_false_discoveries, inliers_at_most
+from jobs.discoveries.false_discoveries import Ranked, bound_false_discoveries, inliers_at_most
 
 
 def job(
@@ -24,11 +26,11 @@ def job(
     ("size", "inliers", "outliers"), [(200, 2000, 100), (200, 2000, 0), (2000, 200, 20), (50, 30, 0), (1000, 1000, 500)]
 )
 def test_all_bounds_hold_at_once_with_the_confidence(size: int, inliers: int, outliers: int) -> None:
-    random, confidence, rounds = np.random.default_rng(size + inliers), 0.8, 400
-    held = 0
+    random, confidence, rounds = np.random.default_rng(size + inliers), 0.8, 200
+    held, calibration = 0, reference(np.zeros(size, np.float32))
     for _ in range(rounds):
         counts, good = job(random, size, inliers, outliers)
-        bounds = inliers_at_most(counts, 1 - confidence)
+        bounds = inliers_at_most(Ranked([counts], [calibration]), 1 - confidence, calibration.values)
         assert (bounds <= np.cumsum(counts)).all()
         assert (np.diff(bounds) >= 0).all()
         held += bool((np.cumsum(good) <= bounds).all())
@@ -55,7 +57,7 @@ def test_discoveries_are_bounded_and_outliers_counted() -> None:
 
 def test_without_discoveries_nothing_is_false() -> None:
     counts, _ = job(np.random.default_rng(1), 100, 500, 0)
-    found = bound_false_discoveries([counts], [reference(np.zeros(100, np.float32))], 0.9, 0.0, [])
+    found = bound_false_discoveries([counts], [reference(np.zeros(100, np.float32))], 0.99, 0.0, [])
     assert found.discoveries == (0.0, 0, 0)
     assert found.discoveries.share_at_most == 0
     assert found.outliers_at_least == 0
@@ -79,9 +81,22 @@ def test_classes_share_the_confidence() -> None:
     assert held / rounds >= confidence
 
 
-def test_more_rows_than_memory_holds_cost_nothing() -> None:
+def test_many_rows_cost_no_more() -> None:
     counts = np.full(1002, 10**9)
     counts[0] = 0
-    bounds = inliers_at_most(counts, 0.1)
-    assert bounds[1001] <= 1001 * 10**9
+    calibration = reference(np.zeros(1000, np.float32))
+    bounds = inliers_at_most(Ranked([counts], [calibration]), 0.1, calibration.values)
     assert bounds[10] == np.cumsum(counts)[10]  # no more than usual: all may be inliers
+    assert bounds[-1] == 1001 * 10**9
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.999])
+def test_an_envelope_of_the_calibration_alone_bounds_very_many_rows(confidence: float) -> None:
+    # As m grows, V(t)/m becomes U_(k), whose quantile at one k is that of Beta(k, n + 1 − k).
+    counts = np.zeros(502, np.int64)
+    counts[25] = 10**9
+    calibration = reference(np.zeros(500, np.float32))
+    (bound,) = inliers_at_most(Ranked([counts], [calibration]), 1 - confidence, np.array([25 / 501])) / counts.sum()
+    alone = beta.ppf(confidence, 25, 476)
+    # Thresholds are bounded at ratios of 1.25.
+    assert alone < bound < fit_envelope(500, confidence).p_values(math.ceil(25 * 1.25))
