@@ -149,8 +149,19 @@ class Bundle:
         """The classes of the calibration images as text, null where an image has none, in the order of their scores.
 
         None if the bundle was calibrated without classes.
+
+        Raises:
+            UserError: they are not text.
         """
-        return self.calibration[CLASS].combine_chunks() if CLASS in self.calibration.column_names else None
+        if CLASS not in self.calibration.column_names:
+            return None
+        column = self.calibration[CLASS]
+        if not pa.types.is_string(column.type):
+            raise UserError(
+                f"{self.folder.url}/{CALIBRATION}: the column {CLASS} must hold text, got {column.type}; "
+                "calibrate the bundle again"
+            )
+        return column.combine_chunks()
 
     @cached_property
     def exemplars(self) -> Exemplars:

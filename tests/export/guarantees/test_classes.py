@@ -1,11 +1,17 @@
 """Calibration by class: what is ranked among what, and the rates that follow."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from export.bundle.format import CALIBRATION, CLASS, Bundle
 from export.guarantees.classes import FEW, MISSING, OWN, STATUSES, UNKNOWN, Classes, check_class_type, class_names
 from export.guarantees.reference import reference
+from export.storage import Folder, parquet_bytes
+from linear_bundle import write_linear_bundle
 from vae_core.errors import UserError
 
 
@@ -51,3 +57,17 @@ def test_every_class_has_the_rate_that_was_asked_for() -> None:
     assert (abs(rates["among its own"].mean(axis=0) - level) <= 3 * error).all()
     assert rates["among all"][:, 0].mean() < 0.01
     assert rates["among all"][:, 1].mean() > 0.09
+
+
+@pytest.mark.parametrize("names", [["a"] * 119 + [None], [3.5] * 120])
+def test_a_bundle_has_classes_of_text_or_none(tmp_path: Path, names: list[object]) -> None:
+    bundle = write_linear_bundle(Folder.at(tmp_path))
+    files = {name: bundle.read(name) for name in bundle.manifest["files"]}
+    files[CALIBRATION] = parquet_bytes(bundle.calibration.append_column(CLASS, pa.array(names))).to_pybytes()
+    changed = Bundle(bundle.folder, json.dumps(bundle.manifest).encode(), files)
+    assert bundle.calibration_classes is None
+    if names[0] == "a":
+        assert changed.calibration_classes.to_pylist() == names
+    else:
+        with pytest.raises(UserError, match="the column class must hold text, got double"):
+            _ = changed.calibration_classes
