@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 import onnx
 import torch
-from onnx import compose, inliner
+from onnx import compose, external_data_helper, inliner
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -65,7 +65,7 @@ def backbone_graph(content: bytes, shape: tuple[int, int, int], where: str) -> b
         maps = Session(whole, provider="cpu").run({IMAGE: example})
     except Exception as error:  # ONNX Runtime raises its own kinds
         raise UserError(
-            f"{where} must run on images [N,3,{size[0]},{size[1]}], but ONNX Runtime says: {error}"
+            f"{where} must run on images [N,3,{size[0]},{size[1]}], but ONNX Runtime says: {_in_a_line(error)}"
         ) from error
     for name, values in maps.items():
         if values.ndim != 4 or len(values) != 2 or values.dtype != np.float32:
@@ -134,10 +134,17 @@ def free_size(height: int, width: int) -> tuple[int, int]:
 def _load(content: bytes, where: str) -> onnx.ModelProto:
     try:
         model = inliner.inline_local_functions(onnx.load_model_from_string(content))
+        # The checker accepts another file that happens to lie in the working directory.
+        if any(map(external_data_helper.uses_external_data, model.graph.initializer)):
+            raise ValueError("weights in another file")
         onnx.checker.check_model(model)
         return compose.add_prefix(in_our_opset(model), _PREFIX)
     except Exception as error:
-        raise UserError(f"{where} must be an ONNX file that holds its weights, got: {str(error)[:200]}") from error
+        raise UserError(f"{where} must be an ONNX file that holds its weights, got: {_in_a_line(error)}") from error
+
+
+def _in_a_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def _read(model: onnx.ModelProto, where: str) -> _Contract:
@@ -149,7 +156,7 @@ def _read(model: onnx.ModelProto, where: str) -> _Contract:
     sides = [side.dim_value for side in tensor.shape.dim]  # 0 where it is free
     types = {onnx.TensorProto.UINT8: True, onnx.TensorProto.FLOAT: False}
     if tensor.elem_type not in types or len(sides) != 4 or sides[1] not in (0, 3):
-        found = onnx.helper.tensor_dtype_to_string(tensor.elem_type)
+        found = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()  # "undefined" of what is no tensor
         raise UserError(f"{where} must take RGB images [N,3,h,w], float32 or uint8, got {found} {sides}")
     if sides[0] != 0:
         raise UserError(

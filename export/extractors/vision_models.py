@@ -42,9 +42,11 @@ def vision_backbone(name: str, size: tuple[int, int]) -> bytes:
         if file:
             network.load_state_dict(_state(Path(file)))
     except Exception as error:  # of the network, of torch.load, of a wrong state
+        # The first sentence: torch.load goes on to advise what would run code of the file.
+        reason = " ".join(str(error).split()).partition(". ")[0][:200]
         raise UserError(
-            f"the weights of {name} cannot be had: {str(error).strip().splitlines()[0][:200]}; give a file of its "
-            f"state, {PREFIX}{network_name}:FILE.safetensors"
+            f"the weights of {name} cannot be had: {reason}; give a file of its state, "
+            f"{PREFIX}{network_name}:FILE.safetensors"
         ) from error
     example = {_INPUT.name: torch.zeros(2, 3, *size).numpy()}
     return to_onnx(_Maps(network.eval(), size, name), network_name, example)
