@@ -20,6 +20,22 @@ from vae_core.optimisation import Optimisation, to_device
 
 SHAPE = (1, 20, 16)
 BUNDLE = BuildOptions(samples=8)
+HISTORY: list[dict[str, Any]] = [
+    {
+        "epoch": epoch,
+        "elbo": -2000.0 + 100 * epoch,
+        "reconstruction": -1990.0 + 100 * epoch,
+        "kl": 10.0,
+        "validation_elbo": -2010.0 + 100 * epoch,
+        "validation_reconstruction": -2000.0 + 100 * epoch,
+        "validation_kl": 10.0,
+        "validation_iwae": -2005.0 + 100 * epoch,
+        "bits_per_dim": 5.0,
+        "active_units": 5,
+        "images_per_second": 1000.0,
+    }
+    for epoch in (1, 2, 3)
+]
 
 
 def pictures(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> npt.NDArray[np.uint8]:
@@ -75,21 +91,5 @@ def contents(
 ) -> Contents:
     """The contents of the bundle of `trained`."""
     held = Splits(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
-    history: list[dict[str, Any]] = [
-        {
-            "epoch": epoch,
-            "elbo": -2000.0 + 100 * epoch,
-            "reconstruction": -1990.0 + 100 * epoch,
-            "kl": 10.0,
-            "validation_elbo": -2010.0 + 100 * epoch,
-            "validation_reconstruction": -2000.0 + 100 * epoch,
-            "validation_kl": 10.0,
-            "validation_iwae": -2005.0 + 100 * epoch,
-            "bits_per_dim": 5.0,
-            "active_units": 5,
-            "images_per_second": 1000.0,
-        }
-        for epoch in (1, 2, 3)
-    ]
-    training = {"data": "blobs", "epochs": 3, "history": history}
+    training = {"data": "blobs", "epochs": 3, "history": HISTORY}
     return build(trained(likelihood, shape), held, training, options)
