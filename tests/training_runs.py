@@ -1,5 +1,6 @@
 """Small training runs without Ray, for tests."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import pyarrow.parquet as pq
 import torch
 
 from bundles import pictures
+from export.extractors.build import Extractor, open_extractor
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
@@ -16,11 +18,13 @@ from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
 from vae_core import checkpoint
-from vae_core.config import TrainConfig, to_json
+from vae_core.config import ModelConfig, TrainConfig, to_json
 from vae_core.models.conv.config import ConvConfig
+from vae_core.models.features.config import FeaturesConfig
 
 SHAPE = (1, 12, 10)
 MODEL = ConvConfig(image_shape=SHAPE, latent_dim=3, widths=(4, 8), hidden=8)
+FEATURES = FeaturesConfig(image_shape=SHAPE, latent_channels=2, width=8)
 
 
 def write_images(path: Path, count: int = 300, row_group_size: int = 64) -> Path:
@@ -37,12 +41,28 @@ def config(**options: Any) -> TrainConfig:
     return TrainConfig(**{"epochs": 3, "batch_size": 32, "warmup_steps": 5, "importance_samples": 4, **options})
 
 
-def start(folder: Path, images: ImageSet, train: TrainConfig) -> Work:
-    """A run directory after setup, and the input of its workers."""
+@cache
+def extractor() -> Extractor:
+    """The extractor of `FEATURES`."""
+    return open_extractor(FEATURES)
+
+
+@cache
+def whitened() -> bytes:
+    """Its graph image → features, whitened over 200 pictures."""
+    return extractor().whitened(pictures(200, SHAPE))
+
+
+def start(folder: Path, images: ImageSet, train: TrainConfig, features: bool = False) -> Work:
+    """A run directory after setup, and the input of its workers: of `MODEL`, or of `FEATURES`."""
     run = Run(Folder.at(folder))
     make_splits(run, images, ImageContract(*SHAPE), train)
-    run.write_head({"model": to_json(MODEL), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
-    options = TrainOptions(images=(), run=str(folder), model=MODEL, train=train, checkpoint_minutes=1e-9)
+    model: ModelConfig = MODEL
+    if features:
+        model = extractor().config
+        run.write_extractor(whitened())
+    run.write_head({"model": to_json(model), "train": to_json(train), "data": {"name": "blobs", "rows": images.rows}})
+    options = TrainOptions(images=(), run=str(folder), model=model, train=train, checkpoint_minutes=1e-9)
     return Work(options, images.pieces)
 
 
