@@ -31,9 +31,15 @@ def vae(maps: tuple[int, int, int] = (5, 10, 6), gain: float = 1.0, **options: i
     return model.double().eval()
 
 
+def batch_of(maps: Tensor) -> Batch:
+    """Feature maps, and their means and spreads over the image, which some statistics are of."""
+    spreads = (maps.var((2, 3), correction=0) + 0.01).log()
+    return {"features": maps, "appearance": torch.cat([maps.mean((2, 3)), spreads], 1)}
+
+
 def features(count: int, maps: tuple[int, int, int] = (5, 10, 6)) -> Batch:
     generator = torch.Generator().manual_seed(1)
-    return {"features": torch.randn(count, *maps, generator=generator, dtype=torch.float64)}
+    return batch_of(torch.randn(count, *maps, generator=generator, dtype=torch.float64))
 
 
 def noise(*shape: int, seed: int = 7) -> Tensor:
@@ -129,7 +135,7 @@ def test_outputs_of_an_image_do_not_depend_on_its_batch(size: int) -> None:
     names = {value.name for group in model.statistic_groups for value in group.inputs}
 
     def outputs(part: slice) -> dict[str, Tensor]:
-        chosen = {"features": batch["features"][part]}
+        chosen = {name: values[part] for name, values in batch.items()}
         terms = model(chosen, epsilon[part])
         return {**terms._asdict(), **model.statistics(chosen), **model.explained(chosen)}
 
@@ -200,7 +206,7 @@ def test_extreme_features_and_weights_stay_finite() -> None:
         posterior = model.posterior({"features": maps})
         assert posterior.log_variance.abs().max() <= 8
         assert model.decode(posterior.mean)["log_scale"].abs().max() <= 3
-        for name, value in model.statistics({"features": maps}).items():
+        for name, value in model.statistics(batch_of(maps)).items():
             assert torch.isfinite(value).all(), name
 
 
