@@ -2,6 +2,7 @@
 
     image     8-bit images, (N, C, H, W), uint8 or grey levels 0…255 as floats
     features  feature maps of the images, (N, F, G, G), where a model is one of features
+    appearance means and log spreads of the unwhitened maps over the image, (N, 2F), for the outlier score
     row       index of each image in the data set, (N,), int64: its noise depends on it
 
 A model family may add fields. The reader makes numpy arrays; a training step takes tensors.
@@ -17,4 +18,4 @@ if TYPE_CHECKING:
 Batch = Mapping[str, "Tensor"]
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
-IMAGE, ROW, FEATURES = "image", "row", "features"
+IMAGE, ROW, FEATURES, APPEARANCE = "image", "row", "features", "appearance"

@@ -20,18 +20,18 @@ from export.graphs.convert import to_onnx
 from export.graphs.modules import Graph
 from export.runtime.session import Session
 from export.storage import Folder
-from vae_core.batch import FEATURES, IMAGE, Batch
+from vae_core.batch import APPEARANCE, FEATURES, IMAGE, Batch
 from vae_core.config import FILTER_BANK, FeatureModelConfig
 from vae_core.errors import UserError
 from vae_core.features.filter_bank import FilterBank
-from vae_core.features.whitening import fit_whitening
+from vae_core.features.whitening import Whitening, fit_whitening
+from vae_core.models.features.model import FEATURE_MAPS, MEAN_FEATURES
 from vae_core.models.pixels import IMAGES
 from vae_core.outputs import Output
 
 WHITENING_IMAGES = 2000
 """Training images that the whitening is fitted to: more hardly change it."""
 _BATCH = 32
-_FEATURES = Output(FEATURES, "standardised feature maps", "standard deviations of the training images")
 
 Images = npt.NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ class Extractor(NamedTuple):
         session = Session(self.graph, provider="cpu")
         maps = session.run_batched({IMAGE: images[:WHITENING_IMAGES]}, _BATCH)[MAPS.name]
         with torch.inference_mode():
-            whitening = _Stage(fit_whitening(maps), MAPS, _FEATURES)
+            whitening = _Standardised(fit_whitening(maps))
         return chain(self.graph, to_onnx(whitening, "whitening", {MAPS.name: maps[:2]}), "extractor")
 
 
@@ -83,6 +83,21 @@ def _graph(backbone: str, shape: tuple[int, int, int]) -> tuple[bytes, str]:
             raise UserError(f"--backbone must be {known}, got {backbone}, which cannot be read") from error
     digest = hashlib.sha256(content).hexdigest()
     return backbone_graph(content, shape, name), f"{name} (SHA-256 {digest[:16]})"
+
+
+class _Standardised(Graph):
+    """Maps → features, which a model is trained on, and appearance, for its outlier score."""
+
+    inputs, outputs = (MAPS,), (FEATURE_MAPS, MEAN_FEATURES)
+
+    def __init__(self, whitening: Whitening) -> None:
+        super().__init__()
+        self.whitening = whitening
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        maps = batch[MAPS.name]
+        return {FEATURES: self.whitening(maps), APPEARANCE: self.whitening.appearance(maps)}
 
 
 class _Stage(Graph):

@@ -44,6 +44,7 @@ from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
 from vae_core.models.pixels import IMAGES
 from vae_core.noise import Purpose, antithetic, standard_normal
+from vae_core.outliers.density import Density
 from vae_core.outliers.score import OutlierModel
 from vae_core.outputs import Output
 
@@ -107,7 +108,10 @@ def build(
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
     codes = _codes(model, splits, convert)
-    outlier = fit_outlier_model(seen, model.statistic_groups, codes)
+    also = None
+    if splits.training is not None and any(group.of_training for group in model.statistic_groups):
+        also = scoring_session(described).run_batched({"image": splits.training}, BATCH)
+    outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
     prior = codes if options.prior == "mixture" else StandardNormal(codes.latent_dim)
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
@@ -196,7 +200,7 @@ def _manifest(
                 "name": group.name,
                 "meaning": group.meaning,
                 "weight": group.weight,
-                "components": len(outlier.densities[group.name].mean),
+                "components": len(fit.mean) if isinstance(fit := outlier.fits[group.name], Density) else 0,
             }
             for group in outlier.groups
         ],

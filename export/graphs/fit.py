@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_limits
 
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture
-from vae_core.outliers.density import Density, log_density, tail_constants
+from vae_core.outliers.density import LIMIT, Density, bend, distance, log_density, tail_constants
 from vae_core.outliers.groups import Group
-from vae_core.outliers.score import OutlierModel
+from vae_core.outliers.score import OutlierModel, Tails
 
 # One draw of q(z|x) per image is noisy already: this only keeps covariances invertible.
 _CODES_RIDGE = 1e-3
@@ -28,32 +28,54 @@ _CODES_RIDGE = 1e-3
 _CODES_SCALE = 1e-1
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
+# Where tails begin, the mean excess of a Gaussian's there, and how many times that makes a tail heavy: what a few
+# hundred images show of a Gaussian's own tail varies by less.
+_KNEE, _GAUSSIAN_EXCESS, _HEAVY = 0.05, 0.418, 2.0
 
 Vectors = npt.NDArray[np.floating]
 
 
-def fit_outlier_model(values: Mapping[str, Vectors], groups: tuple[Group, ...], codes: GaussianMixture) -> OutlierModel:
-    """The densities of in-distribution images, fitted to images that were not trained on.
+def fit_outlier_model(
+    values: Mapping[str, Vectors],
+    groups: tuple[Group, ...],
+    codes: GaussianMixture,
+    training: Mapping[str, Vectors] | None = None,
+) -> OutlierModel:
+    """What in-distribution images are like, from images that were not used in training.
 
     Args:
         values: the inputs of the groups by name, as the scorer will compute them: [n], or [n, D] for a vector.
-        groups: the groups of the score.
-        codes: the mixture over latent vectors, for the group that uses it.
+        groups: what the score is made of.
+        codes: the mixture over latent vectors, for the group that describes them.
+        training: the inputs of the groups that are fitted to training images too.
 
     Raises:
-        UserError: a value is not finite.
+        UserError: not all of them are finite.
     """
-    densities = {}
+    fits: dict[str, Density | Tails] = {}
     for group in groups:
-        columns = [values[value.name] for value in group.inputs]
-        vectors = np.stack(columns, axis=1) if group.vector is None else columns[0]
+        vectors = _vectors(values, group)
         _require_finite(vectors)
-        densities[group.name] = (
-            _with_tail(_of_mixture(codes), vectors)
-            if group.is_code
-            else fit_density(vectors, group.ridge, group.least_scale)
-        )
-    return OutlierModel(groups, densities)
+        if group.one_sided:
+            constants = [tail_constants(_tensor(column)) for column in vectors.T]
+            usual, spread = (torch.stack(column) for column in zip(*constants, strict=True))
+            deviation = np.maximum(vectors.std(0), group.least_scale)
+            fits[group.name] = Tails(usual, spread, _tensor(deviation))
+        elif group.is_code:
+            fits[group.name] = _with_tail(_of_mixture(codes), vectors)
+        elif group.of_training and training is not None:
+            fitted = np.concatenate([vectors, _vectors(training, group)])
+            _require_finite(fitted)
+            fits[group.name] = _with_tail(fit_density(fitted, group.ridge, group.least_scale), vectors)
+        else:
+            fits[group.name] = fit_density(vectors, group.ridge, group.least_scale)
+    return OutlierModel(groups, fits)
+
+
+def _vectors(values: Mapping[str, Vectors], group: Group) -> Vectors:
+    """The vectors of the group's numbers: [n, T]."""
+    columns = [values[value.name] for value in group.inputs]
+    return np.stack(columns, axis=1) if group.vector is None else columns[0]
 
 
 def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
@@ -64,14 +86,20 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
         ridge: added to every variance, after standardising.
         least_scale: the smallest standard deviation to standardise by.
     """
-    centre, scale, mixture = _fit(vectors, ridge, least_scale)
+    centre, scale = _moments(vectors, least_scale)
+    standard = np.clip((vectors - centre) / scale, -LIMIT, LIMIT)
+    knees, slopes = _tails(standard)
+    mixture = _mixture_of(bend(standard, knees, slopes), ridge)
     density = Density(
         centre=_tensor(centre),
         scale=_tensor(scale),
+        knees=_tensor(knees),
+        slopes=_tensor(slopes),
         log_weight=_tensor(np.log(mixture.weights_)),
         mean=_tensor(mixture.means_),
         whitening=_tensor(mixture.precisions_cholesky_),
         deviation=_tensor(np.sqrt(np.einsum("ktt->kt", mixture.covariances_))),
+        least=torch.zeros(()),
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
@@ -88,7 +116,8 @@ def fit_codes(draws: Vectors) -> GaussianMixture:
         UserError: a draw is not finite.
     """
     _require_finite(draws)
-    centre, scale, mixture = _fit(draws, _CODES_RIDGE, _CODES_SCALE)
+    centre, scale = _moments(draws, _CODES_SCALE)
+    mixture = _mixture_of((draws - centre) / scale, _CODES_RIDGE)
     factor = np.linalg.cholesky(mixture.covariances_) * scale[:, None]  # of diag(s) S diag(s)
     cumulative = np.cumsum(mixture.weights_)[:-1]
     single = partial(np.ascontiguousarray, dtype=np.float32)
@@ -107,10 +136,13 @@ def _of_mixture(mixture: GaussianMixture) -> Density:
     return Density(
         centre=torch.zeros(size),
         scale=torch.ones(size),
+        knees=torch.tensor([[-LIMIT], [LIMIT]]).expand(2, size).contiguous(),
+        slopes=torch.ones(2, size),
         log_weight=_tensor(mixture.log_weight),
         mean=_tensor(mixture.mean),
         whitening=_tensor(mixture.whitening),
         deviation=_tensor(np.linalg.norm(mixture.factor, axis=-1)),  # √Σ_j L_tj² = √S_tt
+        least=torch.zeros(()),
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
@@ -118,7 +150,9 @@ def _of_mixture(mixture: GaussianMixture) -> Density:
 
 def _with_tail(density: Density, vectors: Vectors) -> Density:
     """The density with the tail constants of vectors [n, T]."""
-    usual, spread = tail_constants(-log_density(_tensor(vectors), density))
+    log_p = log_density(_tensor(vectors), density)
+    density = density._replace(least=-log_p.amax())
+    usual, spread = tail_constants(distance(log_p, density))
     return density._replace(usual=usual, spread=spread)
 
 
@@ -129,16 +163,27 @@ def _require_finite(vectors: Vectors) -> None:
         )
 
 
-def _fit(vectors: Vectors, ridge: float, least_scale: float) -> tuple[Vectors, Vectors, Mixture]:
-    """The centre and scale that standardise vectors [n, T], and a mixture over them."""
+def _moments(vectors: Vectors, least_scale: float) -> tuple[Vectors, Vectors]:
+    """The centre and scale that standardise vectors [n, T]."""
     vectors = vectors.astype(np.float64)
-    centre, scale = vectors.mean(0), np.maximum(vectors.std(0), least_scale)
-    standard = (vectors - centre) / scale
+    return vectors.mean(0), np.maximum(vectors.std(0), least_scale)
+
+
+def _tails(standard: Vectors) -> tuple[Vectors, Vectors]:
+    """The knees and slopes of standardised vectors [n, T], each [2, T]; see `bend`."""
+    knees = np.quantile(standard, (_KNEE, 1 - _KNEE), axis=0)
+    beyond = np.stack([(knees[0] - standard).clip(0), (standard - knees[1]).clip(0)])  # (2, n, T)
+    excess = beyond.sum(1) / np.maximum((beyond > 0).sum(1), 1)
+    return knees, np.minimum(1.0, _HEAVY * _GAUSSIAN_EXCESS / np.maximum(excess, 1e-9))
+
+
+def _mixture_of(standard: Vectors, ridge: float) -> Mixture:
+    """A mixture over standardised vectors [n, T]."""
     # One thread: these are small matrices, and sums are then the same on every machine with the same library.
     with threadpool_limits(1), warnings.catch_warnings():
         # A mixture that has not quite converged is still a density.
         warnings.simplefilter("ignore", ConvergenceWarning)
-        return centre, scale, _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
+        return _mixture(_number_of_components(standard, ridge), ridge).fit(standard)
 
 
 def _tensor(values: npt.ArrayLike) -> torch.Tensor:

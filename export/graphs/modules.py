@@ -13,7 +13,6 @@ from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.base import Model
-from vae_core.outliers.density import Density
 from vae_core.outliers.groups import score_output, statistics_of
 from vae_core.outliers.score import OutlierModel, explain, score
 from vae_core.outputs import Output
@@ -109,18 +108,19 @@ class _OutlierGraph(ModelGraph):
     def __init__(self, model: Model, outlier: OutlierModel) -> None:
         super().__init__(model)
         self.groups = outlier.groups
-        for group, density in outlier.densities.items():
-            for name, value in density._asdict().items():
+        self._kinds = {name: type(fit) for name, fit in outlier.fits.items()}
+        for group, fit in outlier.fits.items():
+            for name, value in fit._asdict().items():
                 self.register_buffer(f"{group}_{name}", value)
 
     @property
     def outlier(self) -> OutlierModel:
         """The outlier model that it was made with."""
-        densities = {
-            group.name: Density(*(self.get_buffer(f"{group.name}_{field}") for field in Density._fields))
-            for group in self.groups
+        fits = {
+            group: kind(*(self.get_buffer(f"{group}_{field}") for field in kind._fields))
+            for group, kind in self._kinds.items()
         }
-        return OutlierModel(self.groups, densities)
+        return OutlierModel(self.groups, fits)
 
 
 class ScorerGraph(_OutlierGraph):

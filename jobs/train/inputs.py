@@ -23,7 +23,7 @@ class Inputs:
             return columns
         images = columns[IMAGE]
         maps = [
-            self._session.run({IMAGE: images[start : start + _BATCH]})[FEATURES].astype(np.float16)
+            self._session.run({IMAGE: images[start : start + _BATCH]}, [FEATURES])[FEATURES].astype(np.float16)
             for start in range(0, max(1, len(images)), _BATCH)
         ]
         return {**{name: values for name, values in columns.items() if name != IMAGE}, FEATURES: np.concatenate(maps)}

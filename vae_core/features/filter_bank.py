@@ -2,11 +2,11 @@
 
 Each filter is a quadrature pair of Gabor functions without mean: an even and an odd one, whose energy √(even² + odd²)
 says how much of a frequency and an orientation there is, wherever its phase lies (Gabor 1946; Adelson and Bergen 1985).
-Low frequencies are measured on a smaller image. For each cell of the grid:
+Low frequencies are measured on a smaller image, of a pyramid (Burt and Adelson 1983). For each cell of the grid:
 
-- log of the mean energy, and at full size of the maximum, of each filter over the grey image;
+- log of the mean energy, and in the finer octaves of the maximum, of each filter over the grey image;
 - mean and log variance of each channel, and maximum and minimum of the grey image;
-- for colour images the means of two opponent channels, R − G and G − B, and their log mean energies at low frequencies.
+- for colour images the means of two opponent channels, R − G and G − B, and the log of their mean energies.
 
 Only convolutions, pooling and logarithms: the bank runs wherever ONNX does.
 """
@@ -20,17 +20,26 @@ from torch.nn import functional as F
 
 GRID = 16
 """The most places of a feature map, down and across."""
-_ORIENTATIONS = 6
-_ENERGY_FLOOR, _VARIANCE_FLOOR = 1e-3, 1e-5  # of grey levels scaled to [0, 1]: a tenth of the rounding to 8 bits
+_ORIENTATIONS = 4
+# Of grey levels scaled to [0, 1]: below the rounding to 8 bits, and large enough that no runtime loses them in a sum.
+_ENERGY_FLOOR, _VARIANCE_FLOOR = 1e-3, 1e-5
+_ENERGIES = 4  # along a cell: with twice as many pixels every second is left out, which costs no quality
 
 
-class _Scale(NamedTuple):
-    halvings: int  # of the image
+class _Band(NamedTuple):
+    octave: int  # times that the image is halved
     frequency: float  # cycles a pixel of the smaller image
     size: int  # side of the filters
+    in_colour: bool  # measured on the opponent channels too
+    has_maximum: bool  # coarse energies hardly vary within a cell
 
 
-_SCALES = (_Scale(0, 0.42, 7), _Scale(0, 0.25, 11), _Scale(1, 0.30, 9), _Scale(2, 0.36, 7))
+_BANDS = (  # 0.42, 0.25, 0.15 and 0.09 cycles a pixel of the image
+    _Band(0, 0.42, 7, in_colour=True, has_maximum=True),
+    _Band(0, 0.25, 9, in_colour=False, has_maximum=True),
+    _Band(1, 0.30, 9, in_colour=True, has_maximum=True),
+    _Band(2, 0.36, 7, in_colour=True, has_maximum=False),
+)
 
 
 class FilterBank(nn.Module):
@@ -43,8 +52,8 @@ class FilterBank(nn.Module):
         # An even number of pixels, so that half the image has whole cells.
         self.cell = 2 * math.ceil(max(self.height, self.width) / (2 * GRID))
         self.grid = (-(-self.height // self.cell), -(-self.width // self.cell))
-        for number, scale in enumerate(_SCALES):
-            self.register_buffer(f"filters_{number}", gabor_pairs(scale.frequency, scale.size), persistent=False)
+        for number, band in enumerate(_BANDS):
+            self.register_buffer(f"filters_{number}", gabor_pairs(band.frequency, band.size), persistent=False)
 
     @property
     def maps(self) -> tuple[int, int, int]:
@@ -55,22 +64,21 @@ class FilterBank(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """See the class."""
-        x = self._padded(image.float() * (1.0 / 255.0))
+        level = image if image.is_floating_point() else image.float()
+        x = self._padded(level * (1.0 / 255.0))
         grey = x.mean(1, keepdim=True)
         mean = F.avg_pool2d(x, self.cell)
         inside = x - F.interpolate(mean, scale_factor=self.cell, mode="nearest")
         maps = [
-            *self._log_energies(grey, 0),
+            *self._log_energies(grey, is_colour=False),
             mean,
             torch.log(F.avg_pool2d(inside**2, self.cell) + _VARIANCE_FLOOR),
             F.max_pool2d(grey, self.cell),
             -F.max_pool2d(-grey, self.cell),
         ]
         if self.channels >= 3:
-            opponents = (x[:, 0:1] - x[:, 1:2], x[:, 1:2] - x[:, 2:3])
-            maps += [F.avg_pool2d(opponent, self.cell) for opponent in opponents]
-            for opponent in opponents:
-                maps += self._log_energies(opponent, 1)
+            for opponent in (x[:, 0:1] - x[:, 1:2], x[:, 1:2] - x[:, 2:3]):
+                maps += [F.avg_pool2d(opponent, self.cell), *self._log_energies(opponent, is_colour=True)]
         return torch.cat(maps, 1)
 
     def _padded(self, x: Tensor) -> Tensor:
@@ -78,40 +86,34 @@ class FilterBank(nn.Module):
         down, across = self.grid[0] * self.cell - self.height, self.grid[1] * self.cell - self.width
         return F.pad(x, (across // 2, across - across // 2, down // 2, down - down // 2), mode="replicate")
 
-    def _log_energies(self, plane: Tensor, least_halvings: int) -> list[Tensor]:
-        """Log energies of one plane (N, 1, H, W) on the grid, at the scales of at least so many halvings."""
+    def _log_energies(self, plane: Tensor, is_colour: bool) -> list[Tensor]:
+        """Log energies of one plane (N, 1, H, W) on the grid, band by band."""
         maps: list[Tensor] = []
-        halvings = 0
-        for number, scale in enumerate(_SCALES):
-            if scale.halvings < least_halvings:
+        octave = 0
+        for number, band in enumerate(_BANDS):
+            if is_colour and not band.in_colour:
                 continue
-            while halvings < scale.halvings:
-                down, across = plane.shape[2] % 2, plane.shape[3] % 2
-                plane = F.avg_pool2d(F.pad(plane, (0, across, 0, down), mode="replicate"), 2)
-                halvings += 1
-            # A cell of at least four pixels has enough of them if every second is looked at.
-            stride = 2 if self.cell >= 4 << scale.halvings else 1
+            while octave < band.octave:
+                plane, octave = _halved(plane), octave + 1
+            pixels, rest = divmod(self.cell, 1 << octave)  # along a cell
+            stride = 2 if pixels >= 2 * _ENERGIES and pixels % 2 == 0 and not rest else 1
             energy = self._energy(plane, number, stride)
-            maps.append(torch.log(self._on_grid(energy) + _ENERGY_FLOOR))
-            pixels = self.cell // stride  # across a cell
-            if scale.halvings == 0 and pixels > 1:
-                maps.append(torch.log(F.max_pool2d(energy, pixels) + _ENERGY_FLOOR))
+            if rest:  # a cell is no whole number of pixels
+                mean = F.interpolate(energy, size=self.grid, mode="bilinear", align_corners=False)
+            else:
+                mean = F.avg_pool2d(energy, pixels // stride)
+            maps.append(torch.log(mean))
+            if band.has_maximum and not is_colour and pixels > 1 and not rest:
+                maps.append(torch.log(F.max_pool2d(energy, pixels // stride)))
         return maps
 
     def _energy(self, plane: Tensor, number: int, stride: int) -> Tensor:
-        """√(even² + odd²) of the filters of one scale: (N, 1, h, w) → (N, orientations, h', w')."""
-        filters = self.get_buffer(f"filters_{number}")
+        """√(even² + odd²) of the filters of one band: (N, 1, h, w) → (N, orientations, h', w')."""
+        filters = self.get_buffer(f"filters_{number}").to(plane.dtype)
         border = filters.shape[-1] // 2
         response = F.conv2d(F.pad(plane, (border,) * 4, mode="replicate"), filters, stride=stride)
         even, odd = response[:, :_ORIENTATIONS], response[:, _ORIENTATIONS:]
-        return torch.sqrt(even**2 + odd**2 + 1e-8)
-
-    def _on_grid(self, energy: Tensor) -> Tensor:
-        """Means over the cells; a map with fewer places than cells is interpolated."""
-        rows, columns = energy.shape[2:]
-        if rows % self.grid[0] == 0 and columns % self.grid[1] == 0:
-            return F.avg_pool2d(energy, (rows // self.grid[0], columns // self.grid[1]))
-        return F.interpolate(energy, size=self.grid, mode="bilinear", align_corners=False)
+        return torch.sqrt(even**2 + odd**2 + _ENERGY_FLOOR**2)
 
 
 def gabor_pairs(frequency: float, size: int) -> Tensor:
@@ -133,3 +135,10 @@ def gabor_pairs(frequency: float, size: int) -> Tensor:
             kernel = kernel - envelope * (kernel.sum() / envelope.sum())
             filters.append(kernel / kernel.abs().sum())
     return torch.stack(filters).unsqueeze(1).float()
+
+
+def _halved(plane: Tensor) -> Tensor:
+    """Half the size, rounded up, after the binomial filter 1 3 3 1: three averages of two."""
+    down, across = plane.shape[2] % 2, plane.shape[3] % 2
+    plane = F.pad(plane, (1, 1 + across, 1, 1 + down), mode="replicate")
+    return F.avg_pool2d(F.avg_pool2d(F.avg_pool2d(plane, 2, stride=1), 2, stride=1), 2, stride=2)

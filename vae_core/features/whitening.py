@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 _LEAST_SCALE = 1e-3
 _LEAST_VARIANCE = 1e-3  # of the mean
+_LEAST_SPREAD = 0.05  # standard deviations
 _CHUNK = 64  # images
 
 Maps = npt.NDArray[np.float32]
@@ -35,9 +36,19 @@ class Whitening(nn.Module):
         return F.conv2d(self.smooth(maps), self.get_buffer("matrix")[:, :, None, None])
 
     def smooth(self, maps: Tensor) -> Tensor:
-        """The standardised maps, averaged over 3×3 places; outside of the map they are 0, the mean."""
-        mean, scale = self.get_buffer("mean"), self.get_buffer("scale")
-        return F.avg_pool2d((maps - mean[:, None, None]) / scale[:, None, None], 3, stride=1, padding=1)
+        """The standardised maps, averaged over the 3×3 places around each that lie in the map."""
+        return F.avg_pool2d(self.standardised(maps), 3, stride=1, padding=1, count_include_pad=False)
+
+    def standardised(self, maps: Tensor) -> Tensor:
+        """The maps with mean 0 and standard deviation 1 over the training images."""
+        return (maps - self.get_buffer("mean")[:, None, None]) / self.get_buffer("scale")[:, None, None]
+
+    def appearance(self, maps: Tensor) -> Tensor:
+        """Mean and log spread of each standardised channel over the places: (N, F, h, w) → (N, 2F)."""
+        standard = self.standardised(maps).flatten(2)
+        mean = standard.mean(2, keepdim=True)
+        spread = torch.sqrt(((standard - mean) ** 2).mean(2) + _LEAST_SPREAD**2)
+        return torch.cat([mean.squeeze(2), torch.log(spread)], 1)
 
 
 def fit_whitening(maps: Maps) -> Whitening:

@@ -8,27 +8,36 @@ arXiv 2006.09273.) `export.graphs.fit` fits it.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.latents.diagonal_gaussian import LOG_2PI
-from vae_core.sums import log_sum_exp, squared_norm
+from vae_core.sums import library, log_sum_exp, squared_norm
+
+LIMIT = 30.0
+"""Standard deviations: what is further out counts as this far."""
 
 
 class Density(NamedTuple):
-    """A mixture of K Gaussians over vectors of T entries, which are standardised first: u = (v − centre) / scale."""
+    """A mixture of K Gaussians over vectors of T entries, which are standardised first: u = (v − centre) / scale.
+
+    Tails heavier than a Gaussian's are bent back (see `bend`), and every entry is cut at ±`LIMIT`.
+    """
 
     centre: Tensor  # (T,)
     scale: Tensor  # (T,)
+    knees: Tensor  # beyond which an entry is bent back, low and high, (2, T)
+    slopes: Tensor  # by which it goes on there, at most 1, (2, T)
     log_weight: Tensor  # log π_k, (K,)
     mean: Tensor  # m_k, of u, (K, T)
     whitening: Tensor  # W_k with W_k W_kᵀ = S_k⁻¹, (K, T, T)
     deviation: Tensor  # √S_k,tt, (K, T)
-    usual: Tensor  # the median of −log p(u) over in-distribution images, ()
-    spread: Tensor  # its mean excess over its 90% quantile there, ()
+    least: Tensor  # the lowest −log p(u) of in-distribution images, ()
+    usual: Tensor  # the median of their distances, ()
+    spread: Tensor  # the mean excess of their distances over the 90% quantile, ()
 
 
 class Components(NamedTuple):
@@ -41,7 +50,7 @@ class Components(NamedTuple):
 def components(vectors: Tensor, density: Density) -> Components:
     """`vectors` (N, T) relative to each component."""
     count, size = density.mean.shape
-    standard = (vectors - density.centre) / density.scale
+    standard = _standard(vectors, density)
     # All K products at once: (N, T) × (T, K·T).
     weights = density.whitening.permute(1, 0, 2).reshape(size, count * size)
     offset = (density.mean.unsqueeze(1) @ density.whitening).reshape(1, count * size)
@@ -57,13 +66,27 @@ def log_density(vectors: Tensor, density: Density) -> Tensor:
     return log_sum_exp(components(vectors, density).log_joint)
 
 
-def surprise(log_density: Tensor, density: Density) -> Tensor:
-    """How far −log p(u) lies in the upper tail of in-distribution values, in nats: (N,) → (N,), above zero.
+def distance(log_density: Tensor, density: Density) -> Tensor:
+    """√(1 + 2 (−log p − least)), which for one Gaussian is √(1 + d²) with Mahalanobis' distance d: (N,) → (N,).
 
-    −log P(L ≥ −log p) = softplus((−log p − usual) / spread) for L logistic, whose tail is exponential as those of log
-    densities are: near zero for the lower half, and rising by one per `spread` beyond.
+    It grows as the entries do, and not as their squares: an ordinary image that is far out in one heavy-tailed entry
+    then does not raise `spread` so much that no other image is surprising.
     """
-    return F.softplus((-log_density - density.usual) / density.spread)
+    return torch.sqrt(1.0 + 2.0 * F.relu(-log_density - density.least))
+
+
+def surprise(log_density: Tensor, density: Density) -> Tensor:
+    """How far a vector's distance lies in the upper tail of in-distribution distances, in nats: (N,) → (N,)."""
+    return tail_surprise(distance(log_density, density), density.usual, density.spread)
+
+
+def tail_surprise(value: Tensor, usual: Tensor, spread: Tensor) -> Tensor:
+    """How far a value lies in the upper tail of in-distribution values, in nats above zero.
+
+    −log P(L ≥ value) = softplus((value − usual) / spread) for L logistic, whose tail is exponential: near zero for the
+    lower half, and rising by one per `spread` beyond.
+    """
+    return F.softplus((value - usual) / spread)
 
 
 class Shares(NamedTuple):
@@ -82,7 +105,7 @@ def shares(vectors: Tensor, density: Density) -> Shares:
     """
     whitened, log_joint = components(vectors, density)
     responsibility = torch.softmax(log_joint, dim=1).unsqueeze(-1)  # (N, K, 1)
-    standard = (vectors - density.centre) / density.scale
+    standard = _standard(vectors, density)
     delta = standard.unsqueeze(1) - density.mean  # (N, K, T)
     gradient = (density.whitening @ whitened.unsqueeze(-1)).squeeze(-1)  # S⁻¹δ, (N, K, T)
     parts = (responsibility * delta * gradient).sum(1)
@@ -90,9 +113,28 @@ def shares(vectors: Tensor, density: Density) -> Shares:
     return Shares(parts / total, (responsibility * delta / density.deviation).sum(1))
 
 
-def tail_constants(negative_log_density: Tensor) -> tuple[Tensor, Tensor]:
-    """`usual` and `spread` of a density from −log p(u) of in-distribution images, (n,) of at least 20."""
-    ordered = negative_log_density.sort().values
+def bend(standard: Any, knees: Any, slopes: Any) -> Any:
+    """Standardised entries with tails no heavier than a Gaussian's: (N, T), by knees and slopes (2, T).
+
+    Ordinary images may be dozens of standard deviations from the others in one number, such as the share of white
+    pixels. As they are they would be the most unlikely of all, and hide what is odd in another number. So beyond its
+    knees, the 5% and 95% quantiles, an entry goes on by a slope that makes its mean excess at most twice a Gaussian's.
+    """
+    xp = library(standard)
+    low, high = knees[0], knees[1]
+    below, above = (low - standard).clip(0), (standard - high).clip(0)
+    return xp.clip(standard, low, high) - slopes[0] * below + slopes[1] * above
+
+
+def _standard(vectors: Tensor, density: Density) -> Tensor:
+    standard = ((vectors - density.centre) / density.scale).clamp(-LIMIT, LIMIT)
+    bent: Tensor = bend(standard, density.knees, density.slopes)
+    return bent
+
+
+def tail_constants(values: Tensor) -> tuple[Tensor, Tensor]:
+    """`usual` and `spread` for `tail_surprise` from values of in-distribution images, (n,) of at least 20."""
+    ordered = values.sort().values
     threshold = ordered[math.floor(0.9 * (len(ordered) - 1))]
     excess = ordered[ordered > threshold] - threshold
     spread = excess.mean() if len(excess) else torch.zeros(())

@@ -1,8 +1,14 @@
-"""Statistics of a VAE of feature maps: of the map of surprise, of the code, and of the image's mean features.
+"""Statistics of a VAE of feature maps.
 
-A defect is unlikely at a few places and hardly changes the sum over all: so the map's maximum and the means of its
-highest places are statistics beside its mean. What lies in the whole image, its tone, colour and texture, moves the
-means and spreads of the features over all places.
+A defect is unlikely at a few places and hardly changes the sum over all, so statistics of the map of surprise stand
+beside each other: its maximum, the mean of its highest tenth, its mean, and the feature that is the most surprising
+over all places. Only high values say anything, so each is judged by its upper tail. What lies in the whole image, its
+tone, colour and texture, moves the means and spreads of the features over all places: their density is of the training
+images too, since the features are not trained. The likelihood and the code come last.
+
+Statistics and weights were chosen by development outliers of six data sets. On them the map of max log p(·|z) − log
+p(f|z) found more than that of −log p(f|z), which is high wherever an image is rough: its maximum alone had a mean AUROC
+of 0.85 against 0.77 on photographs, and of 0.97 against 0.95 on bricks.
 """
 
 import torch
@@ -10,91 +16,132 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.outliers.groups import Group, Statistic
+from vae_core.outputs import Output
 from vae_core.sums import sum_pixels
 
-_TOLERANCE = 1e-4
-_PLACE, _WHOLE, _CODE = "a place of the image", "the whole image", "latent code"
+_TOLERANCE = 1e-4  # exponentials of log-scales magnify rounding
+_FLOOR = 1e-2  # nats: no map is that low
+_PLACE, _WHOLE, _APPEARANCE, _CODE = (
+    "a place of the image",
+    "the whole image",
+    "tone, colour and texture",
+    "latent code",
+)
 
-_STATISTICS = (
+_PLACES = (
     Statistic(
         name="peak",
-        meaning="highest value of the map of surprise, max log p(·|z) − log p(f|z), averaged over 3×3 places",
-        unit="nats per place",
+        meaning="log of the highest value of the map of surprise: max log p(·|z) − log p(f|z), mean of 3×3 places",
+        unit="log nats per place",
         aspect=_PLACE,
-        high="its most unusual place is {} more so than usual",
-        low="no place is as unusual as the most unusual one usually is ({} less)",
+        high="its {place} is {} more unusual than the oddest place of an image usually is",
+        low="no place is as unusual as the oddest usually is ({} less)",
         tolerance=_TOLERANCE,
     ),
     Statistic(
-        name="top_places",
-        meaning="mean of the five highest values of the map",
-        unit="nats per place",
+        name="top_tenth",
+        meaning="log of the mean of the highest tenth of the map",
+        unit="log nats per place",
         aspect=_PLACE,
-        high="its most unusual places are {} more so than usual",
-        low="no places are as unusual as the most unusual ones usually are ({} less)",
-        tolerance=_TOLERANCE,
-    ),
-    Statistic(
-        name="top_quarter",
-        meaning="mean of the highest quarter of the map",
-        unit="nats per place",
-        aspect=_PLACE,
-        high="a part of it is {} more unusual than usual",
-        low="no part of it is as unusual as usual ({} less)",
+        high="a tenth of it, around its {place}, is {} more unusual than usual",
+        low="no part is as unusual as the oddest usually is ({} less)",
         tolerance=_TOLERANCE,
     ),
     Statistic(
         name="mean_surprise",
-        meaning="mean of the map",
-        unit="nats per place",
+        meaning="log of the mean of the map",
+        unit="log nats per place",
         aspect=_WHOLE,
-        high="its texture and tone are {} less likely than usual",
-        low="its texture and tone are suspiciously likely ({} more than usual)",
+        high="all of it together is {} more unusual than usual",
+        low="all of it together is suspiciously ordinary ({} less unusual than usual)",
         tolerance=_TOLERANCE,
     ),
     Statistic(
-        name="least_surprise",
-        meaning="lowest value of the map",
-        unit="nats per place",
+        name="peak_feature",
+        meaning="log of the highest surprise of a feature, averaged over the places",
+        unit="log nats per place",
         aspect=_WHOLE,
-        high="even its most ordinary place is {} less likely than usual",
-        low="its most ordinary place is suspiciously likely ({} more than usual)",
-        tolerance=_TOLERANCE,
-    ),
-    Statistic(
-        name="reconstruction",
-        meaning="log p(f|z) at z = mean of q(z|f)",
-        unit="nats per image",
-        aspect=_WHOLE,
-        high="its features are suspiciously likely ({} more than usual)",
-        low="its features are {} less likely than usual",
-        tolerance=_TOLERANCE,
-        scale=100.0,
-    ),
-    Statistic(
-        name="kl",
-        meaning="KL(q(z|f) ‖ N(0, I))",
-        unit="nats per image",
-        aspect=_CODE,
-        high="its latent code carries {} more information than usual",
-        low="its latent code carries {} less information than usual",
-        tolerance=_TOLERANCE,
-    ),
-    Statistic(
-        name="peak_kl",
-        meaning="highest KL(q(z|f) ‖ N(0, I)) of a place of the latent map",
-        unit="nats per place",
-        aspect=_CODE,
-        high="the code of one part of it carries {} more information than usual",
-        low="the code of no part of it carries as much information as usual ({} less)",
+        high="one feature of its texture is {} more unusual than usual",
+        low="no feature of its texture is as unusual as the oddest usually is ({} less)",
         tolerance=_TOLERANCE,
     ),
 )
 
+_LOOKS = Statistic(
+    name="log_appearance",
+    meaning="log density of the means and spreads of the features over the image among those of in-distribution images",
+    unit="nats",
+    aspect=_APPEARANCE,
+    high="its tone, colour and texture are suspiciously close to those of ordinary images ({} closer than usual)",
+    low="its tone, colour and texture lie {} further from those of ordinary images than usual",
+    tolerance=_TOLERANCE,
+)
 
-def feature_groups() -> tuple[Group, ...]:
-    """The groups that `feature_statistics` computes. f are the feature maps."""
-    return (Group(name="map", meaning="the statistics of the map", weight=1.0, statistics=_STATISTICS),)
+
+def feature_groups(appearance: Output, nats_scale: float) -> tuple[Group, ...]:
+    """The groups that `feature_statistics` computes.
+
+    Args:
+        appearance: the vector of the features' means and spreads.
+        nats_scale: the smallest magnitude that differences of summed log-probabilities are relative to.
+    """
+    return (
+        Group(
+            name="places",
+            meaning="the statistics of the map of surprise, each by its upper tail",
+            weight=2.0,
+            statistics=_PLACES,
+            one_sided=True,
+        ),
+        Group(
+            name="appearance",
+            meaning="the image's tone, colour and texture",
+            weight=1.0,
+            ridge=1e-1,  # two numbers for each feature are many for a few hundred images
+            vector=appearance,
+            of_training=True,
+            statistics=(_LOOKS,),
+        ),
+        Group(
+            name="likelihood",
+            meaning="the likelihood of the features",
+            weight=0.5,
+            statistics=_likelihood(nats_scale),
+        ),
+    )
+
+
+def _likelihood(nats_scale: float) -> tuple[Statistic, ...]:
+    return (
+        Statistic(
+            name="reconstruction",
+            meaning="log p(f|z) at z = mean of q(z|f)",
+            unit="nats per image",
+            aspect=_WHOLE,
+            high="its features are suspiciously likely ({} more than usual)",
+            low="its features are {} less likely than usual",
+            tolerance=_TOLERANCE,
+            scale=nats_scale,
+        ),
+        Statistic(
+            name="kl",
+            meaning="KL(q(z|f) ‖ N(0, I))",
+            unit="nats per image",
+            aspect=_CODE,
+            high="its latent code carries {} more information than usual",
+            low="its latent code carries {} less information than usual",
+            tolerance=_TOLERANCE,
+        ),
+        Statistic(
+            name="peak_kl",
+            meaning="highest KL(q(z|f) ‖ N(0, I)) of a place of the latent map",
+            unit="nats per place",
+            aspect=_CODE,
+            high="the code of one part of it carries {} more information than usual",
+            low="the code of no part of it carries as much information as usual ({} less)",
+            tolerance=_TOLERANCE,
+        ),
+    )
 
 
 def surprise_map(distance: Tensor) -> Tensor:
@@ -107,7 +154,7 @@ def surprise_map(distance: Tensor) -> Tensor:
 
 
 def feature_statistics(distance: Tensor, log_prob: Tensor, kl: Tensor) -> dict[str, Tensor]:
-    """The inputs of `feature_groups` by name, each (N,).
+    """The scalars of `feature_groups` by name, each (N,).
 
     Args:
         distance: max log p(·|z) − log p(f|z) of each value, (N, F, h, w).
@@ -115,14 +162,14 @@ def feature_statistics(distance: Tensor, log_prob: Tensor, kl: Tensor) -> dict[s
         kl: KL(q(z|f) ‖ p(z)) of each place of the latent map, (N, h', w').
     """
     places = surprise_map(distance).flatten(1)
-    highest = places.topk(max(5, places.shape[1] // 4), dim=1).values
+    highest = places.topk(max(1, round(places.shape[1] / 10)), dim=1).values
+    kl_places = kl.flatten(1)
     return {
-        "peak": torch.log(highest[:, 0]),
-        "top_places": torch.log(highest[:, :5].mean(1)),
-        "top_quarter": torch.log(highest.mean(1)),
-        "mean_surprise": torch.log(places.mean(1)),
-        "least_surprise": torch.log(places.amin(1)),
+        "peak": torch.log(highest[:, 0] + _FLOOR),
+        "top_tenth": torch.log(highest.mean(1) + _FLOOR),
+        "mean_surprise": torch.log(places.mean(1) + _FLOOR),
+        "peak_feature": torch.log(distance.flatten(2).mean(2).amax(1) + _FLOOR),
         "reconstruction": sum_pixels(log_prob),
-        "kl": kl.flatten(1).sum(1),
-        "peak_kl": kl.flatten(1).amax(1),
+        "kl": kl_places.sum(1),
+        "peak_kl": kl_places.amax(1),
     }

@@ -22,7 +22,7 @@ class Statistic:
     """What it measures, in plain words; explanations merge the statistics of one aspect."""
     high: str
     """The explanation if it is too high, after "the image is flagged because"; `{}` stands for how far, such as
-    `3.1 σ`."""
+    `3.1 σ`, and `{place}` for where the map of surprise is highest, such as `lower left`."""
     low: str
     """The same if it is too low."""
     tolerance: float = 1e-5
@@ -44,7 +44,7 @@ class Statistic:
 
 @dataclass(frozen=True)
 class Group:
-    """Numbers whose density over in-distribution images is one term of the outlier score.
+    """Numbers whose distribution over in-distribution images gives one term of the outlier score.
 
     They are either scalars, which are statistics themselves, or the entries of one vector, such as a latent code: these
     have no meaning one by one, and the only statistic is the log density of the vector.
@@ -67,9 +67,16 @@ class Group:
     """Whether the vector is the mean of q(z|x). It then shares its density with the prior: the mixture over codes,
     fitted to draws of q(z|x) for many more images than are held out."""
 
+    one_sided: bool = False
+    """Whether each statistic is judged by itself, by how far it lies in the upper tail of its own distribution. The
+    term is then their mean, and not a surprise under a density of all."""
+    of_training: bool = False
+    """Whether the density is fitted to training images too, because nothing that the vector depends on was trained."""
+
     def __post_init__(self) -> None:
         assert self.statistics, f"the group {self.name} has no statistic"
         assert self.vector is None or len(self.statistics) == 1, f"{self.name}: a vector has one log density"
+        assert self.vector is None or not self.one_sided, f"{self.name}: a vector has no upper tail"
 
     @property
     def inputs(self) -> tuple[Output, ...]:

@@ -11,7 +11,7 @@ from export.guarantees.envelope import P_VALUE_CONDITIONAL
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.runtime.scorer import Scorer
-from jobs.score.explain.reasons import Aspect, reason, summarise_aspects
+from jobs.score.explain.reasons import Aspect, highest_place, reason, summarise_aspects
 
 ROW_COLUMNS = ("file", "row", SCORE, P_VALUE, P_VALUE_CLASS, P_VALUE_CONDITIONAL, *TAIL_COLUMNS)
 NEIGHBOURS = 3  # nearest calibration images per image
@@ -68,7 +68,7 @@ def explain_images(
                 surprise=outputs["surprise"][i],
                 contributions=contributions,
                 deviations=deviations,
-                aspects=summarise_aspects(statistics, contributions, deviations),
+                aspects=summarise_aspects(statistics, contributions, deviations, highest_place(outputs["surprise"][i])),
                 nearest=[
                     Neighbour(pictures[index].as_py()["bytes"], distance, float(bundle.calibration_scores[index]))
                     for index, distance in nearest

@@ -3,11 +3,14 @@
 Statistics of one aspect are correlated, so that their contributions can be large and cancel; they are summed by aspect.
 (Contributions are Shapley values of a squared distance, so the sum over a group is the group's own.) Each aspect is
 described by its most unusual statistic, with the phrase that the bundle has for it: untrusted text, in which only `{}`
-is replaced.
+and `{place}` are replaced.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from jobs.report.wording import number
 from vae_core.outliers.groups import Statistic
@@ -16,6 +19,11 @@ from vae_core.outliers.groups import Statistic
 _UNUSUAL = 2.0
 # Aspects with a smaller share of the positive contributions are omitted, and at most so many are named.
 _MIN_SHARE, _MAX_PHRASES = 0.15, 3
+_PARTS = (
+    ("upper left", "top", "upper right"),
+    ("left", "centre", "right"),
+    ("lower left", "bottom", "lower right"),
+)
 
 
 class Aspect(NamedTuple):
@@ -28,9 +36,12 @@ class Aspect(NamedTuple):
 
 
 def summarise_aspects(
-    statistics: Sequence[Statistic], contributions: Mapping[str, float], deviations: Mapping[str, float]
+    statistics: Sequence[Statistic],
+    contributions: Mapping[str, float],
+    deviations: Mapping[str, float],
+    place: str = "centre",
 ) -> list[Aspect]:
-    """Sum the contributions by aspect, the largest first."""
+    """Sum the contributions by aspect, the largest first; `place` is where the map of surprise is highest."""
     groups: dict[str, list[Statistic]] = {}
     for statistic in statistics:
         groups.setdefault(statistic.aspect, []).append(statistic)
@@ -39,7 +50,7 @@ def summarise_aspects(
         leader = max(members, key=lambda statistic: abs(deviations[statistic.name]))
         total = sum(contributions[statistic.name] for statistic in members)
         deviation = deviations[leader.name]
-        aspects.append(Aspect(name, total, deviation, _phrase(leader, deviation)))
+        aspects.append(Aspect(name, total, deviation, _phrase(leader, deviation, place)))
     return sorted(aspects, key=lambda aspect: -aspect.contribution)
 
 
@@ -60,6 +71,13 @@ def _sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}."
 
 
-def _phrase(statistic: Statistic, deviation: float) -> str:
+def highest_place(surprise: npt.NDArray[np.float32]) -> str:
+    """Where a map [H, W] is highest, in words: the names of a grid of three by three parts."""
+    row, column = np.unravel_index(int(surprise.argmax()), surprise.shape)
+    down, across = (3 * int(at) // size for at, size in zip((row, column), surprise.shape, strict=True))
+    return _PARTS[down][across]
+
+
+def _phrase(statistic: Statistic, deviation: float, place: str) -> str:
     words = statistic.high if deviation > 0 else statistic.low
-    return words.replace("{}", f"{number(abs(deviation), 2)} σ")
+    return words.replace("{place}", place).replace("{}", f"{number(abs(deviation), 2)} σ")

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from vae_core.outliers.density import Density, log_density, shares, surprise, tail_constants
+from vae_core.outliers.density import LIMIT, Density, bend, distance, log_density, shares, surprise, tail_constants
 
 
 def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Density, MixtureSameFamily]:
@@ -17,10 +17,13 @@ def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Densit
     density = Density(
         centre=torch.arange(size, dtype=torch.float64),
         scale=torch.linspace(0.5, 2.0, size, dtype=torch.float64),
+        knees=torch.tensor([[-LIMIT], [LIMIT]], dtype=torch.float64).expand(2, size),
+        slopes=torch.ones(2, size, dtype=torch.float64),
         log_weight=weight.log(),
         mean=mean,
         whitening=whitening,
         deviation=covariance.diagonal(dim1=1, dim2=2).sqrt(),
+        least=torch.tensor(4.0, dtype=torch.float64),
         usual=torch.tensor(5.0, dtype=torch.float64),
         spread=torch.tensor(2.0, dtype=torch.float64),
     )
@@ -48,8 +51,25 @@ def test_float32_is_accurate_enough() -> None:
 def test_surprise_is_the_log_survival_of_a_logistic() -> None:
     density, _ = a_density()
     value = torch.linspace(-40, 40, 33, dtype=torch.float64)
-    survival = torch.sigmoid(-(-value - density.usual) / density.spread)
+    survival = torch.sigmoid(-(distance(value, density) - density.usual) / density.spread)
     torch.testing.assert_close(surprise(value, density), -survival.log())
+
+
+def test_the_distance_of_one_gaussian_is_mahalanobis() -> None:
+    density, exact = a_density(components=1)
+    v = vectors(density)
+    standard = (v - density.centre) / density.scale
+    highest = exact.log_prob(density.mean)
+    squared = -2 * (exact.log_prob(standard) - highest)
+    found = distance(log_density(v, density), density._replace(least=-highest[0]))
+    torch.testing.assert_close(found, (1 + squared).sqrt())
+
+
+def test_an_entry_cannot_be_further_out_than_the_limit() -> None:
+    density, _ = a_density()
+    far = density.centre + torch.tensor([[1.0], [1e6]], dtype=torch.float64) * LIMIT * density.scale
+    near, beyond = log_density(far, density)
+    torch.testing.assert_close(near, beyond)
 
 
 def test_shares_sum_to_one_and_point_where_the_vector_lies() -> None:
@@ -84,10 +104,13 @@ def test_an_entry_is_compared_with_the_nearest_component() -> None:
     density = Density(
         centre=torch.zeros(1),
         scale=torch.ones(1),
+        knees=torch.tensor([[-LIMIT], [LIMIT]]),
+        slopes=torch.ones(2, 1),
         log_weight=torch.tensor([0.5, 0.5]).log(),
         mean=torch.tensor([[-10.0], [10.0]]),
         whitening=eye,
         deviation=torch.ones(2, 1),
+        least=torch.tensor(0.0),
         usual=torch.tensor(1.0),
         spread=torch.tensor(1.0),
     )
@@ -103,3 +126,12 @@ def test_the_constants_are_median_and_mean_excess() -> None:
     assert abs(usual.item() - np.log(2)) < 1e-3
     assert abs(spread.item() - 1) < 0.01  # an exponential's excess has the same mean everywhere
     assert tail_constants(torch.zeros(20))[1] > 0
+
+
+def test_bending_keeps_the_order_and_leaves_the_middle() -> None:
+    values = torch.linspace(-30, 30, 601, dtype=torch.float64)[:, None]
+    bent = bend(values, torch.tensor([[-1.5], [2.0]]).double(), torch.tensor([[0.5], [0.1]]).double())
+    assert (bent.diff(dim=0) > 0).all()
+    middle = (values >= -1.5) & (values <= 2.0)
+    torch.testing.assert_close(bent[middle], values[middle])
+    torch.testing.assert_close(bent[[0, -1], 0], torch.tensor([-1.5 - 0.5 * 28.5, 2.0 + 0.1 * 28.0]).double())

@@ -2,13 +2,13 @@ import torch
 from torch.distributions import MultivariateNormal
 from torch.nn import functional as F
 
-from vae_core.outliers.density import Density
+from vae_core.outliers.density import LIMIT, Density
 from vae_core.outliers.groups import Group, Statistic, statistics_of
-from vae_core.outliers.score import OutlierModel, explain, score
+from vae_core.outliers.score import OutlierModel, Tails, explain, score
 from vae_core.outputs import Output
 
 LATENTS = 5
-USUAL, SPREAD = 7.0, 3.0
+LEAST, USUAL, SPREAD = 0.5, 2.5, 0.5
 
 
 def a_statistic(name: str) -> Statistic:
@@ -34,10 +34,13 @@ def standard_normal_density(size: int) -> Density:
     return Density(
         centre=torch.zeros(size),
         scale=torch.ones(size),
+        knees=torch.tensor([[-LIMIT], [LIMIT]]).expand(2, size),
+        slopes=torch.ones(2, size),
         log_weight=torch.zeros(1),
         mean=torch.zeros(1, size),
         whitening=torch.eye(size)[None],
         deviation=torch.ones(1, size),
+        least=torch.tensor(LEAST),
         usual=torch.tensor(USUAL),
         spread=torch.tensor(SPREAD),
     )
@@ -68,7 +71,8 @@ def test_the_score_is_the_weighted_sum_of_surprises_in_float64() -> None:
         vectors = (drawn[group.vector.name] if group.vector else columns).double()  # type: ignore[union-attr]
         size = vectors.shape[1]
         normal = MultivariateNormal(torch.zeros(size).double(), torch.eye(size).double())
-        expected += group.weight * F.softplus((-normal.log_prob(vectors) - USUAL) / SPREAD)
+        distance = (1 + 2 * (-normal.log_prob(vectors) - LEAST)).sqrt()
+        expected += group.weight * F.softplus((distance - USUAL) / SPREAD)
     torch.testing.assert_close(score(drawn, MODEL)["outlier_score"].double(), expected, rtol=1e-5, atol=1e-6)
 
 
@@ -109,3 +113,18 @@ def test_an_unlikely_vector_is_explained_by_its_log_density() -> None:
     place = NAMES.index("log_code")
     assert found.contributions[1, place] > 10 > found.contributions[0, place]
     assert found.deviations[1, place] < -10  # the density is too low
+
+
+ONE_SIDED = Group("places", "places", 2.0, (a_statistic("peak"), a_statistic("mean")), one_sided=True)
+TAILS = Tails(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.5]))
+
+
+def test_a_one_sided_group_is_the_mean_of_its_tails() -> None:
+    model = OutlierModel((ONE_SIDED,), {"places": TAILS})
+    drawn = {name: torch.linspace(-20, 20, 9) for name in ("peak", "mean")}
+    found = score(drawn, model)["outlier_score"]
+    torch.testing.assert_close(found, F.softplus((drawn["peak"] - 1) / 0.5) + F.softplus((drawn["mean"] - 2) / 0.25))
+    assert found[0] < 1e-6  # a low value is not outlying
+    explained = explain(drawn, model)
+    torch.testing.assert_close(explained.contributions.sum(1), found)
+    torch.testing.assert_close(explained.deviations[:, 1], (drawn["mean"] - 2) / 0.5)
