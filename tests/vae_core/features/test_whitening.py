@@ -33,12 +33,28 @@ def whitened(whitening: Whitening, maps: np.ndarray) -> np.ndarray:
     return values
 
 
-def test_standardised_maps_are_smoothed_over_nine_places() -> None:
-    maps = maps_of()
+def standardised(maps: np.ndarray) -> np.ndarray:
+    """The maps with mean 0 and standard deviation 1, by the definition in float64."""
     wide = maps.astype(np.float64)
-    standard = (wide - wide.mean(axis=(0, 2, 3), keepdims=True)) / (wide.std(axis=(0, 2, 3), keepdims=True) + 1e-3)
-    expected = uniform_filter(standard, size=(1, 1, 3, 3))
-    np.testing.assert_allclose(smooth(maps)[..., 1:-1, 1:-1], expected[..., 1:-1, 1:-1], rtol=0, atol=1e-4)
+    result: np.ndarray = (wide - wide.mean(axis=(0, 2, 3), keepdims=True)) / (
+        wide.std(axis=(0, 2, 3), keepdims=True) + 1e-3
+    )
+    return result
+
+
+def test_standardised_maps_are_smoothed_over_the_places_that_there_are() -> None:
+    maps = maps_of()
+    padded, inside = (
+        uniform_filter(each, size=(1, 1, 3, 3), mode="constant") for each in (standardised(maps), np.ones(maps.shape))
+    )
+    np.testing.assert_allclose(smooth(maps), padded / inside, rtol=0, atol=1e-4)
+
+
+def test_the_appearance_is_the_mean_and_log_spread_of_each_channel() -> None:
+    maps, standard = maps_of(), standardised(maps_of())
+    expected = np.concatenate([standard.mean(axis=(2, 3)), 0.5 * np.log(standard.var(axis=(2, 3)) + 0.05**2)], axis=1)
+    found = fit_whitening(maps).appearance(torch.from_numpy(maps))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def test_whitened_maps_have_identity_covariance() -> None:
