@@ -55,11 +55,11 @@ def find_layout(schema: pa.Schema) -> Layout:
         if schema.names.count("image") > 1:
             raise LayoutError("one column must be named image, got several")
         field = schema.field("image")
-        layout = _layout_of(field, shape)
+        layout = layout_of(field, shape)
         if layout is None:
             raise LayoutError(f"the column image must hold images, got {field.type} ({_columns(schema)})")
         return layout
-    candidates = [layout for field in schema if (layout := _layout_of(field, shape))]
+    candidates = [layout for field in schema if (layout := layout_of(field, shape))]
     # Fixed-size bytes without a shape are more often hashes and identifiers than images.
     candidates = [layout for layout in candidates if layout.form != "packed" or layout.shape is not None]
     if not candidates:
@@ -106,8 +106,8 @@ def _is_bytes(data_type: pa.DataType) -> bool:
     return any(test(data_type) for test in (types.is_binary, types.is_large_binary, types.is_binary_view))
 
 
-def _layout_of(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | None:
-    """The layout of one column, or None if it cannot hold images."""
+def layout_of(field: pa.Field, declared: tuple[int, ...] | None = None) -> Layout | None:
+    """The layout of one column, of the `declared` shape if it is packed, or None if it cannot hold images."""
     data_type = field.type
     if _is_bytes(data_type):
         return Layout(field.name, "encoded")

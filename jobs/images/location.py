@@ -113,6 +113,19 @@ def search(argument: str) -> list[Found]:
     return sorted(found)
 
 
+def folder_of(argument: str) -> str:
+    """The folder that the files matched by an argument of `search` lie below, without storage options."""
+    address = Address.parse(argument)
+    filesystem, path = address.open()
+    literal = not address.root and Path(path).exists()
+    below = address.path
+    if not literal and _WILD.search(below):
+        below = _fixed_part(below)
+    elif filesystem.get_file_info(path).type == pafs.FileType.File:
+        below = posixpath.dirname(below)
+    return f"{address.root}{below}".rstrip("/")
+
+
 def _found(address: Address, info: pafs.FileInfo, named: bool) -> Found:
     return Found(str(address), address.root + address.path, info.size or 0, info.mtime_ns, named)
 
