@@ -127,14 +127,13 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         [floats("brightest"), floats("outlier_score")],
         constants(flat_shape=[-1, PIXELS], axis=[1]),
     )
-    # Every image is its own reconstruction, without surprise: evaluation only shows explanations.
+    # Every image is its own reconstruction, and the surprise of a pixel its grey level: maps can be predicted.
     explainer = graph(
         [
             *nodes(
                 *pixels,
                 "Identity image -> reconstructed",
-                "Reshape float map_shape -> plane",
-                "Mul plane zero -> surprise",
+                "Reshape float map_shape -> surprise",
                 "MatMul flat code -> mean",
             ),
             helper.make_node("ReduceMean", ["flat", "axis"], ["contributions"]),
@@ -148,7 +147,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
             floats("deviations", 1),
             floats("mean", LATENTS),
         ],
-        constants(flat_shape=[-1, PIXELS], map_shape=[-1, *SHAPE[1:]], zero=0, code=WEIGHT, axis=[1]),
+        constants(flat_shape=[-1, PIXELS], map_shape=[-1, *SHAPE[1:]], code=WEIGHT, axis=[1]),
     )
     images = draw_images(120, seed=2)
     outputs = Session(scorer, provider="cpu").run({"image": images})

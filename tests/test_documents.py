@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import cv2
+import numpy as np
 import pytest
 
 from bundles import SHAPE, pictures
@@ -198,8 +199,9 @@ def test_messages_are_those_of_the_program() -> None:
 
 
 # The inputs of the pages' commands: a bundle, and folders of images.
-FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise")
+FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise", "cracks", "crack-masks")
 LABELLED = {"clean.parquet": 210, "new.parquet": 30}  # images in two classes
+MASKED = "dents.parquet"
 QUICK = {
     "prepare": [],
     "calibrate": [],
@@ -218,13 +220,15 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(folder / name / f"{number}.png"), image[0])
     for seed, (name, count) in enumerate(LABELLED.items()):
         write_parquet(folder / name, huggingface(pictures(count, SHAPE, seed)), label=[i % 2 for i in range(count)])
+    masks = huggingface((pictures(30, SHAPE, 1) > 200).astype(np.uint8))
+    write_parquet(folder / MASKED, huggingface(pictures(30, SHAPE)), mask=masks)
     return folder
 
 
 @pytest.fixture
 def reader(tmp_path: Path, images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a reader who follows a page."""
-    for name in (*FOLDERS, *LABELLED):
+    for name in (*FOLDERS, *LABELLED, MASKED):
         (tmp_path / name).symlink_to(images / name)
     for name in ("bundles/photos", "demo/bundle"):
         shutil.copytree(bundle, tmp_path / name)

@@ -139,6 +139,14 @@ class Scorer:
         found = nearest(outputs["mean"], exemplars.codes, neighbours)
         return outputs | {"nearest": exemplars.rows[found.rows], "nearest_distance": found.distances}
 
+    def surprise(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """The map `surprise` of `explain` alone, float32 [N,H,W], for images uint8 [N,C,H,W]."""
+        self._check(images)
+        session = self._session(EXPLAINER)
+        batches = range(0, len(images), self._batch_size)
+        runs = [session.run({"image": images[start : start + self._batch_size]}, ["surprise"]) for start in batches]
+        return concatenate(runs)["surprise"]
+
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""
         self._check(images)

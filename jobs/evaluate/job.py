@@ -11,14 +11,18 @@ from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
 from jobs.evaluate.comparison import compare, proportion
+from jobs.evaluate.localisation import LIMITS
+from jobs.evaluate.located import draw_located
+from jobs.evaluate.masks import MaskedSet, find_masks
 from jobs.evaluate.options import EvaluateOptions, named_paths
 from jobs.evaluate.passes import estimate_likelihood, plan_set, shared_cluster
+from jobs.evaluate.pixels import aupro_name, measure_pixels
 from jobs.evaluate.sets import summarise_set
 from jobs.score.job import run_job
 from jobs.score.plan import ScoreJob
 
 METRICS = "metrics.json"
-IMAGES, OUTLIERS, LIKELIHOOD = "images", "outliers", "likelihood"  # folders of the output
+IMAGES, OUTLIERS, LIKELIHOOD, PIXELS = "images", "outliers", "likelihood", "pixels"  # folders of the output
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
@@ -39,7 +43,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))
         for name, path in named_paths(options.outliers).items()
     }
-    plan = make_plan("evaluate", _identity(options, inliers, outliers), [])
+    masked = find_masks(options, outliers)
+    plan = make_plan("evaluate", _identity(options, inliers, outliers, masked), [])
     if not check_output(output, plan):
         output.write_text(PLAN, plan.to_json())
     elif output.has(METRICS):
@@ -54,6 +59,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             if options.likelihood_images and bundle.decodes_images
             else None
         )
+        pixels = measure_pixels(MaskedSet(inliers), masked, output.child(PIXELS)) if masked else {}
     images = summarise_set(inliers.title, inliers, options.seed, are_outliers=False)
     sets = [summarise_set(name, job, options.seed, are_outliers=True) for name, job in outliers.items()]
     compared = {each.name: compare(images.sample, each.sample, options.seed) for each in sets}
@@ -61,7 +67,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "images": _counts(summary) | {"false_positive_rate": proportion(summary["outliers"], summary["scored"])},
         "fpr": options.fpr,
         "outliers": {
-            name: _counts(each) | {"tpr_at_fpr": proportion(each["outliers"], each["scored"])} | compared[name].metrics
+            name: _counts(each)
+            | {"tpr_at_fpr": proportion(each["outliers"], each["scored"])}
+            | compared[name].metrics
+            | {"pixels": pixels.get(name)}
             for name, each in summaries.items()
         },
         "intervals": {"level": LEVEL, "method": f"percentile bootstrap, {REPLICATES} resamples of both sets"},
@@ -73,19 +82,23 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "versions": versions(),
     }
     curves = [RocCurve(name, *each.curve) for name, each in compared.items()]
-    write_evaluation_report(output, images, sets, curves, metrics)
+    located = [draw_located(name, each, options.seed) for name, each in masked.items()]
+    write_evaluation_report(output, images, sets, curves, metrics, located)
     output.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(f"{output.url}: {_sentence(metrics)}; see report.html")
     return metrics
 
 
-def _identity(options: EvaluateOptions, inliers: ScoreJob, outliers: Mapping[str, ScoreJob]) -> dict[str, Any]:
+def _identity(
+    options: EvaluateOptions, inliers: ScoreJob, outliers: Mapping[str, ScoreJob], masked: Mapping[str, MaskedSet]
+) -> dict[str, Any]:
     """What identifies the job: an output is resumed only if all of this is unchanged."""
     names = ("likelihood_images", "samples", "seed", "fpr", "resize")
     return {
         "bundle": inliers.bundle.hash,
         "inputs": inliers.images.fingerprint,
         "outliers": {name: job.images.fingerprint for name, job in outliers.items()},
+        "masks": {name: each.source.identity() for name, each in masked.items()},
         **{name: getattr(options, name) for name in names},
     }
 
@@ -104,5 +117,12 @@ def _sentence(metrics: Mapping[str, Any]) -> str:
         )
     for name, outliers in metrics["outliers"].items():
         score = outliers[SCORE]
-        results.append(f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}")
+        result = f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}"
+        if (pixels := outliers["pixels"]) is not None:
+            result += f", pixel AUROC {pixels['auroc']['value']:.4f}" + "".join(
+                f", AUPRO to {limit:.0%} {pixels[aupro_name(limit)]['value']:.4f}" for limit in LIMITS
+            )
+            if pixels["errors"]:
+                result += f" (without {pixels['errors']:,} images whose masks cannot be used)"
+        results.append(result)
     return "; ".join([f"{metrics['images']['scored']:,} images", *results])

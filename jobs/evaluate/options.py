@@ -1,8 +1,9 @@
 """Options of `vae evaluate`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
@@ -20,6 +21,11 @@ class EvaluateOptions(InferenceOptions):
 
     outliers: tuple[str, ...] = ()
     """Sets of outliers as NAME=PATH: a name for tables and folders, and a file, folder, pattern or URL of images."""
+
+    masks: tuple[str, ...] = ()
+    """Where outliers are defective, for pixel AUROC and AUPRO. Either the column of their tables that holds the masks;
+    or, for a set of image files, NAME=FOLDER of mask files with the paths of the images, but for the suffix and a
+    `_mask` before it. Nonzero pixels are defective. A mask has the size of its image."""
 
     output: str
     """Output folder, a path or URL: empty, or an unfinished job to resume."""
@@ -56,7 +62,41 @@ class EvaluateOptions(InferenceOptions):
         for name, lowest in least.items():
             if (value := getattr(self, name)) is not None and value < lowest:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
-        named_paths(self.outliers)
+        self.mask_places()
+
+    def mask_places(self) -> "MaskPlaces":
+        """Parse --masks.
+
+        Raises:
+            UserError: --outliers or --masks is malformed, or a set is not among the outliers or named twice.
+        """
+        names = named_paths(self.outliers)
+        if self.masks and not names:
+            raise UserError("--masks requires --outliers, got none; name the sets of outliers")
+        columns, folders = [], dict[str, str]()
+        for text in self.masks:
+            name, equals, folder = text.partition("=")
+            if not equals:
+                columns.append(text)
+            elif not folder or name not in names:
+                raise UserError(
+                    f"--masks must be a column, or NAME=FOLDER with the NAME of a set in --outliers "
+                    f"({', '.join(names)}), got {text}"
+                )
+            elif name in folders:
+                raise UserError(f"--masks must name each set once, got {name} twice")
+            else:
+                folders[name] = folder
+        if len(columns) > 1:
+            raise UserError(f"--masks must name one column at most, got {' and '.join(columns)}")
+        return MaskPlaces(columns[0] if columns else None, folders)
+
+
+class MaskPlaces(NamedTuple):
+    """Where masks are."""
+
+    column: str | None  # of the tables of every set that has it
+    folders: Mapping[str, str]  # of sets of image files
 
 
 def named_paths(outliers: Sequence[str]) -> dict[str, str]:

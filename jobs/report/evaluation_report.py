@@ -6,6 +6,7 @@ from typing import Any
 from export.guarantees.p_values import threshold
 from export.storage import Folder
 from jobs.discoveries.top import read_rows
+from jobs.evaluate.located import Located
 from jobs.evaluate.sets import EvaluatedSet
 from jobs.report.blocks import Section, Table
 from jobs.report.curves import RocCurve
@@ -21,6 +22,7 @@ from jobs.report.sections.evaluation import (
     statistics_section,
 )
 from jobs.report.sections.likelihood import likelihood_section
+from jobs.report.sections.pixels import pixel_section
 from jobs.report.wording import count
 from jobs.score.explain.write import explain_rows
 
@@ -31,6 +33,7 @@ def write_evaluation_report(
     outliers: Sequence[EvaluatedSet],
     curves: Sequence[RocCurve],
     metrics: Mapping[str, Any],
+    located: Sequence[Located] = (),
 ) -> str:
     """Write the report, and return its address.
 
@@ -40,6 +43,7 @@ def write_evaluation_report(
         outliers: the sets of outliers, in the order of `metrics`.
         curves: their ROC curves.
         metrics: the content of `metrics.json`.
+        located: images with masks to show.
     """
     bundle, fpr = inliers.job.bundle, metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
@@ -49,6 +53,7 @@ def write_evaluation_report(
         sections += [
             separation_section(metrics, curves),
             histograms_section(inliers.histogram, histograms, limit, fpr),
+            pixel_section(metrics["outliers"], located),
             statistics_section(metrics["outliers"]),
             missed_section([_explain_worst(each) for each in outliers]),
         ]

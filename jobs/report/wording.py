@@ -46,3 +46,8 @@ def p_value(value: float) -> str:
 def rate(value: float) -> str:
     """A rate per second: 12,345 or 3.2."""
     return count(round(value)) if value >= 100 else number(value, 2)
+
+
+def fraction(value: float) -> str:
+    """A value between 0 and 1, with more digits close to 1, so that 0.99999 is not rounded to 1."""
+    return f"{value:.4f}" if value == 1 or value < 0.99995 else f"{value:.6f}"

@@ -17,8 +17,9 @@ from jobs.report.curves import STYLES, RocCurve, roc_chart
 from jobs.report.pictures import common_top, heat, heat_scale
 from jobs.report.sections.likelihood import likelihood_figures, nats
 from jobs.report.sections.outliers import explanation_card, reading
+from jobs.report.sections.pixels import pixel_figure
 from jobs.report.sections.scores import common_folder, shown_bars
-from jobs.report.wording import count, counted, number, share
+from jobs.report.wording import count, counted, fraction, number, share
 from jobs.score.explain.explanation import Explanation
 
 Metrics = Mapping[str, Any]
@@ -38,10 +39,12 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
     areas = {name: found[SCORE]["auroc"]["value"] for name, found in outliers.items()}
     if len(areas) == 1:
         ((name, area),) = areas.items()
-        title = f"AUROC {_rate(area)} for {name}"
+        title = f"AUROC {fraction(area)} for {name}"
     elif areas:
         worst = min(areas, key=lambda each: areas[each])
-        title = f"AUROC at least {_rate(areas[worst])} on {counted(len(areas), 'set')} of outliers, lowest on {worst}"
+        title = (
+            f"AUROC at least {fraction(areas[worst])} on {counted(len(areas), 'set')} of outliers, lowest on {worst}"
+        )
     elif likelihood is not None:
         title = f"{nats(likelihood['importance_sampling']['mean'])} nats per image"
     else:
@@ -54,6 +57,7 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
             f"Of the inliers; 95% interval {_between(false, share)}.",
         ),
         *(_outlier_figure(name, found) for name, found in outliers.items()),
+        *(pixel_figure(name, found["pixels"]) for name, found in outliers.items() if found["pixels"] is not None),
     ]
     if likelihood is not None:
         figures += likelihood_figures(likelihood)
@@ -77,7 +81,7 @@ def _outlier_figure(name: str, found: Metrics) -> Figure:
     score = found[SCORE]
     return Figure(
         f"AUROC, {name}",
-        _rate(score["auroc"]["value"]),
+        fraction(score["auroc"]["value"]),
         f"FPR at 95% TPR: {share(score['fpr_at_95_tpr']['value'])}, on {counted(found['scored'], 'outlier')}.",
     )
 
@@ -92,10 +96,10 @@ def separation_section(metrics: Metrics, curves: Sequence[RocCurve]) -> Section:
         [
             name,
             count(found["scored"]),
-            _with_interval(found[SCORE]["auroc"], _rate),
+            _with_interval(found[SCORE]["auroc"], fraction),
             _with_interval(found[SCORE]["fpr_at_95_tpr"], _percent),
             _with_interval(found["tpr_at_fpr"], _percent),
-            _with_interval(found[SCORE]["average_precision"], _rate),
+            _with_interval(found[SCORE]["average_precision"], fraction),
             share(found["compared"]["prevalence"]),
         ]
         for name, found in metrics["outliers"].items()
@@ -144,14 +148,14 @@ def statistics_section(outliers: Mapping[str, Metrics]) -> Section | None:
         [
             statistic,
             *(
-                f"{_rate(found['statistics'][statistic]['auroc'])} · "
-                f"{_rate(found['statistics'][statistic]['auroc_two_sided'])}"
+                f"{fraction(found['statistics'][statistic]['auroc'])} · "
+                f"{fraction(found['statistics'][statistic]['auroc_two_sided'])}"
                 for found in outliers.values()
             ),
         ]
         for statistic in statistics
     ]
-    rows.append([SCORE, *(_rate(found[SCORE]["auroc"]["value"]) for found in outliers.values())])
+    rows.append([SCORE, *(fraction(found[SCORE]["auroc"]["value"]) for found in outliers.values())])
     return Section(
         "statistics",
         "Each statistic alone",
@@ -197,11 +201,6 @@ def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section
         blocks.append(Cards(cards, legend, others="nearest calibration images", title=shown.name))
         legend = []  # only once
     return Section(name, title, lead, blocks)
-
-
-def _rate(value: float) -> str:
-    """A value between 0 and 1, with more digits close to 1, so that 0.99999 is not rounded to 1."""
-    return f"{value:.4f}" if value == 1 or value < 0.99995 else f"{value:.6f}"
 
 
 def _percent(value: float) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.report.wording import count, counted, number, p_value, rate, share
+from jobs.report.wording import count, counted, fraction, number, p_value, rate, share
 
 
 @pytest.mark.parametrize(
@@ -47,3 +47,7 @@ def test_counts() -> None:
     assert counted(2, "entry", "entries") == "2 entries"
     assert rate(8412.3) == "8,412"
     assert rate(3.21) == "3.2"
+
+
+def test_a_fraction_close_to_one_is_not_rounded_to_one() -> None:
+    assert [fraction(value) for value in (0.5, 0.99994, 0.99999, 1.0)] == ["0.5000", "0.9999", "0.999990", "1.0000"]

@@ -39,6 +39,7 @@ def outliers(area: float) -> dict[str, Any]:
             "fpr_at_95_tpr": interval(0.123),
         },
         "statistics": {"kl": {"auroc": 0.2345, "auroc_two_sided": 0.7777}},
+        "pixels": None,
     }
 
 
