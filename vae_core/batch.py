@@ -2,7 +2,7 @@
 
     image     8-bit images, (N, C, H, W), uint8 or grey levels 0…255 as floats
     features  feature maps of the images, (N, F, G, G), where a model is one of features
-    appearance means and log spreads of the unwhitened maps over the image, (N, 2F), for the outlier score
+    appearance what is said of the whole image: means and spreads of the maps before whitening, palette, (N, A)
     row       index of each image in the data set, (N,), int64: its noise depends on it
 
 A model family may add fields. The reader makes numpy arrays; a training step takes tensors.

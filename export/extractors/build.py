@@ -24,8 +24,9 @@ from vae_core.batch import APPEARANCE, FEATURES, IMAGE, Batch
 from vae_core.config import FILTER_BANK, FeatureModelConfig
 from vae_core.errors import UserError
 from vae_core.features.filter_bank import FilterBank
+from vae_core.features.palette import palette
 from vae_core.features.whitening import Whitening, fit_whitening
-from vae_core.models.features.model import FEATURE_MAPS, MEAN_FEATURES
+from vae_core.models.features.model import FEATURE_MAPS, LOOKS
 from vae_core.models.pixels import IMAGES
 from vae_core.outputs import Output
 
@@ -50,7 +51,8 @@ class Extractor(NamedTuple):
         maps = session.run_batched({IMAGE: images[:WHITENING_IMAGES]}, _BATCH)[MAPS.name]
         with torch.inference_mode():
             whitening = _Standardised(fit_whitening(maps))
-        return chain(self.graph, to_onnx(whitening, "whitening", {MAPS.name: maps[:2]}), "extractor")
+        example = {IMAGE: images[:2], MAPS.name: maps[:2]}
+        return chain(self.graph, to_onnx(whitening, "whitening", example), "extractor")
 
 
 def open_extractor(config: FeatureModelConfig) -> Extractor:
@@ -88,7 +90,7 @@ def _graph(backbone: str, shape: tuple[int, int, int]) -> tuple[bytes, str]:
 class _Standardised(Graph):
     """Maps → features, which a model is trained on, and appearance, for its outlier score."""
 
-    inputs, outputs = (MAPS,), (FEATURE_MAPS, MEAN_FEATURES)
+    inputs, outputs = (IMAGES, MAPS), (FEATURE_MAPS, LOOKS)
 
     def __init__(self, whitening: Whitening) -> None:
         super().__init__()
@@ -97,7 +99,8 @@ class _Standardised(Graph):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
         maps = batch[MAPS.name]
-        return {FEATURES: self.whitening(maps), APPEARANCE: self.whitening.appearance(maps)}
+        appearance = torch.cat([self.whitening.appearance(maps), palette(batch[IMAGE])], 1)
+        return {FEATURES: self.whitening(maps), APPEARANCE: appearance}
 
 
 class _Stage(Graph):

@@ -18,8 +18,17 @@ from threadpoolctl import threadpool_limits
 
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture
-from vae_core.outliers.density import LIMIT, Density, bend, distance, log_density, tail_constants
-from vae_core.outliers.groups import Group
+from vae_core.outliers.density import (
+    LIMIT,
+    Density,
+    bend,
+    distance,
+    log_density,
+    log_squares,
+    rarity,
+    tail_constants,
+)
+from vae_core.outliers.groups import Group, Measure
 from vae_core.outliers.score import OutlierModel, Tails
 
 # One draw of q(z|x) per image is noisy already: this only keeps covariances invertible.
@@ -56,19 +65,16 @@ def fit_outlier_model(
     for group in groups:
         vectors = _vectors(values, group)
         _require_finite(vectors)
-        if group.one_sided:
-            constants = [tail_constants(_tensor(column)) for column in vectors.T]
-            usual, spread = (torch.stack(column) for column in zip(*constants, strict=True))
-            deviation = np.maximum(vectors.std(0), group.least_scale)
-            fits[group.name] = Tails(usual, spread, _tensor(deviation))
-        elif group.is_code:
-            fits[group.name] = _with_tail(_of_mixture(codes), vectors)
-        elif group.of_training and training is not None:
-            fitted = np.concatenate([vectors, _vectors(training, group)])
-            _require_finite(fitted)
-            fits[group.name] = _with_tail(fit_density(fitted, group.ridge, group.least_scale), vectors)
+        if group.measure == "tails":
+            fits[group.name] = _tails_of(vectors, group.least_scale)
+            continue
+        if group.is_code:
+            density = _of_mixture(codes)
         else:
-            fits[group.name] = fit_density(vectors, group.ridge, group.least_scale)
+            also = _vectors(training, group) if group.of_training and training is not None else vectors[:0]
+            _require_finite(also)
+            density = _density(np.concatenate([vectors, also]), group.ridge, group.least_scale)
+        fits[group.name] = _with_tail(density, vectors, group.measure)
     return OutlierModel(groups, fits)
 
 
@@ -84,13 +90,18 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
     Args:
         vectors: of in-distribution images.
         ridge: added to every variance, after standardising.
-        least_scale: the smallest standard deviation to standardise by.
+        least_scale: the least standard deviation to standardise by.
     """
+    return _with_tail(_density(vectors, ridge, least_scale), vectors, "density")
+
+
+def _density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
+    """`fit_density` without the constants of the tail."""
     centre, scale = _moments(vectors, least_scale)
     standard = np.clip((vectors - centre) / scale, -LIMIT, LIMIT)
     knees, slopes = _tails(standard)
     mixture = _mixture_of(bend(standard, knees, slopes), ridge)
-    density = Density(
+    return Density(
         centre=_tensor(centre),
         scale=_tensor(scale),
         knees=_tensor(knees),
@@ -100,10 +111,10 @@ def fit_density(vectors: Vectors, ridge: float, least_scale: float) -> Density:
         whitening=_tensor(mixture.precisions_cholesky_),
         deviation=_tensor(np.sqrt(np.einsum("ktt->kt", mixture.covariances_))),
         least=torch.zeros(()),
+        log_square=torch.tensor([0.0, 1.0]),
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
-    return _with_tail(density, vectors)
 
 
 def fit_codes(draws: Vectors) -> GaussianMixture:
@@ -143,17 +154,27 @@ def _of_mixture(mixture: GaussianMixture) -> Density:
         whitening=_tensor(mixture.whitening),
         deviation=_tensor(np.linalg.norm(mixture.factor, axis=-1)),  # √Σ_j L_tj² = √S_tt
         least=torch.zeros(()),
+        log_square=torch.tensor([0.0, 1.0]),
         usual=torch.zeros(()),
         spread=torch.ones(()),
     )
 
 
-def _with_tail(density: Density, vectors: Vectors) -> Density:
-    """The density with the tail constants of vectors [n, T]."""
-    log_p = log_density(_tensor(vectors), density)
-    density = density._replace(least=-log_p.amax())
-    usual, spread = tail_constants(distance(log_p, density))
+def _with_tail(density: Density, vectors: Vectors, measure: Measure) -> Density:
+    """The density with the constants of its tail over vectors [n, T]."""
+    values = _tensor(vectors)
+    log_p, nearest = log_density(values, density), log_squares(values, density).amin(1)
+    moments = torch.stack([nearest.mean(), nearest.std().clamp(min=1e-3)])
+    density = density._replace(least=-log_p.amax(), log_square=moments)
+    usual, spread = tail_constants(rarity(values, density) if measure == "mass" else distance(log_p, density))
     return density._replace(usual=usual, spread=spread)
+
+
+def _tails_of(vectors: Vectors, least_scale: float) -> Tails:
+    """The upper tails of the columns of vectors [n, T]."""
+    constants = [tail_constants(_tensor(column)) for column in vectors.T]
+    usual, spread = (torch.stack(column) for column in zip(*constants, strict=True))
+    return Tails(usual, spread, _tensor(np.maximum(vectors.std(0), least_scale)))
 
 
 def _require_finite(vectors: Vectors) -> None:

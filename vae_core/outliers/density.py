@@ -36,8 +36,9 @@ class Density(NamedTuple):
     whitening: Tensor  # W_k with W_k W_kᵀ = S_k⁻¹, (K, T, T)
     deviation: Tensor  # √S_k,tt, (K, T)
     least: Tensor  # the lowest −log p(u) of in-distribution images, ()
-    usual: Tensor  # the median of their distances, ()
-    spread: Tensor  # the mean excess of their distances over the 90% quantile, ()
+    log_square: Tensor  # mean and standard deviation of log d² of their nearest component, (2,)
+    usual: Tensor  # the median of their distances or rarities, ()
+    spread: Tensor  # the mean excess of these over the 90% quantile, ()
 
 
 class Components(NamedTuple):
@@ -73,6 +74,24 @@ def distance(log_density: Tensor, density: Density) -> Tensor:
     then does not raise `spread` so much that no other image is surprising.
     """
     return torch.sqrt(1.0 + 2.0 * F.relu(-log_density - density.least))
+
+
+def log_squares(vectors: Tensor, density: Density) -> Tensor:
+    """Log d² of Mahalanobis' distances of `vectors` (N, T) from the components: (N, K)."""
+    return torch.log(squared_norm(components(vectors, density).whitened) + 1e-6)
+
+
+def rarity(vectors: Tensor, density: Density) -> Tensor:
+    """−log Σ_k π_k P(an image of component k is as far from it as this): (N, T) → (N,), in nats above zero.
+
+    Log d² of images from their component is taken to be logistic, of the mean and spread that it has: in many
+    dimensions estimated from few images it is wider than χ²'s. A density calls what is like a rare, narrow component
+    the likeliest of all, such as grey images among coloured ones; their rarity is at least −log π_k.
+    """
+    mean, deviation = density.log_square
+    slope = math.pi / math.sqrt(3.0) / deviation  # of a logistic with this deviation
+    log_mass = density.log_weight - F.softplus(slope * (log_squares(vectors, density) - mean))
+    return -log_sum_exp(log_mass)
 
 
 def surprise(log_density: Tensor, density: Density) -> Tensor:

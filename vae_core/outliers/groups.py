@@ -6,9 +6,12 @@ the manifest, the model card and the reasons read these descriptions; none of th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from vae_core.errors import UserError
 from vae_core.outputs import Output
+
+Measure = Literal["density", "mass", "tails"]
 
 
 @dataclass(frozen=True)
@@ -62,21 +65,26 @@ class Group:
     least_scale: float = 1e-2
     """The smallest scale to standardise by: numbers that hardly vary must not be magnified."""
     vector: Output | None = None
-    """The vector whose log density is the only statistic; None if the statistics are the entries."""
+    """The vector whose log density, or rarity, is the only statistic; None if the statistics are the entries."""
     is_code: bool = False
     """Whether the vector is the mean of q(z|x). It then shares its density with the prior: the mixture over codes,
     fitted to draws of q(z|x) for many more images than are held out."""
 
-    one_sided: bool = False
-    """Whether each statistic is judged by itself, by how far it lies in the upper tail of its own distribution. The
-    term is then their mean, and not a surprise under a density of all."""
+    measure: Measure = "density"
+    """How the group's numbers are compared with those of in-distribution images:
+
+    - `density`: all together, by their distance under a mixture of Gaussians;
+    - `mass`: the same, by the mass of the mixture's tails beyond them, to which a rare kind of image adds little;
+    - `tails`: each statistic by itself, by how far it lies in the upper tail of its own distribution. The term is their
+      mean."""
     of_training: bool = False
     """Whether the density is fitted to training images too, because nothing that the vector depends on was trained."""
 
     def __post_init__(self) -> None:
         assert self.statistics, f"the group {self.name} has no statistic"
         assert self.vector is None or len(self.statistics) == 1, f"{self.name}: a vector has one log density"
-        assert self.vector is None or not self.one_sided, f"{self.name}: a vector has no upper tail"
+        assert self.vector is None or self.measure != "tails", f"{self.name}: a vector has no upper tail"
+        assert self.vector is not None or self.measure != "mass", f"{self.name}: shares are of a density"
 
     @property
     def inputs(self) -> tuple[Output, ...]:

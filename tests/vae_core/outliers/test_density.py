@@ -24,6 +24,7 @@ def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Densit
         whitening=whitening,
         deviation=covariance.diagonal(dim1=1, dim2=2).sqrt(),
         least=torch.tensor(4.0, dtype=torch.float64),
+        log_square=torch.tensor([1.0, 0.5], dtype=torch.float64),
         usual=torch.tensor(5.0, dtype=torch.float64),
         spread=torch.tensor(2.0, dtype=torch.float64),
     )
@@ -111,6 +112,7 @@ def test_an_entry_is_compared_with_the_nearest_component() -> None:
         whitening=eye,
         deviation=torch.ones(2, 1),
         least=torch.tensor(0.0),
+        log_square=torch.tensor([1.0, 0.5]),
         usual=torch.tensor(1.0),
         spread=torch.tensor(1.0),
     )

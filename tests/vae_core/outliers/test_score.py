@@ -41,6 +41,7 @@ def standard_normal_density(size: int) -> Density:
         whitening=torch.eye(size)[None],
         deviation=torch.ones(1, size),
         least=torch.tensor(LEAST),
+        log_square=torch.tensor([1.0, 0.5]),
         usual=torch.tensor(USUAL),
         spread=torch.tensor(SPREAD),
     )
@@ -115,11 +116,11 @@ def test_an_unlikely_vector_is_explained_by_its_log_density() -> None:
     assert found.deviations[1, place] < -10  # the density is too low
 
 
-ONE_SIDED = Group("places", "places", 2.0, (a_statistic("peak"), a_statistic("mean")), one_sided=True)
+ONE_SIDED = Group("places", "places", 2.0, (a_statistic("peak"), a_statistic("mean")), measure="tails")
 TAILS = Tails(torch.tensor([1.0, 2.0]), torch.tensor([0.5, 0.25]), torch.tensor([1.0, 0.5]))
 
 
-def test_a_one_sided_group_is_the_mean_of_its_tails() -> None:
+def test_a_group_of_tails_is_the_mean_of_its_tails() -> None:
     model = OutlierModel((ONE_SIDED,), {"places": TAILS})
     drawn = {name: torch.linspace(-20, 20, 9) for name in ("peak", "mean")}
     found = score(drawn, model)["outlier_score"]

@@ -27,13 +27,13 @@ _LOG_VARIANCE_BOUND = 8.0  # |log σ²| of the posterior
 _LOG_SCALE_BOUND = 3.0  # |log s| of p(f|z): a scale that collapsed would make an image infinitely likely
 
 FEATURE_MAPS = Output(FEATURES, "standardised and whitened feature maps", "standard deviations of the training images")
-MEAN_FEATURES = Output(
+LOOKS = Output(
     APPEARANCE,
-    "means and log spreads over the image of the standardised feature maps",
-    "standard deviations of the training images",
+    "means and log spreads over the image of the standardised feature maps, and log shares of its palette",
+    "1",
     tolerance=1e-4,
 )
-_POOLED = MEAN_FEATURES._replace(name="pooled_features")  # as an output: no graph has an input of the same name
+_LOOKS = LOOKS._replace(name="looks")  # as an output: no graph has an input of the same name
 LOCATION = Output("location", "mean of the features given z", "standard deviations of the training images")
 LOG_SCALE = Output("log_scale", "log of the standard deviation of the features given z", "1")
 SURPRISE = Output(
@@ -48,7 +48,7 @@ class FeatureVAE(Model):
     """A convolutional VAE over feature maps (N, F, h, w), whose latent vector is a map (L, h/4, w/4), flattened."""
 
     config: FeaturesConfig
-    inputs = (FEATURE_MAPS, MEAN_FEATURES)
+    inputs = (FEATURE_MAPS, LOOKS)
     likelihood_name = "gaussian-of-features"
     likelihood_kind = "density"
     code_tolerance = 1e-4  # features of images unlike those of training are hundreds of standard deviations
@@ -120,7 +120,7 @@ class FeatureVAE(Model):
     @property
     def statistic_groups(self) -> tuple[Group, ...]:
         """Statistics of the map, the image's appearance, and statistics of the likelihood."""
-        return feature_groups(_POOLED, self.nats_scale)
+        return feature_groups(_LOOKS, self.nats_scale)
 
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
@@ -128,7 +128,7 @@ class FeatureVAE(Model):
         parameters = self.decode(posterior.mean)
         kl = self.prior(batch).kl_per_dimension(posterior).reshape(-1, *self.latent_shape).sum(1)
         found = feature_statistics(distance(features, parameters), log_prob(features, parameters), kl)
-        return {**found, _POOLED.name: batch[APPEARANCE]}
+        return {**found, _LOOKS.name: batch[APPEARANCE]}
 
 
 def log_prob(features: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
