@@ -42,7 +42,7 @@ from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
-from vae_core.models.pixels import IMAGES
+from vae_core.models.pixels import IMAGES, PixelModel
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.density import Density
 from vae_core.outliers.score import OutlierModel
@@ -81,13 +81,18 @@ def build(
         options: of the bundle.
 
     Raises:
-        UserError: a graph differs from PyTorch, or there are too few held-out images.
+        UserError: a graph differs from PyTorch, there are too few held-out images, or the model has no 8-bit form.
     """
     int8 = options.int8
     if min(len(splits.validation), len(splits.calibration)) < LEAST:
         raise UserError(
             f"the run holds out {len(splits.validation)} validation and {len(splits.calibration)} calibration images; "
             f"an outlier score needs at least {LEAST} of each: train on more images"
+        )
+    if int8 and not isinstance(model, PixelModel):
+        raise UserError(
+            "--int8 needs a model of pixels, got one of features, most of whose time is its extractor's, in fp32 always; "
+            "export without it"
         )
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)

@@ -12,8 +12,10 @@ from bundles import pictures
 from export.bundle.format import Bundle, write_bundle
 from export.bundle.weights import WEIGHTS
 from export.graphs import parity
+from export.graphs.build import Splits, build
 from export.graphs.from_images import FromImages
 from export.graphs.modules import EncoderGraph
+from export.graphs.options import BuildOptions
 from export.guarantees.p_values import p_values
 from export.runtime.agreement import compare
 from export.runtime.likelihood import LikelihoodEstimator
@@ -168,3 +170,9 @@ def test_the_bundle_needs_no_other_file_and_keeps_every_weight_once(bundle: Bund
     for name in bundle.manifest["graphs"]:
         operators = {node.domain for node in onnx.load_model_from_string(bundle.read(name)).graph.node}
         assert operators <= {"", "ai.onnx"}
+
+
+def test_there_is_no_8_bit_form() -> None:
+    held = Splits(validation=pictures(40, SHAPE, seed=1), calibration=pictures(40, SHAPE, seed=2))
+    with pytest.raises(UserError, match="--int8 needs a model of pixels"):
+        build(trained(), held, {}, BuildOptions(int8=True), whitened())

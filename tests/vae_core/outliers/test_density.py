@@ -1,8 +1,20 @@
+import math
+
 import numpy as np
 import torch
 from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
-from vae_core.outliers.density import LIMIT, Density, bend, distance, log_density, shares, surprise, tail_constants
+from vae_core.outliers.density import (
+    LIMIT,
+    Density,
+    bend,
+    distance,
+    log_density,
+    rarity,
+    shares,
+    surprise,
+    tail_constants,
+)
 
 
 def a_density(components: int = 3, size: int = 4, seed: int = 0) -> tuple[Density, MixtureSameFamily]:
@@ -137,3 +149,38 @@ def test_bending_keeps_the_order_and_leaves_the_middle() -> None:
     middle = (values >= -1.5) & (values <= 2.0)
     torch.testing.assert_close(bent[middle], values[middle])
     torch.testing.assert_close(bent[[0, -1], 0], torch.tensor([-1.5 - 0.5 * 28.5, 2.0 + 0.1 * 28.0]).double())
+
+
+def test_rarity_is_minus_the_log_of_the_tails_of_all_components_in_float64() -> None:
+    density, _ = a_density()
+    v = vectors(density)
+    standard = (v - density.centre) / density.scale
+    mean, deviation = density.log_square
+    mass = torch.zeros(len(v), dtype=torch.float64)
+    for weight, centre, whitening in zip(density.log_weight.exp(), density.mean, density.whitening, strict=True):
+        square = (((standard - centre) @ whitening) ** 2).sum(1)
+        mass += weight * torch.sigmoid(-math.pi / math.sqrt(3) * (square.log() - mean) / deviation)
+    torch.testing.assert_close(rarity(v, density), -mass.log(), rtol=1e-5, atol=1e-5)
+
+
+def test_what_is_like_a_rare_kind_is_rare_although_it_is_dense() -> None:
+    """A narrow component of 2% has the highest density of all, and is rare."""
+    narrow, wide = 0.05, 1.0
+    density = Density(
+        centre=torch.zeros(2),
+        scale=torch.ones(2),
+        knees=torch.tensor([[-LIMIT], [LIMIT]]).expand(2, 2),
+        slopes=torch.ones(2, 2),
+        log_weight=torch.tensor([0.98, 0.02]).log(),
+        mean=torch.tensor([[0.0, 0.0], [8.0, 8.0]]),
+        whitening=torch.stack([torch.eye(2) / wide, torch.eye(2) / narrow]),
+        deviation=torch.tensor([[wide] * 2, [narrow] * 2]),
+        least=torch.tensor(0.0),
+        log_square=torch.tensor([0.1, 1.3]),
+        usual=torch.tensor(0.7),
+        spread=torch.tensor(1.0),
+    )
+    usual, rare = torch.tensor([[1.0, 0.5]]), torch.tensor([[8.0, 8.03]])
+    assert log_density(rare, density) > log_density(usual, density)
+    assert rarity(rare, density) > rarity(usual, density) + 2
+    assert rarity(rare, density) >= -math.log(0.02) - 1e-3

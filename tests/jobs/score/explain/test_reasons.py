@@ -1,10 +1,11 @@
 """The sentence names the largest contributions, with direction and deviation."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.score.explain.reasons import reason, summarise_aspects
+from jobs.score.explain.reasons import highest_place, reason, summarise_aspects
 from vae_core.outliers.groups import Statistic
 
 STATISTICS = [
@@ -78,3 +79,22 @@ def test_phrases_of_a_bundle_are_not_format_strings() -> None:
     assert (
         reason(summarise_aspects(hostile, {"x": 1.0}, {"x": 3.0})) == "{0.__class__} {:>9999999999} 100% 3.0 σ {3.0 σ}."
     )
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "place"),
+    [
+        (0, 0, "upper left"),
+        (0, 20, "top"),
+        (11, 39, "lower right"),
+        (6, 20, "centre"),
+        (6, 1, "left"),
+        (11, 20, "bottom"),
+    ],
+)
+def test_places_are_named_as_a_person_would(row: int, column: int, place: str) -> None:
+    surprise = np.zeros((12, 40), np.float32)
+    surprise[row, column] = 1.0
+    assert highest_place(surprise) == place
+    odd = [Statistic("x", "x", "1", "x", "its {place} is {} odd", "no")]
+    assert reason(summarise_aspects(odd, {"x": 1.0}, {"x": 3.0}, place)) == f"Its {place} is 3.0 σ odd."
