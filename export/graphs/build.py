@@ -91,8 +91,8 @@ def build(
         )
     if int8 and not isinstance(model, PixelModel):
         raise UserError(
-            "--int8 needs a model of pixels, got one of features, most of whose time is its extractor's, in fp32 always; "
-            "export without it"
+            "--int8 needs a model of pixels, got one of features, which spends most of its time in its extractor, "
+            "always in fp32; export without it"
         )
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
