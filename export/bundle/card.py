@@ -20,6 +20,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
         f"variables; likelihood {likelihood['name']}, {_KINDS[likelihood['kind']]}. Samples and log p(x) are under the "
         f"prior '{prior['name']}'.",
+        *(["", "Only the pixels of a region of interest count; the graphs replace the others."] * ("region" in image)),
         "",
         "## Data and training",
         "",

@@ -19,6 +19,7 @@ import pyarrow.parquet as pq
 
 from export.bundle.manifest import parse_manifest, parse_statistic
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
+from export.region import Region
 from export.storage import Folder
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS, Prior
@@ -98,6 +99,12 @@ class Bundle:
         """Channels, height and width of the images."""
         channels, height, width = self.manifest["image"]["shape"]
         return channels, height, width
+
+    @cached_property
+    def region(self) -> Region | None:
+        """The pixels that count, which the graphs see to; None if all do."""
+        value = self.manifest["image"].get("region")
+        return None if value is None else Region.from_json(value, self.shape)
 
     @property
     def latent_dim(self) -> int:

@@ -11,6 +11,7 @@ from functools import reduce
 from typing import Any
 
 from export.json_object import parse_object
+from export.region import Region
 from vae_core.config import from_json
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS
@@ -49,6 +50,11 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
         value = reduce(_get, field.split("."), manifest)
         if not holds(value):
             raise _wrong(where, field, must_be, value)
+    if (region := manifest["image"].get("region")) is not None:
+        try:
+            Region.from_json(region, manifest["image"]["shape"])
+        except ValueError as error:
+            raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
     graphs = {name for name in files if name.endswith(".onnx")}
     if manifest["graphs"].keys() != graphs:
         raise _wrong(where, "graphs", f"of {', '.join(sorted(graphs))}", list(manifest["graphs"]))

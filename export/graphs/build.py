@@ -36,6 +36,7 @@ from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
 from export.guarantees.calibration_set import BATCH, calibration_table, exemplar_stride, exemplars
 from export.guarantees.p_values import LEAST
+from export.region import Region
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.config import to_json
@@ -71,6 +72,7 @@ def build(
     training: Mapping[str, Any],
     options: BuildOptions,
     extractor: bytes | None = None,
+    region: Region | None = None,
 ) -> Contents:
     """Convert `model` to a bundle's contents; nothing is written.
 
@@ -79,6 +81,8 @@ def build(
         splits: the images to fit, to calibrate and to check with.
         training: what to record of the training run: its configuration, data and history.
         options: of the bundle.
+        extractor: the graph image → features of a model of features.
+        region: the pixels that count, if not all do; the model was trained with the others set to its levels.
 
     Raises:
         UserError: a graph differs from PyTorch, there are too few held-out images, or the model has no 8-bit form.
@@ -96,7 +100,7 @@ def build(
         )
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
-    convert = FromImages(extractor)
+    convert = FromImages(extractor, region)
     with torch.inference_mode():
         z = model.posterior(convert.tensors(probe)).mean.numpy()
     batches = {"image": probe, **convert.inputs(probe), "z": z}
@@ -123,7 +127,9 @@ def build(
         names.ENCODER: EncoderGraph(model),
         names.DECODER: DecoderGraph(model),
         names.SCORER: ScorerGraph(scoring_model, outlier),
-        names.EXPLAINER: ExplainerGraph(scoring_model, outlier),
+        names.EXPLAINER: ExplainerGraph(
+            scoring_model, outlier, None if region is None else torch.from_numpy(region.inside)
+        ),
         names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
     files: dict[str, bytes] = {}
@@ -154,6 +160,8 @@ def build(
     files[names.PARITY] = json.dumps(against, indent=2).encode()
     files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
+    if region is not None:
+        manifest["image"]["region"] = region.to_json()
     source = "the training run's calibration split"
     manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
     manifest["probe"] = {"images": len(probe), "real_images": len(real)}

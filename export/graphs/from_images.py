@@ -1,4 +1,7 @@
-"""Graphs of images from the graphs of a model: one of features is preceded by the extractor that computes them."""
+"""Graphs of images from the graphs of a model.
+
+A graph of features is preceded by the extractor that computes them, and all by the region of interest, if there is one.
+"""
 
 from typing import Any
 
@@ -10,6 +13,8 @@ from torch import Tensor
 from export.graphs.chain import chain
 from export.graphs.convert import to_onnx
 from export.graphs.modules import Graph
+from export.graphs.region import within
+from export.region import Region
 from export.runtime.session import Session
 from vae_core.batch import FEATURES, IMAGE, Arrays
 
@@ -19,13 +24,15 @@ _BATCH = 32
 class FromImages:
     """Converts graphs of a model, and computes the inputs of the model from images."""
 
-    def __init__(self, extractor: bytes | None) -> None:
-        """Take the graph image → features of the model's run; None for a model of pixels."""
-        self._extractor = extractor
+    def __init__(self, extractor: bytes | None, region: Region | None = None) -> None:
+        """Take the graph image → features of the model's run, None for a model of pixels, and its region."""
+        self._extractor, self._region = extractor, region
         self._session = Session(extractor, provider="cpu") if extractor is not None else None
 
     def inputs(self, images: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """The inputs of the model for images [N,C,H,W]."""
+        if self._region is not None:
+            images = self._region.apply(images)
         if self._session is None:
             return {IMAGE: images}
         return self._session.run_batched({IMAGE: images}, _BATCH)
@@ -37,6 +44,9 @@ class FromImages:
     def to_onnx(self, graph: Graph, name: str, example: Arrays) -> bytes:
         """The ONNX model of `graph`, from the image on; arguments as for `convert.to_onnx`."""
         content = to_onnx(graph, name, example)
-        if self._extractor is None or FEATURES not in (value.name for value in graph.inputs):
+        inputs = [value.name for value in graph.inputs]
+        if self._extractor is not None and FEATURES in inputs:
+            content = chain(self._extractor, content, name)
+        elif IMAGE not in inputs:
             return content
-        return chain(self._extractor, content, name)
+        return content if self._region is None else within(content, self._region)

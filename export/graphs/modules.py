@@ -20,6 +20,7 @@ from vae_core.outputs import Output
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
+_SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (
     Output(
         "contributions",
@@ -142,14 +143,20 @@ class ScorerGraph(_OutlierGraph):
 class ExplainerGraph(_OutlierGraph):
     """Image → why and where it is outlying, for a person. T statistics, in the order of `statistics_of`."""
 
-    def __init__(self, model: Model, outlier: OutlierModel) -> None:
+    def __init__(self, model: Model, outlier: OutlierModel, inside: Tensor | None = None) -> None:
+        """Take a model, its outlier score, and which pixels count, (H, W): the map is zero at the others."""
         super().__init__(model, outlier)
         self.outputs = (*model.explainer_outputs, *_EXPLANATION, _mean(model))
+        self.has_region = inside is not None
+        self.register_buffer("inside", None if inside is None else inside.float())
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
+        explained = self.model.explained(batch)
+        if self.has_region:
+            explained = {**explained, _SURPRISE: explained[_SURPRISE] * self.get_buffer("inside")}
         return {
-            **self.model.explained(batch),
+            **explained,
             **explain(self.model.statistics(batch), self.outlier)._asdict(),
             "mean": self.model.posterior(batch).mean,
         }

@@ -35,10 +35,15 @@ class PixelCounts:
         self.overlap = np.zeros(LEVELS)  # of each region, the share of its pixels, summed
         self.images = self.defects = self.regions = 0  # defects: images with a defective pixel
 
-    def add(self, maps: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_]) -> None:
-        """Count images by their maps and masks, both [N, H, W]."""
+    def add(
+        self, maps: npt.NDArray[np.float32], masks: npt.NDArray[np.bool_], inside: npt.NDArray[np.bool_] | None = None
+    ) -> None:
+        """Count images by their maps and masks, both [N, H, W]; only the pixels `inside` a region [H, W], if given."""
         levels = level(maps)
-        self.normal += np.bincount(levels[~masks], minlength=LEVELS)
+        normal = ~masks
+        if inside is not None:
+            masks, normal = masks & inside, normal & inside
+        self.normal += np.bincount(levels[normal], minlength=LEVELS)
         self.images += len(maps)
         for found, mask in zip(levels, masks, strict=True):
             if not mask.any():

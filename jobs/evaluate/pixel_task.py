@@ -57,14 +57,16 @@ class PixelTask:
         Raises:
             UserError: the bundle is not the one that the job was planned with.
         """
-        scorer = Scorer(self.bundle.open(), provider=device, batch_size=self.batch_size)
+        bundle = self.bundle.open()
+        scorer = Scorer(bundle, provider=device, batch_size=self.batch_size)
+        inside = None if bundle.region is None else bundle.region.inside
 
         def count_batch(batch: MaskedBatch, counts: PixelCounts) -> Iterator[Part]:
             for start in range(0, len(batch.images), self.batch_size):
                 run = slice(start, start + self.batch_size)
                 maps = scorer.surprise(batch.images[run])
                 finite = np.isfinite(maps).all(axis=(1, 2))
-                counts.add(maps[finite], batch.masks[run][finite])
+                counts.add(maps[finite], batch.masks[run][finite], inside)
                 lost = batch.keys.slice(start, len(maps)).filter(~finite)
                 yield Part(_NO_RESULTS, with_reasons(lost, ["the map is not finite"] * len(lost)))
 

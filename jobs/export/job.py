@@ -33,7 +33,8 @@ def export(options: ExportOptions) -> None:
         calibration=run.read_split("calibration", shape).images,
         training=run.read_split("training", shape).images,
     )
-    bundle = write_bundle(target, *build(model, splits, _training(run), options, run.read_extractor()))
+    contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
+    bundle = write_bundle(target, *contents)
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "

@@ -19,7 +19,8 @@ from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
-from jobs.train.run_directory import EXTRACTOR, Run
+from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
+from jobs.train.run_directory import EXTRACTOR, REGION, Run
 from jobs.train.splits import make_splits
 from vae_core.config import FeatureModelConfig, ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
@@ -47,16 +48,19 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
 
         extractor = open_extractor(options.model)
         options = replace(options, model=extractor.config)
-    head = _head(options, images)
+    contract = ImageContract(*options.model.image_shape, resize=options.resize)
+    inside = None if options.region is None else read_inside(options.region, contract)
+    head = _head(options, images, inside)
     _check_run(run, head)
     if len(history := run.history()) == options.train.epochs:
         return history[-1]
-    contract = ImageContract(*options.model.image_shape, resize=options.resize)
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
         options = place(options, cluster)
         if not run.exists():
             errors = make_splits(run, images, contract, options.train)
+            if inside is not None:
+                confine_splits(run, inside, contract.shape)
             if extractor is not None:
                 run.write_extractor(extractor.whitened(run.read_split("training", contract.shape).images))
             for table in (errors, bad_file_errors(images.bad_files, ())):
@@ -141,7 +145,7 @@ def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
     return replace(options, device="cuda" if use_gpu else "cpu", workers=workers, cpus_per_worker=cpus)
 
 
-def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any]:
+def _head(options: TrainOptions[ModelConfig], images: ImageSet, inside: Inside | None) -> dict[str, Any]:
     return {
         "model": to_json(options.model),
         "train": to_json(options.train),
@@ -151,6 +155,7 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any
             "files": len(images.files),
             "fingerprint": images.fingerprint,
             "resize": options.resize,
+            "region": inside_hash(inside),
         },
         "recipe": options.recipe,  # for information; its values are above
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
@@ -160,7 +165,7 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet) -> dict[str, Any
 def _check_run(run: Run, head: dict[str, Any]) -> None:
     """Raise a UserError unless `run` is new or was started with the same head."""
     if not run.exists():
-        partial = {"splits", "errors", "ray", EXTRACTOR}  # left by a run that was killed during setup
+        partial = {"splits", "errors", "ray", EXTRACTOR, REGION}  # left by a run that was killed during setup
         if other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial):
             raise UserError(
                 f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from export.runtime.device import Provider
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
@@ -67,7 +68,8 @@ class _Loop:
         self.run_directory = run = Run.open(options.run)
         self.config = config = options.train
         shape = options.model.image_shape
-        inputs = Inputs(run.read_extractor(), "cuda" if device.type == "cuda" else "cpu")
+        provider: Provider = "cuda" if device.type == "cuda" else "cpu"
+        inputs = Inputs(run.read_extractor(), provider, run.read_region(shape))
         contract = ImageContract(*shape, resize=options.resize)
         images = TrainingImages(work.pieces, held_rows(run), contract, inputs, options.model.input_bytes)
         cache_bytes = int(options.cache_gigabytes * 1e9)

@@ -33,6 +33,9 @@ class TrainOptions(Generic[M]):
     """CPUs, hence torch threads, per worker; default one on a shared cluster, or an equal share of a local one."""
     resize: bool = False
     """Convert images of another size or channel count; otherwise they are left out."""
+    region: str | None = None
+    """An image file as large as the images: pixels where it is zero count for nothing. The bundle's graphs replace them
+    by a constant, as training does, so no score depends on them, and maps are zero there."""
     address: str | None = None
     """Address of the Ray cluster; default RAY_ADDRESS, or a local cluster started for the run."""
     cache_gigabytes: float = 4.0

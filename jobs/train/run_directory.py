@@ -2,6 +2,7 @@
 
 run.json                 configuration, data, versions: the identity of the run
 extractor.onnx           of a model of features: from an image to its feature maps, fixed when the run starts
+region.json              the pixels that count, if not all do
 splits/*.parquet         the held-out images and a sample of the others, packed, with their rows in the training data
 checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json name the last and the best
 metrics.jsonl            one line per epoch
@@ -21,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.region import Region
 from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.packing import packed_column, packed_schema
@@ -32,6 +34,7 @@ from vae_core.errors import UserError
 FORMAT = 2
 CHECKPOINTS = "checkpoints"
 EXTRACTOR = "extractor.onnx"
+REGION = "region.json"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
 Split = Literal["validation", "calibration", "training"]
@@ -125,6 +128,23 @@ class Run:
     def read_extractor(self) -> bytes | None:
         """Read the graph that computes the features of an image; None in a run on pixels."""
         return self.folder.read(EXTRACTOR) if self.folder.has(EXTRACTOR) else None
+
+    def write_region(self, region: Region) -> None:
+        """Write the region of interest."""
+        self.folder.write_text(REGION, json.dumps(region.to_json()) + "\n")
+
+    def read_region(self, shape: tuple[int, int, int]) -> Region | None:
+        """Read the region of interest of images of a shape; None if all pixels count.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not self.folder.has(REGION):
+            return None
+        try:
+            return Region.from_json(self.folder.read_json(REGION), shape)
+        except ValueError as error:
+            raise UserError(f"{self.folder.url}/{REGION} is damaged: {error}; train again elsewhere") from error
 
     def write_errors(self, errors: pa.Table) -> None:
         """Record unreadable training images. The file is named after its first row, so rewriting replaces it."""

@@ -110,6 +110,18 @@ def test_counts_do_not_depend_on_how_images_are_divided() -> None:
     np.testing.assert_allclose(parts.overlap, whole.overlap, rtol=1e-12)
 
 
+def test_pixels_outside_the_region_are_not_counted() -> None:
+    masks = blobs(9)
+    maps = noisy_maps(masks, 1.0)
+    inside = np.zeros(SHAPE, np.bool_)
+    inside[5:20, :10] = True
+    counts, cropped = PixelCounts(), counted(maps[:, 5:20, :10], masks[:, 5:20, :10])
+    counts.add(maps, masks, inside)
+    assert (counts.images, counts.defects, counts.regions) == (9, cropped.defects, cropped.regions)
+    for name in ("normal", "defective", "overlap"):
+        np.testing.assert_array_equal(getattr(counts, name), getattr(cropped, name))
+
+
 def test_levels_keep_the_order_and_are_fine() -> None:
     rng = np.random.default_rng(0)
     extremes = np.array([-np.finfo(np.float32).max, -1e-45, -0.0, 0.0, 1e-45, np.finfo(np.float32).max])
