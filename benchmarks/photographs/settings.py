@@ -33,6 +33,7 @@ NAMES = (*SHARED, *FAINT, *JOINT)
 _TRAINING, _TEST, _EACH = 1000, 400, 200  # crops: to train on, ordinary ones to test with, and those with a defect
 _CHOOSING = 150  # crops with a defect that the contrast is chosen by, and as many ordinary ones
 _WANTED, _STEPS = 0.90, 7
+_PLAINEST: dict[Kind, float] = {"scratch": 2.0, "stain": 1.6, "hole": 1.0}  # black, white or flat
 
 
 class Sets(NamedTuple):
@@ -106,13 +107,13 @@ def _faint(texture: str, data: str, work: Path, seed: int) -> Sets:
 
 
 def _contrast(detector: Detector, kind: Kind, ordinary: Images, odd: Images) -> float:
-    """The contrast of the AUROC that is wanted, by bisection of its logarithm; 1 if none is that plain."""
+    """The contrast of the AUROC that is wanted, by bisection of its logarithm; the highest if none is that plain."""
     inliers = detector.score(ordinary).score
 
     def too_plain(contrast: float) -> bool:
         return auroc(inliers, detector.score(draw(kind, odd, contrast, 0).images).score) > _WANTED
 
-    low, high = 1 / 64, 1.0
+    low, high = 1 / 64, _PLAINEST[kind]
     if not too_plain(high):
         return high
     for _ in range(_STEPS):
