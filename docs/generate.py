@@ -28,7 +28,8 @@ def filled(page: str) -> str:
 
 
 def _part(name: str, *arguments: str) -> str:
-    return {"options": options, "modules": modules, "given": given, "conditional": conditional}[name](*arguments)
+    parts = {"options": options, "family": family, "modules": modules, "given": given, "conditional": conditional}
+    return parts[name](*arguments)
 
 
 def options(job: str) -> str:
@@ -36,6 +37,15 @@ def options(job: str) -> str:
     kind = getattr(importlib.import_module(f"jobs.{job}.options"), f"{job.title()}Options")
     lines = ["| option | default | |", "|---|---|---|"]
     return "\n".join(lines + [f"| `{name}` | {default} | {meaning} |" for name, default, meaning in _options(kind)])
+
+
+def family(name: str) -> str:
+    """The options of `vae train` for a family of models, those of training aside."""
+    from vae_core import models
+
+    lines = ["| option | default | |", "|---|---|---|"]
+    found = _options(models.config_type(name))
+    return "\n".join(lines + [f"| `{option}` | {default} | {meaning} |" for option, default, meaning in found])
 
 
 def _options(kind: type) -> Iterator[tuple[str, str, str]]:

@@ -6,10 +6,12 @@ from typing import Any
 
 import tyro
 
-from vae_core.models.conv.config import ConvConfig
+from jobs.train.__main__ import parse as parse_training
 
 
 def parse(name: str, arguments: Sequence[str]) -> Any:
     """The options of `vae NAME ARGUMENTS`; raises SystemExit where the job would refuse them."""
+    if name == "train":  # whose options are those of the recipe's family
+        return parse_training(list(arguments))
     kind = getattr(importlib.import_module(f"jobs.{name}.options"), f"{name.title()}Options")
-    return tyro.cli(kind[ConvConfig] if name == "train" else kind, args=arguments, prog=f"vae {name}")
+    return tyro.cli(kind, args=arguments, prog=f"vae {name}")

@@ -20,6 +20,7 @@ from documents import DOCS, PAGES, README, ROOT, blocks, files, prose
 from image_files import huggingface, write_parquet
 from jobs import cli
 from jobs.train import recipes
+from vae_core import models
 from vae_core.config import recipe_from_toml
 
 every_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -97,7 +98,8 @@ def _generate() -> ModuleType:
 
 
 generate = _generate()
-OPTIONS = {option for job in sorted(JOBS) for option in re.findall(r"^\| `(--[\w-]+)`", generate.options(job), re.M)}
+TABLES = [*map(generate.options, sorted(JOBS)), *map(generate.family, sorted(models.FAMILIES))]
+OPTIONS = {option for table in TABLES for option in re.findall(r"^\| `(--[\w-]+)`", table, re.M)}
 
 
 @pytest.mark.parametrize("page", DOCS, ids=lambda page: page.name)

@@ -27,7 +27,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     run_main("train", lambda: _run(arguments))
 
 
-def _run(arguments: Sequence[str]) -> None:
+def parse(arguments: Sequence[str]) -> TrainOptions[ModelConfig]:
+    """The options that the arguments give; raises SystemExit where they are not valid, and UserError as recipes do."""
     # The recipe sets the defaults of the other options, and the family determines which exist: parse both first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe")
@@ -46,6 +47,11 @@ def _run(arguments: Sequence[str]) -> None:
             images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train
         ),
     )
+    return options
+
+
+def _run(arguments: Sequence[str]) -> None:
+    options = parse(arguments)
     from jobs.train.job import train
     from jobs.train.monitor import describe
 

@@ -21,6 +21,11 @@ LIMIT = 30.0
 """Standard deviations: what is further out counts as this far."""
 
 
+# Of the logistic's scale to the deviation; √3/π = 0.55 is a logistic of that deviation. With more a rare kind counts as
+# rarer and other outliers as less so.
+_TAIL_SCALE = 0.75
+
+
 class Density(NamedTuple):
     """A mixture of K Gaussians over vectors of T entries, which are standardised first: u = (v − centre) / scale.
 
@@ -84,13 +89,14 @@ def log_squares(vectors: Tensor, density: Density) -> Tensor:
 def rarity(vectors: Tensor, density: Density) -> Tensor:
     """−log Σ_k π_k P(an image of component k is as far from it as this): (N, T) → (N,), in nats above zero.
 
-    Log d² of images from their component is taken to be logistic, of the mean and spread that it has: in many
-    dimensions estimated from few images it is wider than χ²'s. A density calls what is like a rare, narrow component
-    the likeliest of all, such as grey images among coloured ones; their rarity is at least −log π_k.
+    Log d² of images from their component is taken to be logistic, of the mean that it has and a scale in proportion to
+    its deviation: in many dimensions estimated from few images it is wider than χ²'s. A density calls what is like a
+    rare, narrow component the likeliest of all, such as grey images among coloured ones; their rarity is at least
+    −log π_k.
     """
     mean, deviation = density.log_square
-    slope = math.pi / math.sqrt(3.0) / deviation  # of a logistic with this deviation
-    log_mass = density.log_weight - F.softplus(slope * (log_squares(vectors, density) - mean))
+    scale = _TAIL_SCALE * deviation
+    log_mass = density.log_weight - F.softplus((log_squares(vectors, density) - mean) / scale)
     return -log_sum_exp(log_mass)
 
 
