@@ -22,6 +22,7 @@ from jobs.train.run_directory import Run
 from vae_core.config import FeatureModelConfig, ModelConfig, Recipe, to_json
 
 _CONV_EPOCHS = 20  # of the conv family: a third of its recipe's
+_SAMPLES = 2  # of likelihood.onnx, which is not used here
 
 
 class Bundled:
@@ -62,7 +63,7 @@ def make_bundle(training: Training, recipe: Recipe, name: str) -> Path:
         for old in (bundle, folder):
             Folder.at(str(old)).delete_all()
         _train(training, recipe, folder)
-        export(ExportOptions(run=str(folder), bundle=str(bundle)))
+        export(ExportOptions(run=str(folder), bundle=str(bundle), samples=_SAMPLES))
     return bundle
 
 

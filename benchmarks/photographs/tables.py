@@ -47,9 +47,8 @@ def _by_texture(title: str, results: Results, methods: Mapping[str, Method]) -> 
     lines = [f"### {title}", "", f"| | {' | '.join(textures)} | mean |", "|---|" + "---:|" * (len(textures) + 1)]
     for method in names:
         values = [_mean(_average, each[method]) if method in each else np.nan for each in results.values()]
-        lines.append(
-            f"| {methods[method].title} | {' | '.join(f'{value:.3f}' for value in [*values, np.mean(values)])} |"
-        )
+        cells = ["" if np.isnan(value) else f"{value:.3f}" for value in [*values, np.mean(values)]]
+        lines.append(f"| {methods[method].title} | {' | '.join(cells)} |")
     for name, each in results.items():
         first = next(iter(each.values()))
         lines.append(f"\n{name}: contrasts {'; '.join(result['note'] for result in first)}")
