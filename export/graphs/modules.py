@@ -186,7 +186,7 @@ class LikelihoodGraph(ModelGraph):
                 "effective sample size of that estimate; near 1, distrust it",
                 "samples",
                 # Exponentials of log-weights, whose absolute error in fp32 is 1e-7 of a thousand nats.
-                tolerance=1e-2,
+                tolerance=model.sample_size_tolerance,
             ),
         )
 

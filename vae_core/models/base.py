@@ -23,6 +23,8 @@ class Model(nn.Module, ABC):
     """What the model needs of a batch."""
     code_tolerance: float = 1e-5
     """`Output.tolerance` of the posterior's mean and log-variance."""
+    sample_size_tolerance: float = 1e-2
+    """`Output.tolerance` of the effective sample size, whose exponentials magnify the rounding of log-weights."""
 
     @property
     @abstractmethod
