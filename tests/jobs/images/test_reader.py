@@ -252,6 +252,7 @@ def test_a_file_is_opened_once_for_all_its_row_groups(tmp_path: Path, monkeypatc
         )
     pieces = find_images([str(tmp_path)]).pieces
     assert len(pieces) == 20
+    parquet._read_footer.cache_clear()  # the listing read the footers, by a version that this filesystem may agree with
     for opens in (2, 1):  # one for the footer, which is kept, and one for the rows
         opened.clear()
         read = list(read_images(pieces, ImageContract(1, 4, 4)))
