@@ -41,8 +41,10 @@ def threshold(calibration: Scores, level: float) -> float:
     size = len(calibration)
     allowed = math.floor(level * (size + 1) * (1 + 1e-12))  # p = k/(n+1) ≤ level ⇔ k ≤ allowed
     if allowed < 1 or not level < 1:
+        least = math.ceil(1e4 / (size + 1)) / 1e4  # rounded up, so that it can be given
         raise UserError(
-            f"a rate must lie between {1 / (size + 1):.2g} (with {size} calibration images) and 1, got {level}"
+            f"--fpr must be at least {least:g} with {size} calibration images, and below 1, got {level}; use --fpr "
+            f"{least:g}, or calibrate with more images (vae calibrate)"
         )
     # p ≤ allowed/(n+1) ⇔ fewer than `allowed` calibration scores are ≥ s ⇔ s > the allowed-th largest.
     return float(calibration[size - allowed])

@@ -77,5 +77,5 @@ def test_the_threshold_flags_what_the_p_value_flags(calibration: list[float], le
 
 @pytest.mark.parametrize("level", [0.0, -1.0, 1.0, 0.001])
 def test_impossible_levels_are_refused(level: float) -> None:
-    with pytest.raises(UserError, match=r"a rate must lie between 0.1 \(with 9 calibration images\) and 1"):
+    with pytest.raises(UserError, match=r"--fpr must be at least 0\.1 with 9 calibration images, and below 1"):
         threshold(np.arange(9, dtype=np.float32), level)

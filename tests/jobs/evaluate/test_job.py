@@ -230,7 +230,7 @@ def test_bits_per_dimension_of_an_exact_likelihood(tmp_path: Path, bundle: Path)
         (["--outliers", "noise=/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--images", "/nowhere/at/all"], "no images at /nowhere/at/all"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is not a bundle"),
-        (["--fpr", "0.0001"], "with 120 calibration images) and 1, got 0.0001"),
+        (["--fpr", "0.0001"], "with 120 calibration images, and below 1, got 0.0001"),
         (["--fpr", "1.5"], "--fpr must lie between 0 and 1, got 1.5"),
         (["--samples", "1"], "--samples must be at least 2, got 1"),
         (["--likelihood-images", "-1"], "--likelihood-images must be at least 0, got -1"),

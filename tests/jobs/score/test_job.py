@@ -256,7 +256,7 @@ def test_a_finished_job_is_not_repeated(
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["--fpr", "0.001"], "with 399 calibration images) and 1, got 0.001"),
+        (["--fpr", "0.001"], "with 399 calibration images, and below 1, got 0.001"),
         (["--fpr", "0"], "--fpr must lie between 0 and 1, got 0.0"),
         (["--fdr", "1.5"], "--fdr must lie between 0 and 1, got 1.5"),
         (["--key", "nobody"], "no column nobody"),
