@@ -3,23 +3,22 @@
 import numpy as np
 
 from export.region import Region
-from export.runtime.device import Device, Provider
+from export.runtime.device import Device
 from export.runtime.session import Session
 from jobs.train.columns import Columns
 from vae_core.batch import FEATURES, IMAGE
 
+_CPU = Device("cpu")
 _BATCH = 32  # images at a time through the extractor
 
 
 class Inputs:
     """Turns images into the inputs of a model."""
 
-    def __init__(
-        self, extractor: bytes | None = None, provider: Provider = "cpu", region: Region | None = None
-    ) -> None:
+    def __init__(self, extractor: bytes | None = None, device: Device = _CPU, region: Region | None = None) -> None:
         """Take the run's extractor, None for a model of pixels, and its region of interest, None if all count."""
         self._region = region
-        self._session = Session(extractor, provider=Device.of(provider)) if extractor is not None else None
+        self._session = Session(extractor, provider=device) if extractor is not None else None
 
     def __call__(self, columns: Columns) -> Columns:
         """The columns with feature maps in the place of images, in half precision: a run may keep all in memory."""

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from export.runtime.device import Provider
+from export.runtime.device import Device
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
@@ -68,8 +68,9 @@ class _Loop:
         self.run_directory = run = Run.open(options.run)
         self.config = config = options.train
         shape = options.model.image_shape
-        provider: Provider = "cuda" if device.type == "cuda" else "cpu"
-        inputs = Inputs(run.read_extractor(), provider, run.read_region(shape))
+        # A worker may see the GPUs of others on its machine.
+        extracts_on = Device("cuda", index=device.index or 0) if device.type == "cuda" else Device("cpu")
+        inputs = Inputs(run.read_extractor(), extracts_on, run.read_region(shape))
         contract = ImageContract(*shape, resize=options.resize)
         images = TrainingImages(work.pieces, held_rows(run), contract, inputs, options.model.input_bytes)
         cache_bytes = int(options.cache_gigabytes * 1e9)

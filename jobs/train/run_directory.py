@@ -126,8 +126,16 @@ class Run:
         self.folder.write(EXTRACTOR, content)
 
     def read_extractor(self) -> bytes | None:
-        """Read the graph that computes the features of an image; None in a run on pixels."""
-        return self.folder.read(EXTRACTOR) if self.folder.has(EXTRACTOR) else None
+        """Read the graph that computes the features of an image; None in a run on pixels.
+
+        Raises:
+            UserError: the run is one on features and has no such graph.
+        """
+        if self.folder.has(EXTRACTOR):
+            return self.folder.read(EXTRACTOR)
+        if "backbone" in self.read_head()["model"]:
+            raise UserError(f"{self.folder.url} lacks {EXTRACTOR}, which computes its features; copy the run again")
+        return None
 
     def write_region(self, region: Region) -> None:
         """Write the region of interest."""

@@ -19,8 +19,6 @@ from vae_core.sums import library, log_sum_exp, squared_norm
 
 LIMIT = 30.0
 """Standard deviations: what is further out counts as this far."""
-
-
 # Of the logistic's scale to the deviation; √3/π = 0.55 is a logistic of that deviation. With more a rare kind counts as
 # rarer and other outliers as less so.
 _TAIL_SCALE = 0.75

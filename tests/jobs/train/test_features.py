@@ -190,3 +190,10 @@ def test_the_recipe_parses_with_options_of_the_family() -> None:
     assert (options.model.backbone, options.model.width) == ("torchvision:resnet18", 64)
     table = tomllib.loads((Path(recipes.__file__).parent / "features.toml").read_text())["train"]
     assert {name: getattr(options.train, name) for name in table} == table
+
+
+def test_a_run_without_its_extractor_is_refused(tmp_path: Path, images: Path) -> None:
+    start(tmp_path / "run", found(images), config(), features=True)
+    (tmp_path / "run" / "extractor.onnx").unlink()
+    with pytest.raises(UserError, match=r"lacks extractor\.onnx, which computes its features; copy the run again"):
+        Run.open(str(tmp_path / "run")).read_extractor()

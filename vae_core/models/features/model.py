@@ -51,7 +51,7 @@ class FeatureVAE(Model):
     inputs = (FEATURE_MAPS, LOOKS)
     likelihood_name = "gaussian-of-features"
     likelihood_kind = "density"
-    sample_size_tolerance = 0.5  # log-weights are tens of thousands of nats, and millions of images unlike any
+    sample_size_tolerance = 0.5  # for images unlike those of training, log-weights reach millions of nats
     code_tolerance = 1e-4  # features of images unlike those of training are hundreds of standard deviations
 
     def __init__(self, config: FeaturesConfig) -> None:
