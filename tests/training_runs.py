@@ -53,6 +53,17 @@ def whitened() -> bytes:
     return extractor().whitened(pictures(200, SHAPE))
 
 
+CPU = torch.device("cpu")
+
+
+class Stop(Exception):
+    """Simulates a crash."""
+
+
+def ignore(metrics: dict[str, Any]) -> None:
+    """Reports nowhere."""
+
+
 def start(folder: Path, images: ImageSet, train: TrainConfig, features: bool = False) -> Work:
     """A run directory after setup, and the input of its workers: of `MODEL`, or of `FEATURES`."""
     run = Run(Folder.at(folder))

@@ -25,27 +25,30 @@ from jobs.train.options import TrainOptions
 from jobs.train.run_directory import EXTRACTOR, Run
 from jobs.train.share import Share, TrainingImages
 from jobs.train.splits import held_rows
-from training_runs import FEATURES, SHAPE, config, extractor, found, start, weights, whitened, write_images
+from training_runs import (
+    CPU,
+    FEATURES,
+    SHAPE,
+    Stop,
+    config,
+    extractor,
+    found,
+    ignore,
+    start,
+    weights,
+    whitened,
+    write_images,
+)
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.models.features.config import FeaturesConfig
 from vae_core.models.features.model import FeatureVAE
 from vae_core.optimisation import Optimisation, StepMetrics
 
-CPU = torch.device("cpu")
-
-
-class Stop(Exception):
-    """Simulates a crash."""
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return write_images(tmp_path / "images.parquet")
-
-
-def ignore(metrics: dict[str, Any]) -> None:
-    pass
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(

@@ -13,24 +13,14 @@ import torch
 from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.loop import prefetch, train
 from jobs.train.run_directory import Run
-from training_runs import config, found, start, weights, write_images
+from training_runs import CPU, Stop, config, found, ignore, start, weights, write_images
 from vae_core.errors import UserError
 from vae_core.optimisation import Optimisation, StepMetrics
-
-CPU = torch.device("cpu")
-
-
-class Stop(Exception):
-    """Simulates a crash."""
 
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:
     return write_images(tmp_path / "images.parquet")
-
-
-def ignore(metrics: dict[str, Any]) -> None:
-    pass
 
 
 def test_the_contents_of_a_run(tmp_path: Path, images: Path) -> None:
