@@ -21,8 +21,8 @@ def notices(job: ScoreJob) -> Iterator[str]:
     least = least_discoveries(rows, options.fdr, smallest)
     if least > max(_MANY, _SHARE * rows):
         yield (
-            f"--fdr {options.fdr:g} takes at least {least:,} discoveries among {counted(rows, 'image')}, as no p-value "
-            f"is below {smallest:.2g}; to find fewer, calibrate on more images"
+            f"--fdr {options.fdr:g} needs at least {least:,} discoveries among {counted(rows, 'image')}, because no "
+            f"p-value is below {smallest:.2g}; calibrate on more images to need fewer"
         )
     if few := job.classes.few:
         named = ", ".join(f"{name} ({size:,})" for name, size in list(few.items())[:_NAMES])
@@ -46,9 +46,9 @@ def _discoveries(summary: Mapping[str, Any]) -> str:
     if not summary["discoveries_possible"]:
         return _impossible(summary)
     found, false = summary["discoveries"], summary["false_discoveries"]
-    bound = f", with {false['confidence']:.0%} confidence at most {counted(false['at_most'], 'inlier')} among them"
+    bound = f"; with {false['confidence']:.0%} confidence at most {counted(false['at_most'], 'inlier')} among them"
     return (
-        f"{counted(found, 'discovery', 'discoveries')} (false discovery rate {summary['fdr']:g}, which takes at least "
+        f"{counted(found, 'discovery', 'discoveries')} (false discovery rate {summary['fdr']:g}, which needs at least "
         f"{summary['least_discoveries']:,}{bound if found else ''})"
     )
 

@@ -51,7 +51,7 @@ def score_head(title: str, summary: ScoreSummary) -> Head:
             f"Discoveries at {share(summary.fdr)}",
             count(found),
             f"Significant after correcting for all rows: at most {_one_in(summary.fdr)} is expected to be an inlier. "
-            f"It takes at least {count(summary.least_discoveries)}.",
+            f"It needs at least {count(summary.least_discoveries)}.",
             "alert" if found else "",
         ),
         Figure("Rows per second", rate(summary.rows_per_second), "Read, decoded, scored and written."),

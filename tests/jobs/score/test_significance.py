@@ -98,7 +98,7 @@ def test_conditional_p_values(tmp_path: Path, bundle: Path, source: str, capsys:
     assert 20 < false["outliers_at_least"] <= noise.sum()
     assert false["at_most"] >= summary["discoveries"] - noise.sum()
     printed = capsys.readouterr().out
-    assert f"which takes at least {summary['least_discoveries']}, with 80% confidence at most" in printed
+    assert f"which needs at least {summary['least_discoveries']}; with 80% confidence at most" in printed
     page = (output / "report.html").read_text()
     assert "which holds given the calibration set" in page
     assert "p_value_conditional" in pq.read_schema(output / "explanations.parquet").names
@@ -221,4 +221,4 @@ def test_what_it_takes_to_find_anything_is_said_first(
     summary = run(bundle, source, tmp_path / "out", fdr=0.01)
     assert summary["least_discoveries"] == 60
     said = capsys.readouterr().err
-    assert "--fdr 0.01 takes at least 60 discoveries among 240 images, as no p-value is below 0.0025" in said
+    assert "--fdr 0.01 needs at least 60 discoveries among 240 images, because no p-value is below 0.0025" in said
