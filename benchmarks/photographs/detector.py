@@ -12,6 +12,8 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
+from torch.nn import functional as F
 
 from benchmarks.photographs.defects import Images
 from export.storage import Folder
@@ -39,6 +41,10 @@ class Detector(Protocol):
 
     def score(self, images: Images) -> Scored:
         """Score images uint8 [N, C, H, W]."""
+        ...
+
+    def rank(self, images: Images) -> Floats:
+        """The scores alone [N], as fast as the detector computes them: without maps."""
         ...
 
 
@@ -96,14 +102,24 @@ class Method:
 
 
 class Calibrated:
-    """A function images → (scores, maps) with conformal p-values (1 + #{calibration ≥ s}) / (n + 1)."""
+    """A function images → (scores, maps of any size) with conformal p-values (1 + #{calibration ≥ s}) / (n + 1)."""
 
     def __init__(self, compute: Callable[[Images], tuple[Floats, npt.NDArray[np.float32] | None]], calibration: Images):
         self._compute = compute
         self._ordinary = np.sort(compute(calibration)[0])
 
     def score(self, images: Images) -> Scored:
+        """See `Detector`; maps are resized to the images."""
         scores, maps = self._compute(images)
         size = len(self._ordinary)
         at_least = size - np.searchsorted(self._ordinary, scores, side="left")
-        return Scored(scores, (1 + at_least) / (size + 1), maps)
+        return Scored(scores, (1 + at_least) / (size + 1), None if maps is None else _resized(maps, images))
+
+    def rank(self, images: Images) -> Floats:
+        """See `Detector`."""
+        return self._compute(images)[0]
+
+
+def _resized(maps: npt.NDArray[np.float32], images: Images) -> npt.NDArray[np.float32]:
+    large = F.interpolate(torch.from_numpy(maps)[:, None], size=images.shape[2:], mode="bilinear")
+    return large[:, 0].numpy()

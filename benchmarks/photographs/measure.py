@@ -1,11 +1,12 @@
-"""What a fitted detector is worth on a setting: all scores, and pixel AUROC where there are masks."""
+"""What a fitted detector is worth on a setting: all scores, pixel AUROC where there are masks, and its speed."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
+from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Floats, Method
 from benchmarks.photographs.settings import Sets
 from jobs.evaluate.detection import auroc
@@ -14,6 +15,7 @@ Result = dict[str, Any]
 
 LEVEL = 0.01  # of the p-values that count as found
 REPLICATES = 1000
+_TIMED, _WARM_UP, _ROUNDS = 256, 32, 3
 
 
 def measure(method: Method, sets: Sets) -> Result:
@@ -29,11 +31,30 @@ def measure(method: Method, sets: Sets) -> Result:
             pixels[kind] = auroc(np.concatenate([ordinary.maps.ravel(), maps[~masks]]), maps[masks])
     return {
         "fit_seconds": round(fitted, 1),
+        "images_per_second": per_second(detector.rank, sets.test[:_TIMED]),
         "note": sets.note,
         "test": {"score": ordinary.score.tolist(), "p_value": ordinary.p_value.tolist()},
         "odd": {kind: {"score": each.score.tolist(), "p_value": each.p_value.tolist()} for kind, each in odd.items()},
         "pixels": pixels,
     }
+
+
+def per_second(compute: Callable[[Images], object], images: Images) -> float:
+    """Images per second of processor time, the best of several rounds after a short one to warm up."""
+    compute(images[:_WARM_UP])
+    seconds = []
+    for _ in range(_ROUNDS):
+        start = time.process_time()
+        compute(images)
+        seconds.append(time.process_time() - start)
+    return len(images) / min(seconds)
+
+
+def speed(results: Sequence[Result]) -> float | None:
+    """Mean images per second; None if a result is older than this measurement."""
+    speeds = [result.get("images_per_second") for result in results]
+    known = [each for each in speeds if each is not None]
+    return float(np.mean(known)) if known and len(known) == len(speeds) else None
 
 
 def aurocs(result: Result) -> Floats:
@@ -58,16 +79,35 @@ def paired_difference(ours: Sequence[Result], other: Sequence[Result]) -> tuple[
     Ordinary and odd images are resampled within each setting, the same for both methods.
     """
     value = float(np.mean([aurocs(a).mean() - aurocs(b).mean() for a, b in zip(ours, other, strict=True)]))
-    generator = np.random.default_rng(0)
-    drawn = np.zeros(REPLICATES)
-    for pair in zip(ours, other, strict=True):
-        inliers = [np.array(result["test"]["score"]) for result in pair]
-        kinds = [[np.array(result["odd"][kind]["score"]) for result in pair] for kind in pair[0]["odd"]]
-        for replicate in range(REPLICATES):
-            rows = generator.integers(0, len(inliers[0]), len(inliers[0]))
-            for scores in kinds:
-                odd = generator.integers(0, len(scores[0]), len(scores[0]))
-                a, b = (auroc(ordinary[rows], score[odd]) for ordinary, score in zip(inliers, scores, strict=True))
-                drawn[replicate] += (a - b) / (len(kinds) * len(ours))
-    low, high = np.quantile(drawn, [0.025, 0.975])
-    return value, float(low), float(high)
+    low, high = interval(resampled(ours) - resampled(other))
+    return value, low, high
+
+
+def interval(values: Floats) -> tuple[float, float]:
+    """The central 95%."""
+    low, high = np.quantile(values, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def resampled(results: Sequence[Result]) -> Floats:
+    """The mean AUROC over results and kinds, for bootstrap samples of their images: [REPLICATES].
+
+    The samples of two methods are of the same images, if their results are of the same settings in the same order:
+    differences are paired. An AUROC is Σᵢⱼ aᵢ bⱼ [oⱼ > iᵢ] / nm, with aᵢ and bⱼ how often inlier i and outlier j are
+    drawn.
+    """
+    generator, total = np.random.default_rng(0), np.zeros(REPLICATES)
+    for result in results:
+        inliers = np.array(result["test"]["score"])
+        drawn = _counts(len(inliers), generator)
+        for each in result["odd"].values():
+            outliers = np.array(each["score"])
+            above = (outliers > inliers[:, None]) + 0.5 * (outliers == inliers[:, None])
+            counts = _counts(len(outliers), generator)
+            total += ((drawn @ above) * counts).sum(1) / above.size / (len(result["odd"]) * len(results))
+    return total
+
+
+def _counts(number: int, generator: np.random.Generator) -> Floats:
+    """How often each of so many images is drawn: [REPLICATES, number]."""
+    return generator.multinomial(number, np.full(number, 1 / number), REPLICATES).astype(float)

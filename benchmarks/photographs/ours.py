@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.photographs.backbone import write_backbone
 from benchmarks.photographs.defects import Images
-from benchmarks.photographs.detector import Detector, Method, Scored, Training
+from benchmarks.photographs.detector import Detector, Floats, Method, Scored, Training
 from export.extractors.build import open_extractor
 from export.runtime.scorer import Scorer
 from export.storage import Folder
@@ -38,6 +38,10 @@ class Bundled:
             self.scorer.explain(images[start : start + 128], 1)["surprise"] for start in range(0, len(images), 128)
         ]
         return Scored(scored["outlier_score"].astype(float), scored["p_value"].astype(float), np.concatenate(parts))
+
+    def rank(self, images: Images) -> Floats:
+        """See `Detector`."""
+        return self.scorer.score(images)["outlier_score"].astype(float)
 
 
 def _features(name: str, backbone: Callable[[Training], str] | None) -> Callable[[Training], Detector]:

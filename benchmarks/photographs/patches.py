@@ -55,7 +55,7 @@ def _patchcore(training: Training) -> Detector:
         near = [_nearest(part, bank, squares) for part in _rows(maps).split(_AT_ONCE)]
         return torch.cat(near).reshape(len(images), *maps.shape[2:])
 
-    return Calibrated(_by_highest(distance), training.calibration)
+    return Calibrated(by_highest(distance), training.calibration)
 
 
 def _nearest(points: Tensor, bank: Tensor, squares: Tensor) -> Tensor:
@@ -112,7 +112,7 @@ def _padim(training: Training) -> Detector:
         lengths = torch.linalg.vector_norm((_places(maps, dimensions) - mean) @ root, dim=2)  # (P, N)
         return lengths.T.reshape(len(images), *maps.shape[2:])
 
-    return Calibrated(_by_highest(distance), training.calibration)
+    return Calibrated(by_highest(distance), training.calibration)
 
 
 def _rows(maps: Tensor) -> Tensor:
@@ -125,13 +125,12 @@ def _places(maps: Tensor, dimensions: Tensor) -> Tensor:
     return maps[:, dimensions].flatten(2).permute(2, 0, 1).contiguous()
 
 
-def _by_highest(distance: Callable[[Images], Tensor]) -> Callable[[Images], tuple[Floats, np.ndarray]]:
-    """Scores and maps at the images' size, from maps of distances; an image is as odd as its oddest place."""
+def by_highest(distance: Callable[[Images], Tensor]) -> Callable[[Images], tuple[Floats, np.ndarray]]:
+    """Scores and maps, from maps of distances; an image is as odd as its oddest place."""
 
     def compute(images: Images) -> tuple[Floats, np.ndarray]:
         maps = torch.cat([distance(images[start : start + _BATCH]) for start in range(0, len(images), _BATCH)])
-        large = F.interpolate(maps[:, None], size=images.shape[2:], mode="bilinear")[:, 0]
-        return maps.flatten(1).amax(1).double().numpy(), large.numpy()
+        return maps.flatten(1).amax(1).double().numpy(), maps.numpy()
 
     return compute
 

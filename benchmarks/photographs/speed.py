@@ -1,10 +1,9 @@
 """Images per second of one core, and the share of the extractor, for three sizes of images.
 
 The models are trained for one epoch on 200 images, since only their speed counts. Seconds are those of the processor,
-so that other load on the machine matters little; the best of several rounds counts.
+so that other load on the machine matters little; the best of several rounds counts (see `measure.per_second`).
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from benchmarks.outliers.settings import read
 from benchmarks.photographs.backbone import write_backbone
 from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Training
+from benchmarks.photographs.measure import per_second
 from benchmarks.photographs.ours import make_bundle
 from benchmarks.photographs.patches import METHODS as PATCHES
 from benchmarks.photographs.settings import write_images
@@ -26,7 +26,7 @@ from jobs.train.run_directory import Run
 from vae_core.batch import IMAGE
 from vae_core.config import FILTER_BANK, FeatureModelConfig
 
-_IMAGES, _ROUNDS, _BATCH = 200, 5, 32
+_IMAGES, _BATCH = 200, 32
 
 Speeds = dict[str, dict[str, float]]
 """By method and size, images per second; `… extractor` of the extractor alone."""
@@ -42,10 +42,10 @@ def measure_speeds(data: str, work: Path) -> Speeds:
         training = Training((str(folder / "training.parquet"),), 0, folder)
         for name in ("bank", "lite0"):
             whole, extractor = _ours(training, name)
-            speeds[name][title] = _per_second(whole, images)
-            speeds[name][f"{title} extractor"] = _per_second(extractor, images)
+            speeds[name][title] = per_second(whole, images)
+            speeds[name][f"{title} extractor"] = per_second(extractor, images)
         detector = PATCHES["patchcore"].fit(training)
-        speeds["patchcore"][title] = _per_second(detector.score, images)
+        speeds["patchcore"][title] = per_second(detector.rank, images)
     return speeds
 
 
@@ -82,13 +82,3 @@ def _ours(training: Training, name: str) -> tuple[Callable[[Images], object], Ca
     assert content is not None
     session = scoring_session(content)
     return scorer.score, lambda images: session.run_batched({IMAGE: images}, _BATCH)
-
-
-def _per_second(compute: Callable[[Images], object], images: Images) -> float:
-    compute(images[:_BATCH])
-    seconds = []
-    for _ in range(_ROUNDS):
-        start = time.process_time()
-        compute(images)
-        seconds.append(time.process_time() - start)
-    return len(images) / min(seconds)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from benchmarks.photographs.detector import Method
-from benchmarks.photographs.measure import Result, aurocs, false_positives, found, paired_difference
+from benchmarks.photographs.measure import Result, aurocs, false_positives, found, paired_difference, speed
 from benchmarks.photographs.settings import FAINT, JOINT, SHARED
 
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
@@ -28,7 +28,7 @@ def render(results: Results, methods: Mapping[str, Method]) -> str:
 def _shared(name: str, by_method: Mapping[str, Sequence[Result]], methods: Mapping[str, Method]) -> str:
     kinds = list(next(iter(by_method.values()))[0]["odd"])
     has_pixels = any(seeds[0]["pixels"] for seeds in by_method.values())
-    titles = [*kinds, "mean", "found", "false", *(["pixels"] if has_pixels else []), "seeds"]
+    titles = [*kinds, "mean", "found", "false", *(["pixels"] if has_pixels else []), "images/s", "seeds"]
     lines = [f"### {name}", "", f"| | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
     for method, seeds in by_method.items():
         values = np.array([aurocs(result) for result in seeds])
@@ -37,6 +37,7 @@ def _shared(name: str, by_method: Mapping[str, Sequence[Result]], methods: Mappi
         if has_pixels:
             pixels = [np.mean(list(result["pixels"].values())) for result in seeds if result["pixels"]]
             cells.append(_spread(np.array(pixels), 3) if pixels else "")
+        cells.append("" if (each := speed(seeds)) is None else f"{each:,.0f}")
         lines.append(f"| {methods[method].title} | {' | '.join([*cells, str(len(seeds))])} |")
     return "\n".join(lines)
 

@@ -94,5 +94,5 @@ def test_ours_and_hand_made_features_find_a_plain_defect(tmp_path: Path) -> None
 def test_the_table_has_a_line_for_each_method() -> None:
     seeds = [result([0.0, 1.0], [0.5, 2.0]), result([0.0, 1.0], [3.0, 2.0])]
     lines = render({"brick64": {"handmade": seeds}}, handmade.METHODS).splitlines()
-    assert lines[2] == "| | scratch | mean | found | false | seeds |"
-    assert lines[4].endswith("| 0.875 | 0.8750 ± 0.1768 | 100.0% | 0.0% | 2 |")
+    assert lines[2] == "| | scratch | mean | found | false | images/s | seeds |"
+    assert lines[4].endswith("| 0.875 | 0.8750 ± 0.1768 | 100.0% | 0.0% |  | 2 |")
