@@ -3,11 +3,12 @@
     python -m benchmarks.photographs --data ../shared/data --seeds 3 --only brick64 wood128 photos64
     python -m benchmarks.photographs --data ../shared/data --only faint joint
     python -m benchmarks.photographs --data ../shared/data --only speed
+    python -m benchmarks.photographs --data ../shared/data --only brick64 faint --plot docs/auroc-and-speed.svg
 
 Settings are those of `settings`; `faint` and `joint` stand for all of theirs. Models, backbones and the result of each
-method and seed are kept in --work, and not computed again: delete what has changed. The tables are printed, and written
-with everything else to build/bench/photographs.json. The backbone, scikit-learn and scikit-image come with
-`pip install -e '.[benchmarks]'`.
+method and seed are kept in --work, and not computed again: delete what has changed. Results without a speed, of older
+versions, are neither in the plot nor in the last table. The tables are printed, and written with everything else to
+build/bench/photographs.json. What is compared with comes with `pip install -e '.[benchmarks]'`.
 """
 
 import json
@@ -22,14 +23,14 @@ import torch
 import tyro
 from threadpoolctl import threadpool_limits
 
-from benchmarks.photographs import handmade, ours, patches, speed, tables
+from benchmarks.photographs import distilled, flow, handmade, ours, patches, plot, speed, tables
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, measure
 from benchmarks.photographs.settings import FAINT, JOINT, NAMES, open_sets
 from benchmarks.results import RESULTS, save
 from vae_core.errors import UserError
 
-METHODS: dict[str, Method] = ours.METHODS | patches.METHODS | handmade.METHODS
+METHODS: dict[str, Method] = ours.METHODS | patches.METHODS | flow.METHODS | distilled.METHODS | handmade.METHODS
 _SLOW = ("both", "conv")  # unless they are named
 _SPEED = "speed"
 
@@ -48,6 +49,8 @@ class Options:
     """Methods; `both` and `conv` only if they are named."""
     work: Path = RESULTS / "photographs"
     """Folder of the models and results."""
+    plot: Path | None = None
+    """An SVG of AUROC against speed is written here."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -74,6 +77,8 @@ def run(options: Options) -> None:
             for method, result in _results(name, seed, options).items():
                 results[name].setdefault(method, []).append(result)
     print(tables.render(results, METHODS))
+    if options.plot is not None:
+        plot.plot(options.plot, results, METHODS, tables.OURS)
     speeds: dict[str, Any] = {}
     if _SPEED in names:
         speeds = speed.measure_speeds(options.data, options.work)

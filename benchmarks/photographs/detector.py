@@ -99,6 +99,8 @@ class Method:
     fit: Callable[[Training], Detector]
     is_pretrained: bool = False
     """Whether it knows ImageNet."""
+    label: str = ""
+    """A short title, for plots."""
 
 
 class Calibrated:

@@ -1,4 +1,11 @@
-"""Nearest neighbours on hand-made features: what a careful afternoon without a network gives."""
+"""Hand-made features: what a careful afternoon without a network gives, with nearest neighbours and PyOD's detectors.
+
+PyOD's have their default settings. Its ECOD ranks the images of a call among one another too, so that scores and speed
+depend on how many these are.
+"""
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -8,6 +15,9 @@ from benchmarks.photographs.detector import Calibrated, Detector, Floats, Method
 _LEVELS = (1, 5, 25, 50, 75, 95, 99)  # percentiles
 _BANDS = 8  # of the spectrum
 _BATCH = 128
+
+Score = Callable[[Floats], Floats]
+"""Features [N, F] → scores [N]."""
 
 
 def features(images: Images) -> Floats:
@@ -61,17 +71,53 @@ def _colour(levels: Floats) -> Floats:
     return np.concatenate([mean, deviation, together[:, None], chroma[:, None]], axis=1)
 
 
-def _neighbours(training: Training) -> Detector:
+def _over_features(make: Callable[[Floats, int], Score]) -> Callable[[Training], Detector]:
+    """A detector that is fitted on standardised features and a seed."""
+
+    def fit(training: Training) -> Detector:
+        fitted = features(training.fitting)
+        mean, deviation = fitted.mean(0), fitted.std(0) + 1e-6
+        score = make((fitted - mean) / deviation, training.seed)
+
+        def compute(images: Images) -> tuple[Floats, None]:
+            return score((features(images) - mean) / deviation), None
+
+        return Calibrated(compute, training.calibration)
+
+    return fit
+
+
+def _neighbours(fitted: Floats, seed: int) -> Score:
+    del seed
     from sklearn.neighbors import NearestNeighbors
 
-    fitted = features(training.fitting)
-    mean, deviation = fitted.mean(0), fitted.std(0) + 1e-6
-    neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit((fitted - mean) / deviation)
-
-    def compute(images: Images) -> tuple[Floats, None]:
-        return neighbours.kneighbors((features(images) - mean) / deviation)[0][:, 0], None
-
-    return Calibrated(compute, training.calibration)
+    neighbours = NearestNeighbors(n_neighbors=1, algorithm="brute").fit(fitted)
+    return lambda rows: np.asarray(neighbours.kneighbors(rows)[0][:, 0])
 
 
-METHODS = {"handmade": Method("nearest neighbour, hand-made features", _neighbours)}
+def _pyod(name: str) -> Callable[[Floats, int], Score]:
+    def make(fitted: Floats, seed: int) -> Score:
+        from pyod.models.ecod import ECOD
+        from pyod.models.iforest import IForest
+        from pyod.models.knn import KNN
+        from pyod.models.lof import LOF
+
+        detectors: dict[str, Callable[[], Any]] = {
+            "ecod": ECOD,
+            "iforest": lambda: IForest(random_state=seed),
+            "knn": KNN,
+            "lof": LOF,
+        }
+        detector = detectors[name]().fit(fitted)
+        return lambda rows: np.asarray(detector.decision_function(rows), dtype=float)
+
+    return make
+
+
+METHODS = {
+    "handmade": Method("nearest neighbour, hand-made features", _over_features(_neighbours), label="1-NN, hand-made"),
+    "pyod-ecod": Method("PyOD ECOD, hand-made features", _over_features(_pyod("ecod")), label="ECOD"),
+    "pyod-iforest": Method("PyOD IForest, hand-made features", _over_features(_pyod("iforest")), label="IForest"),
+    "pyod-knn": Method("PyOD KNN, hand-made features", _over_features(_pyod("knn")), label="KNN"),
+    "pyod-lof": Method("PyOD LOF, hand-made features", _over_features(_pyod("lof")), label="LOF"),
+}

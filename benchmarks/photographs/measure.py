@@ -15,7 +15,7 @@ Result = dict[str, Any]
 
 LEVEL = 0.01  # of the p-values that count as found
 REPLICATES = 1000
-_TIMED, _WARM_UP, _ROUNDS = 256, 32, 3
+_TIMED, _WARM_UP, _ROUNDS = 128, 32, 3
 
 
 def measure(method: Method, sets: Sets) -> Result:

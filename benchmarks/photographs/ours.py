@@ -102,16 +102,18 @@ def _backbones(training: Training) -> Path:
 
 
 METHODS = {
-    "bank": Method("ours, built-in filters", _features("bank", None)),
+    "bank": Method("ours, built-in filters", _features("bank", None), label="ours, filters"),
     "lite0": Method(
         "ours, EfficientNet-Lite0",
         _features("lite0", lambda training: write_backbone(_backbones(training), training.shape)),
         is_pretrained=True,
+        label="ours, Lite0",
     ),
     "both": Method(
         "ours, filters and EfficientNet-Lite0",
         _features("both", lambda training: write_backbone(_backbones(training), training.shape, with_bank=True)),
         is_pretrained=True,
+        label="ours, filters + Lite0",
     ),
-    "conv": Method(f"ours, conv family, {_CONV_EPOCHS} epochs", _conv),
+    "conv": Method(f"ours, conv family, {_CONV_EPOCHS} epochs", _conv, label="ours, pixels"),
 }

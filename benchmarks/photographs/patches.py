@@ -1,15 +1,18 @@
 """Stand-ins for PatchCore and PaDiM over EfficientNet-Lite0: implementations of the papers, not the authors' code.
 
-Both look at the same maps as ours with this backbone, averaged over 3×3 places, 152 numbers a place of a 16×16 grid.
+All look at the same maps as ours with this backbone, averaged over 3×3 places, 152 numbers a place of a 16×16 grid.
 
 PatchCore (Roth et al. 2022) keeps a coreset of 1% of all patches, chosen greedily so that the patch farthest from those
 chosen comes next (k-center), and scores a patch by the distance from the nearest in it, an image by its highest patch.
 Unlike in the paper distances are not of random projections while it chooses, which found a little less.
 
 PaDiM (Defard et al. 2021) fits a Gaussian to 100 of the channels at each place, and scores by its Mahalanobis distance.
+
+The plainest use of a backbone is there too: means and deviations of the standardised maps over the image, and the
+distance from the nearest training image.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -28,6 +31,7 @@ from vae_core.models.features.config import FeaturesConfig
 _BATCH, _AT_ONCE = 32, 512
 _SHARE, _FARTHEST = 0.01, 512
 _DIMENSIONS, _RIDGE = 100, 0.01
+_VISITS = 8_000  # images that a network sees in training
 
 
 class Patches:
@@ -41,6 +45,32 @@ class Patches:
     def __call__(self, images: Images) -> Tensor:
         maps = torch.from_numpy(self._session.run_batched({IMAGE: images}, _BATCH)[MAPS.name])
         return F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
+
+
+class Standardised:
+    """The maps of `Patches`, each channel of mean 0 and variance 1 over the images that are fitted on."""
+
+    def __init__(self, training: Training) -> None:
+        self._patches = Patches(training)
+        maps = self._patches(training.fitting)
+        deviation, self._mean = torch.std_mean(maps, (0, 2, 3), keepdim=True)
+        self._deviation = deviation.clamp_min(1e-6)
+        self.fitted = (maps - self._mean) / self._deviation
+        """Those of the images that are fitted on."""
+
+    def __call__(self, images: Images) -> Tensor:
+        return (self._patches(images) - self._mean) / self._deviation
+
+
+def in_batches(size: int, batch: int, optimiser: torch.optim.Optimizer, seed: int) -> Iterator[Tensor]:
+    """Random rows of `size` for brief training of a network, under a learning rate that rises and falls to 0."""
+    generator = torch.Generator().manual_seed(seed)
+    steps = _VISITS // batch
+    (rate,) = {group["lr"] for group in optimiser.param_groups}
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps + 1)
+    for _ in range(steps):
+        yield torch.randint(size, (batch,), generator=generator)
+        schedule.step()
 
 
 def _patchcore(training: Training) -> Detector:
@@ -115,6 +145,22 @@ def _padim(training: Training) -> Detector:
     return Calibrated(by_highest(distance), training.calibration)
 
 
+def _pooled(training: Training) -> Detector:
+    patches = Standardised(training)
+    known = _pool(patches.fitted)
+    squares = known.square().sum(1)
+
+    def compute(images: Images) -> tuple[Floats, None]:
+        return _nearest(_pool(patches(images)), known, squares).double().numpy(), None
+
+    return Calibrated(compute, training.calibration)
+
+
+def _pool(maps: Tensor) -> Tensor:
+    """Means and deviations over the places: (N, D, h, w) → (N, 2 D)."""
+    return torch.cat([maps.mean((2, 3)), maps.std((2, 3))], dim=1)
+
+
 def _rows(maps: Tensor) -> Tensor:
     """Patches as rows: (N, D, h, w) → (N·h·w, D)."""
     return maps.permute(0, 2, 3, 1).reshape(-1, maps.shape[1])
@@ -136,6 +182,7 @@ def by_highest(distance: Callable[[Images], Tensor]) -> Callable[[Images], tuple
 
 
 METHODS = {
-    "patchcore": Method("PatchCore, 1% (stand-in)", _patchcore, is_pretrained=True),
-    "padim": Method("PaDiM (stand-in)", _padim, is_pretrained=True),
+    "patchcore": Method("PatchCore, 1% (stand-in)", _patchcore, is_pretrained=True, label="PatchCore"),
+    "padim": Method("PaDiM (stand-in)", _padim, is_pretrained=True, label="PaDiM"),
+    "pooled": Method("nearest neighbour, pooled backbone", _pooled, is_pretrained=True, label="1-NN, pooled Lite0"),
 }

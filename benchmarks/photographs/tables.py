@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
+from benchmarks.photographs import front
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, aurocs, false_positives, found, paired_difference, speed
 from benchmarks.photographs.settings import FAINT, JOINT, SHARED
@@ -11,7 +12,8 @@ from benchmarks.photographs.settings import FAINT, JOINT, SHARED
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
 """By setting and method, the results of its seeds."""
 
-_OURS, _OTHERS = ("bank", "lite0", "both"), ("patchcore", "padim", "handmade")
+OURS = ("bank", "lite0", "both")
+_OTHERS = ("patchcore", "padim", "efficientad", "flow", "handmade")
 
 
 def render(results: Results, methods: Mapping[str, Method]) -> str:
@@ -22,7 +24,20 @@ def render(results: Results, methods: Mapping[str, Method]) -> str:
     if joint := {name: results[name] for name in JOINT if results.get(name)}:
         alone = {name: results.get(name.replace("joint", "faint"), {}) for name in joint}
         tables.append(_joint(joint, alone, methods))
-    return "\n\n".join(tables)
+    return "\n\n".join([*tables, _fronts(results, methods)])
+
+
+def _fronts(results: Results, methods: Mapping[str, Method]) -> str:
+    """Ours beside the best of the same information, pretrained or not, and the front of AUROC and speed."""
+    titles = ["setting", "ours", "AUROC", "images/s", "best other of the same information", "ours less it, 95%", "rank"]
+    lines = [
+        "### First and on the front",
+        "",
+        f"| {' | '.join([*titles, 'front'])} |",
+        "|---|---|---:|---:|---|---:|---|---|",
+    ]
+    lines += [f"| {name} {line}" for name, each in results.items() for line in front.render(each, methods, OURS)]
+    return "\n".join(lines)
 
 
 def _shared(name: str, by_method: Mapping[str, Sequence[Result]], methods: Mapping[str, Method]) -> str:
@@ -60,15 +75,17 @@ def _differences(results: Results, methods: Mapping[str, Method]) -> str:
     """Paired differences over the textures and seeds that both have."""
     lines = ["| image AUROC less that of | " + " | ".join(methods[name].title for name in _OTHERS) + " |"]
     lines.append("|---|" + "---:|" * len(_OTHERS))
-    for method in _OURS:
+    for method in OURS:
         cells = []
         for other in _OTHERS:
             both = [(each[method], each[other]) for each in results.values() if method in each and other in each]
             pairs = [pair for mine, theirs in both for pair in zip(mine, theirs, strict=False)]
-            if pairs:
+            if not pairs:
+                cells.append("")
+            else:
                 value, low, high = paired_difference([a for a, _ in pairs], [b for _, b in pairs])
                 cells.append(f"{value:+.4f} ({low:+.4f} to {high:+.4f})")
-        if cells:
+        if any(cells):
             lines.append(f"| {methods[method].title} | {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -10,8 +10,10 @@ import torch
 from benchmarks.photographs import handmade, ours
 from benchmarks.photographs.defects import KINDS, Kind, draw
 from benchmarks.photographs.detector import Calibrated, Training
-from benchmarks.photographs.measure import paired_difference
+from benchmarks.photographs.front import ahead, front, points
+from benchmarks.photographs.measure import aurocs, paired_difference, resampled
 from benchmarks.photographs.patches import k_center
+from benchmarks.photographs.plot import plot
 from benchmarks.photographs.settings import write_images
 from benchmarks.photographs.tables import render
 from jobs.evaluate.detection import auroc
@@ -75,6 +77,46 @@ def test_the_paired_difference_of_equal_scores_is_zero_and_its_interval_holds_th
     value, low, high = paired_difference([ours], [worse])
     assert value == pytest.approx(auroc(inliers, outliers) - auroc(inliers, outliers - 0.5))
     assert 0 < low < value < high
+
+
+def test_bootstrap_samples_scatter_around_the_auroc_as_its_formula_says() -> None:
+    """Hanley and McNeil 1982: the standard error of an AUROC."""
+    generator = np.random.default_rng(0)
+    n, m = 150, 80
+    each = result(generator.normal(0, 1, n).tolist(), generator.normal(1, 1, m).tolist())
+    value, drawn = float(aurocs(each)[0]), resampled([each])
+    q1, q2 = value / (2 - value), 2 * value**2 / (1 + value)
+    error = np.sqrt((value * (1 - value) + (m - 1) * (q1 - value**2) + (n - 1) * (q2 - value**2)) / (n * m))
+    assert drawn.mean() == pytest.approx(value, abs=4 * error / np.sqrt(len(drawn)))
+    assert drawn.std() == pytest.approx(error, rel=0.2)
+
+
+def timed(outliers: list[float], speed: float | None) -> list[dict[str, Any]]:
+    return [result([0.0, 0.5, 1.0, 1.5] * 10, outliers * 10) | {"images_per_second": speed}]
+
+
+def test_the_front_is_of_methods_that_no_other_beats_in_speed_and_auroc() -> None:
+    by_method = {
+        "slow and best": timed([2.0, 3.0], 10),
+        "fast": timed([1.2, 1.2], 1000),
+        "beaten": timed([0.2, 1.2], 100),
+        "of an older version": timed([2.0, 3.0], None),
+    }
+    known = points(by_method)
+    assert [point.method for point in known] == ["fast", "beaten", "slow and best"]
+    assert [point.method for point in front(known)] == ["fast", "slow and best"]
+    assert [point.method for point in ahead(known[1], known)] == ["fast"]
+    assert ahead(known[2], known) == []
+
+
+def test_the_plot_of_the_same_results_is_the_same_file(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    methods = handmade.METHODS
+    results = {"brick64": {name: timed([1.2, 2.0], 100.0 + n) for n, name in enumerate(methods)}}
+    files = [tmp_path / name for name in ("a.svg", "b.svg")]
+    for file in files:
+        plot(file, results, methods, ours=())
+    assert files[0].read_bytes() == files[1].read_bytes()
 
 
 def test_ours_and_hand_made_features_find_a_plain_defect(tmp_path: Path) -> None:
