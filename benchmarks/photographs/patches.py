@@ -24,7 +24,7 @@ from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Floats, Method, Training
 from export.extractors.backbone import MAPS
 from export.extractors.build import open_extractor
-from export.runtime.session import Session
+from export.runtime.session import scoring_session
 from vae_core.batch import IMAGE
 from vae_core.models.features.config import FeaturesConfig
 
@@ -40,7 +40,7 @@ class Patches:
     def __init__(self, training: Training) -> None:
         file = write_backbone(training.folder.parent / "backbones", training.shape)
         config = FeaturesConfig(image_shape=training.shape, backbone=file)
-        self._session = Session(open_extractor(config).graph, provider="cpu")
+        self._session = scoring_session(open_extractor(config).graph)  # as ours: 2.4 times as fast as the default
 
     def __call__(self, images: Images) -> Tensor:
         maps = torch.from_numpy(self._session.run_batched({IMAGE: images}, _BATCH)[MAPS.name])
