@@ -23,7 +23,7 @@ import torch
 import tyro
 from threadpoolctl import threadpool_limits
 
-from benchmarks.photographs import distilled, flow, handmade, ours, patches, plot, speed, tables
+from benchmarks.photographs import anomalib_patchcore, distilled, flow, handmade, ours, patches, plot, speed, tables
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, measure
 from benchmarks.photographs.settings import FAINT, JOINT, NAMES, open_sets
@@ -31,7 +31,8 @@ from benchmarks.results import RESULTS, save
 from vae_core.errors import UserError
 
 METHODS: dict[str, Method] = ours.METHODS | patches.METHODS | flow.METHODS | distilled.METHODS | handmade.METHODS
-_SLOW = ("both", "conv")  # unless they are named
+METHODS |= anomalib_patchcore.METHODS
+_SLOW = ("both", "conv", "anomalib-patchcore")  # only if they are named
 _SPEED = "speed"
 
 
@@ -46,7 +47,7 @@ class Options:
     only: tuple[str, ...] = ("brick64", "wood128", "photos64", "faint", "joint", "speed")
     """Settings."""
     methods: tuple[str, ...] = tuple(name for name in METHODS if name not in _SLOW)
-    """Methods; `both` and `conv` only if they are named."""
+    """Methods; `both`, `conv` and `anomalib-patchcore` only if they are named."""
     work: Path = RESULTS / "photographs"
     """Folder of the models and results."""
     plot: Path | None = None

@@ -1,6 +1,8 @@
 """Stand-ins for PatchCore and PaDiM over EfficientNet-Lite0: implementations of the papers, not the authors' code.
 
-All look at the same maps as ours with this backbone, averaged over 3×3 places, 152 numbers a place of a 16×16 grid.
+All look at the same maps as ours with this backbone, 152 numbers a place of a 16×16 grid. As in PatchCore each map is
+averaged over 3×3 of its own places before the coarser is resized to the finer's grid; the other way round PatchCore
+finds much less (on bricks, fitted on 60 images, an AUROC of 0.81 instead of 0.996).
 
 PatchCore (Roth et al. 2022) keeps a coreset of 1% of all patches, chosen greedily so that the patch farthest from those
 chosen comes next (k-center), and scores a patch by the distance from the nearest in it, an image by its highest patch.
@@ -17,7 +19,6 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from benchmarks.photographs.backbone import write_backbone
 from benchmarks.photographs.defects import Images
@@ -35,16 +36,15 @@ _VISITS = 8_000  # images that a network sees in training
 
 
 class Patches:
-    """The backbone's maps, averaged over 3×3 places: images → float32 [N, 152, h, w]."""
+    """The backbone's maps, each averaged over 3×3 of its places: images → float32 [N, 152, h, w]."""
 
     def __init__(self, training: Training) -> None:
-        file = write_backbone(training.folder.parent / "backbones", training.shape)
+        file = write_backbone(training.folder.parent / "backbones", training.shape, averaged=True)
         config = FeaturesConfig(image_shape=training.shape, backbone=file)
         self._session = scoring_session(open_extractor(config).graph)  # as ours: 2.4 times as fast as the default
 
     def __call__(self, images: Images) -> Tensor:
-        maps = torch.from_numpy(self._session.run_batched({IMAGE: images}, _BATCH)[MAPS.name])
-        return F.avg_pool2d(maps, 3, stride=1, padding=1, count_include_pad=False)
+        return torch.from_numpy(self._session.run_batched({IMAGE: images}, _BATCH)[MAPS.name])
 
 
 class Standardised:

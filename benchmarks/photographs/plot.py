@@ -57,7 +57,12 @@ def plot(
 
 
 def _panel(ax: "Axes", name: str, known: list[Point], methods: Mapping[str, Method], ours: Sequence[str]) -> None:
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
     ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
+    ax.xaxis.set_minor_locator(NullLocator())
     ax.set_title(name, loc="left", fontweight="bold")
     ax.set_xlabel("images/s of one core")
     ax.set_ylabel("AUROC, mean over kinds")
@@ -80,8 +85,7 @@ def _panel(ax: "Axes", name: str, known: list[Point], methods: Mapping[str, Meth
     # From fast to slow: a method is the best up to its own speed.
     best = front(known)
     ax.step([each.speed for each in best], [each.auroc for each in best], where="post", color=_FRONT, zorder=0)
-    values = [point.auroc for point in known]
-    least = min(min(values), max(values) - _LEAST_RANGE)
+    least = min(*(point.interval[0] for point in known), max(point.auroc for point in known) - _LEAST_RANGE)
     margin = 0.06 * (1 - least)
     ax.set_ylim(least - margin, 1 + margin)
     speeds = [point.speed for point in known]
@@ -93,13 +97,14 @@ def _label(ax: "Axes", known: list[Point], methods: Mapping[str, Method], ours: 
     """Names beside the points, each moved down until it lies on no other."""
     low, high = ax.get_ylim()
     left, right = np.log(ax.get_xlim())
-    taken: list[tuple[float, float, float]] = []  # left, right and height, as shares of the panel
-    for point in sorted(known, key=lambda each: -each.auroc):
+    places = [((np.log(each.speed) - left) / (right - left), (each.auroc - low) / (high - low)) for each in known]
+    taken = [(x - 0.01, x + 0.01, y) for x, y in places]  # left, right and height, as shares of the panel
+    for point, (marker, y) in sorted(zip(known, places, strict=True), key=lambda each: -each[1][1]):
         text = methods[point.method].label
-        x, y = (np.log(point.speed) - left) / (right - left) + 0.015, (point.auroc - low) / (high - low)
-        end = x + 0.0135 * len(text)
-        if end > 1:
-            x, end = x - 0.03 - 0.0135 * len(text), x - 0.03
+        x, width = marker + 0.015, 0.0135 * len(text)
+        if x + width > 1:
+            x = marker - 0.015 - width
+        end = x + width
         while any(x < other_end and other < end and abs(y - height) < 0.038 for other, other_end, height in taken):
             y -= 0.004
         taken.append((x, end, y))
