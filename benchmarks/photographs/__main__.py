@@ -2,13 +2,14 @@
 
     python -m benchmarks.photographs --data ../shared/data --seeds 3 --only brick64 wood128 photos64
     python -m benchmarks.photographs --data ../shared/data --only faint joint
+    python -m benchmarks.photographs --data ../shared/data --only more --photographs FOLDER
     python -m benchmarks.photographs --data ../shared/data --only speed
     python -m benchmarks.photographs --data ../shared/data --only brick64 faint --plot docs/auroc-and-speed.svg
 
-Settings are those of `settings`; `faint` and `joint` stand for all of theirs. Models, backbones and the result of each
-method and seed are kept in --work, and not computed again: delete what has changed. Results without a speed, of older
-versions, are neither in the plot nor in the last table. The tables are printed, and written with everything else to
-build/bench/photographs.json. What is compared with comes with `pip install -e '.[benchmarks]'`.
+Settings are those of `settings`; `faint`, `joint` and `more` stand for all of theirs. Models, backbones and the result
+of each method and seed are kept in --work, and not computed again: delete what has changed. Results without a speed, of
+older versions, are neither in the plot nor in the last table. The tables are printed, and written with everything else
+to build/bench/photographs.json. What is compared with comes with `pip install -e '.[benchmarks]'`.
 """
 
 import json
@@ -26,7 +27,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.photographs import anomalib_patchcore, distilled, flow, handmade, ours, patches, plot, speed, tables
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, measure
-from benchmarks.photographs.settings import FAINT, JOINT, NAMES, open_sets
+from benchmarks.photographs.settings import FAINT, JOINT, MORE, NAMES, open_sets
 from benchmarks.results import RESULTS, save
 from vae_core.errors import UserError
 
@@ -52,6 +53,8 @@ class Options:
     """Folder of the models and results."""
     plot: Path | None = None
     """An SVG of AUROC against speed is written here."""
+    photographs: Path | None = None
+    """Where the Debian packages of photos64-elsewhere are unpacked; / if they are installed."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -66,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run(options: Options) -> None:
     """Compute what is missing, then print the tables of all that is there."""
-    groups = {"faint": FAINT, "joint": JOINT}
+    groups = {"faint": FAINT, "joint": JOINT, "more": MORE}
     names = [each for name in options.only for each in groups.get(name, (name,))]
     if unknown := [name for name in names if name not in (*NAMES, _SPEED)]:
         raise UserError(f"--only must be among {', '.join((*NAMES, *groups, _SPEED))}, got {unknown[0]}")
@@ -94,7 +97,7 @@ def _results(name: str, seed: int, options: Options) -> dict[str, Result]:
     files = {method: folder / f"{name}-{method}-{seed}.json" for method in options.methods}
     missing = [method for method, file in files.items() if not file.exists()]
     if missing:
-        sets = open_sets(name, options.data, options.work, seed)
+        sets = open_sets(name, options.data, options.work, seed, options.photographs)
         for method in missing:
             print(f"{name}, seed {seed}: {METHODS[method].title} …", file=sys.stderr, flush=True)
             text = json.dumps(measure(METHODS[method], sets))

@@ -4,6 +4,8 @@ brick64, wood128, photos64   files of the shared data; all training images
 faint-TEXTURE                defects at the contrast where PatchCore has an AUROC of 0.90 on images that are used for
                              nothing else, 1,000 training crops (see `textures` and `defects`)
 joint-brick, joint-wood      the same test images as in faint-brick and faint-wood, for one model of both textures
+photos64-kinds               the models and test images of photos64, and more kinds of outliers (see `kinds`)
+photos64-elsewhere           ordinary crops of other parts of the same photographs (see `elsewhere`), all of these kinds
 """
 
 import json
@@ -18,19 +20,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from benchmarks.outliers.settings import read
+from benchmarks.photographs import elsewhere
 from benchmarks.photographs.defects import KINDS, Drawn, Images, Kind, Masks, draw
 from benchmarks.photographs.detector import Detector, Training
+from benchmarks.photographs.kinds import kinds
 from benchmarks.photographs.patches import METHODS as PATCHES
 from benchmarks.photographs.textures import TEXTURES, crops
 from jobs.evaluate.detection import auroc
 from jobs.images.packing import packed_column, packed_schema
+from vae_core.errors import UserError
 
 SHARED = ("brick64", "wood128", "photos64")
 FAINT = tuple(f"faint-{name}" for name in TEXTURES)
 JOINT = ("joint-brick", "joint-wood")
-NAMES = (*SHARED, *FAINT, *JOINT)
+KINDS64, ELSEWHERE = "photos64-kinds", "photos64-elsewhere"
+MORE = (KINDS64, ELSEWHERE)
+NAMES = (*SHARED, *FAINT, *JOINT, *MORE)
 
 _TRAINING, _TEST, _EACH = 1000, 400, 200  # crops: to train on, ordinary ones to test with, and those with a defect
+_ELSEWHERE = 60  # crops of each photograph
 _CHOOSING = 150  # crops with a defect that the contrast is chosen by, and as many ordinary ones
 _WANTED, _STEPS = 0.90, 7
 _PLAINEST: dict[Kind, float] = {"scratch": 2.0, "stain": 1.6, "hole": 1.0}  # black, white or flat
@@ -46,10 +54,17 @@ class Sets(NamedTuple):
     note: str = ""
 
 
-def open_sets(name: str, data: str, work: Path, seed: int) -> Sets:
-    """A setting for a seed; `work` holds what is made for it."""
+def open_sets(name: str, data: str, work: Path, seed: int, photographs: Path | None = None) -> Sets:
+    """A setting for a seed; `work` holds what is made for it, and only photos64-elsewhere needs `photographs`."""
     if name in SHARED:
         return _shared(name, data, work, seed)
+    if name in MORE:
+        own = _shared("photos64", data, work, seed)
+        if name == KINDS64:
+            return own._replace(outliers=kinds(data))
+        if photographs is None:
+            raise UserError(f"{ELSEWHERE} needs --photographs, the folder where Debian's packages are unpacked")
+        return own._replace(test=elsewhere.crops(photographs, _ELSEWHERE), outliers={**own.outliers, **kinds(data)})
     kind, _, texture = name.partition("-")
     own = _faint(texture, data, work, seed)
     if kind == "faint":

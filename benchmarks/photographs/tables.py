@@ -1,4 +1,7 @@
-"""The results as Markdown: a table for each shared set, one for faint defects, one for one model of two textures."""
+"""The results as Markdown.
+
+A table for each shared set and each setting of more kinds, one for faint defects, one for one model of two textures.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -7,7 +10,7 @@ import numpy as np
 from benchmarks.photographs import front
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, aurocs, false_positives, found, paired_difference, speed
-from benchmarks.photographs.settings import FAINT, JOINT, SHARED
+from benchmarks.photographs.settings import FAINT, JOINT, MORE, SHARED
 
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
 """By setting and method, the results of its seeds."""
@@ -24,6 +27,7 @@ def render(results: Results, methods: Mapping[str, Method]) -> str:
     if joint := {name: results[name] for name in JOINT if results.get(name)}:
         alone = {name: results.get(name.replace("joint", "faint"), {}) for name in joint}
         tables.append(_joint(joint, alone, methods))
+    tables += [_by_kind(name, results[name], methods) for name in MORE if results.get(name)]
     return "\n\n".join([*tables, _fronts(results, methods)])
 
 
@@ -54,6 +58,20 @@ def _shared(name: str, by_method: Mapping[str, Sequence[Result]], methods: Mappi
             cells.append(_spread(np.array(pixels), 3) if pixels else "")
         cells.append("" if (each := speed(seeds)) is None else f"{each:,.0f}")
         lines.append(f"| {methods[method].title} | {' | '.join([*cells, str(len(seeds))])} |")
+    return "\n".join(lines)
+
+
+def _by_kind(name: str, by_method: Mapping[str, Sequence[Result]], methods: Mapping[str, Method]) -> str:
+    """A line for each kind, since there are many."""
+    titles = [methods[method].title for method in by_method]
+    lines = [f"### {name}", "", f"| AUROC | {' | '.join(titles)} |", "|---|" + "---:|" * len(titles)]
+    values = [np.array([aurocs(result) for result in seeds]) for seeds in by_method.values()]
+    for number, kind in enumerate(next(iter(by_method.values()))[0]["odd"]):
+        lines.append(f"| {kind} | {' | '.join(f'{each[:, number].mean():.3f}' for each in values)} |")
+    lines.append(f"| mean | {' | '.join(_spread(each.mean(1), 4) for each in values)} |")
+    for title, of_one in (("found", found), ("false", false_positives)):
+        lines.append(f"| {title} | {' | '.join(f'{_mean(of_one, seeds):.1%}' for seeds in by_method.values())} |")
+    lines.append(f"| seeds | {' | '.join(str(len(seeds)) for seeds in by_method.values())} |")
     return "\n".join(lines)
 
 

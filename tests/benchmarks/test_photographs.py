@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from benchmarks.photographs import handmade, ours
+from benchmarks.photographs import elsewhere, handmade, kinds, ours
 from benchmarks.photographs.defects import KINDS, Kind, draw
 from benchmarks.photographs.detector import Calibrated, Training
 from benchmarks.photographs.front import ahead, front, points
@@ -17,6 +18,7 @@ from benchmarks.photographs.plot import plot
 from benchmarks.photographs.settings import write_images
 from benchmarks.photographs.tables import render
 from jobs.evaluate.detection import auroc
+from vae_core.errors import UserError
 
 
 def textures(number: int, seed: int = 0) -> np.ndarray:
@@ -138,3 +140,38 @@ def test_the_table_has_a_line_for_each_method() -> None:
     lines = render({"brick64": {"handmade": seeds}}, handmade.METHODS).splitlines()
     assert lines[2] == "| | scratch | mean | found | false | images/s | seeds |"
     assert lines[4].endswith("| 0.875 | 0.8750 ± 0.1768 | 100.0% | 0.0% |  | 2 |")
+
+
+def test_more_kinds_have_a_line_each() -> None:
+    results = {"photos64-kinds": {"handmade": [result([0.0, 1.0], [0.5, 2.0])]}}
+    assert render(results, handmade.METHODS).splitlines()[4:9] == [
+        "| scratch | 0.750 |",
+        "| mean | 0.7500 |",
+        "| found | 100.0% |",
+        "| false | 0.0% |",
+        "| seeds | 1 |",
+    ]
+
+
+@pytest.mark.parametrize("name", kinds.CHANGES)
+def test_every_kind_changes_an_image_beyond_saving_it(name: str) -> None:
+    picture = np.random.default_rng(0).integers(0, 256, (kinds.SIDE, kinds.SIDE, 3)).astype(np.uint8)
+    changed = kinds.CHANGES[name](picture.copy(), np.random.default_rng(1))
+    assert changed.shape == picture.shape
+    assert (np.abs(changed.astype(float) - picture).max(2) > 10).sum() >= kinds.SIDE
+
+
+def test_crops_from_elsewhere_touch_no_training_region(tmp_path: Path) -> None:
+    level = np.zeros((100, 200, 3), np.uint8)
+    level[:, round(elsewhere.TRAINED * 200) :] = 200
+    for _, name in elsewhere.PHOTOGRAPHS:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(level).save(tmp_path / name, quality=100)
+    crops = elsewhere.crops(tmp_path, 20)
+    assert crops.shape == (20 * len(elsewhere.PHOTOGRAPHS), 3, kinds.SIDE, kinds.SIDE)
+    assert crops.min() > 190
+
+
+def test_a_folder_without_the_photographs_is_refused_with_the_package(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"unpack Debian's plasma-workspace-wallpapers there"):
+        elsewhere.crops(tmp_path, 1)
