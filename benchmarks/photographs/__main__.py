@@ -4,7 +4,7 @@
     python -m benchmarks.photographs --data ../shared/data --only faint joint
     python -m benchmarks.photographs --data ../shared/data --only more --photographs FOLDER
     python -m benchmarks.photographs --data ../shared/data --only speed
-    python -m benchmarks.photographs --data ../shared/data --only brick64 faint --plot docs/auroc-and-speed.svg
+    python -m benchmarks.photographs --data ../shared/data --only brick64 faint --plot docs/photographs.svg
 
 Settings are those of `settings`; `faint`, `joint` and `more` stand for all of theirs. Models, backbones and the result
 of each method and seed are kept in --work, and not computed again: delete what has changed. Results without a speed, of

@@ -16,6 +16,7 @@ from benchmarks.photographs.measure import Result
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.lines import Line2D
 
 _COLUMNS, _WIDTH, _HEIGHT = 2, 5.6, 4.2  # inches of a panel
 _OURS, _OTHERS, _FRONT = "#c2410c", "#334155", "#94a3b8"
@@ -51,9 +52,25 @@ def plot(
             ax.set_axis_off()
         for ax, (name, known) in zip(axes.flat, panels.items(), strict=False):
             _panel(ax, name, known, methods, ours)
+        figure.legend(handles=_legend(), loc="outside upper left", ncols=4, frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)
+
+
+def _legend() -> list["Line2D"]:
+    from matplotlib.lines import Line2D
+
+    marks = {
+        "no pretrained network": ("o", _OTHERS, _OTHERS, ""),
+        "pretrained on ImageNet": ("s", _OTHERS, "white", ""),
+        "ours": ("o", _OURS, _OURS, ""),
+        "front of all": ("", _FRONT, _FRONT, "-"),
+    }
+    return [
+        Line2D([], [], label=label, marker=marker, color=colour, markerfacecolor=face, linestyle=line)
+        for label, (marker, colour, face, line) in marks.items()
+    ]
 
 
 def _panel(ax: "Axes", name: str, known: list[Point], methods: Mapping[str, Method], ours: Sequence[str]) -> None:
