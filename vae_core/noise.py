@@ -26,6 +26,11 @@ class Purpose(enum.IntEnum):
     FIT = 5
     EVALUATE_POSTERIOR = 6
     EVALUATE_PRIOR = 7
+    REFINE_STARTS = 8
+    REFINE = 9
+    ANNEAL = 10
+    ANNEAL_ACCEPT = 11
+    CERTIFY = 12
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

@@ -71,9 +71,12 @@ def _quality(history: Sequence[Mapping[str, Any]]) -> list[str]:
     if not history:
         return []
     best = max(history, key=lambda epoch: epoch["validation_elbo"])
-    lines = [f"- validation ELBO: {best['validation_elbo']:.2f} nats per image (epoch {best['epoch']})"]
+    lines = [
+        f"- validation ELBO: {best['validation_elbo']:.2f} nats per image, one draw of z for each, under N(0, I) "
+        f"(epoch {best['epoch']})"
+    ]
     if (bits := best.get("bits_per_dim")) is not None:
-        lines.append(f"- validation bits per dimension: {bits:.3f}")
+        lines.append(f"- validation bits per dimension, of that bound: {bits:.3f}")
     return lines
 
 

@@ -17,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from export.runtime.pareto import pareto_k
+
 Array = npt.NDArray[np.float64]
 
 
@@ -26,12 +28,16 @@ class Estimate(NamedTuple):
     log_px: float  # log (1/K) Σ_k w_k
     variance: float  # of log_px over draws of the noise
     bias: float  # E[log_px] − log p(x), negative
+    relative_error: float  # standard error of the mean weight, which estimates p(x) without bias, over that mean
     effective_samples: float  # (Σ w)² / Σ w², between 1 and K
+    pareto_k: float  # see `export.runtime.pareto`; NaN with too few samples
+    setup: int  # decodes before the first sample
+    decodes: int  # of latent vectors, altogether
     bounds: Array  # the estimate with fewer samples: one for each of `bound_sizes(K)`
 
 
-def estimate(log_weights: Array) -> Estimate:
-    """The estimate from log-weights [K], K ≥ 2."""
+def estimate(log_weights: Array, decodes: int | None = None, setup: int = 0) -> Estimate:
+    """The estimate from log-weights [K], K ≥ 2, and what it took; default one decode for each sample."""
     count = len(log_weights)
     top = int(np.argmax(log_weights))
     scaled = np.exp(log_weights - log_weights[top])  # the largest is 1
@@ -46,7 +52,11 @@ def estimate(log_weights: Array) -> Estimate:
         log_px=float(log_px),
         variance=float((count - 1) / count * np.sum((left_out - left_out.mean()) ** 2)),
         bias=float((count - 1) * (left_out.mean() - log_px)),
+        relative_error=float(scaled.std(ddof=1) / scaled.mean() / np.sqrt(count)),
         effective_samples=float(scaled.sum() ** 2 / np.sum(scaled**2)),
+        pareto_k=pareto_k(log_weights),
+        setup=setup,
+        decodes=count if decodes is None else decodes,
         bounds=np.array([_bound(log_weights, size) for size in bound_sizes(count)]),
     )
 

@@ -5,11 +5,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from export.bundle.format import Bundle
+from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
+from jobs.evaluate.certificate import certify
 from jobs.evaluate.comparison import compare, proportion
 from jobs.evaluate.localisation import LIMITS
 from jobs.evaluate.located import draw_located
@@ -23,6 +25,7 @@ from jobs.score.plan import ScoreJob
 
 METRICS = "metrics.json"
 IMAGES, OUTLIERS, LIKELIHOOD, PIXELS = "images", "outliers", "likelihood", "pixels"  # folders of the output
+CERTIFICATE = "certificate"
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
@@ -38,6 +41,12 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
 
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
+    if options.certify:
+        bundle.require_images("--certify")
+    if options.needs_gradient and bundle.decodes_images:
+        from export.graphs.reverse import linearise_decoder  # which imports onnx, 0.1 s
+
+        linearise_decoder(bundle)  # an operator without a gradient ends here, not on the workers
     inliers = plan_set(options, bundle, options.images, output.child(IMAGES))
     outliers = {
         name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))
@@ -59,6 +68,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             if options.likelihood_images and bundle.decodes_images
             else None
         )
+        certificate = (
+            certify(options, BundleRef.of(bundle), bundle.shape, output.child(CERTIFICATE)) if options.certify else None
+        )
         pixels = measure_pixels(MaskedSet(inliers), masked, output.child(PIXELS)) if masked else {}
     images = summarise_set(inliers.title, inliers, options.seed, are_outliers=False)
     sets = [summarise_set(name, job, options.seed, are_outliers=True) for name, job in outliers.items()]
@@ -75,6 +87,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         },
         "intervals": {"level": LEVEL, "method": f"percentile bootstrap, {REPLICATES} resamples of both sets"},
         "likelihood": likelihood,
+        "certificate": certificate,
         "seed": options.seed,
         "calibration_images": len(bundle.calibration_scores),
         "bundle": options.bundle,
@@ -93,13 +106,14 @@ def _identity(
     options: EvaluateOptions, inliers: ScoreJob, outliers: Mapping[str, ScoreJob], masked: Mapping[str, MaskedSet]
 ) -> dict[str, Any]:
     """What identifies the job: an output is resumed only if all of this is unchanged."""
-    names = ("likelihood_images", "samples", "seed", "fpr", "resize")
+    budget = ("estimators", "samples", "refined_images", "annealed_images", "chains", "temperatures", "certify")
+    names = ("likelihood_images", *budget, "seed", "fpr", "resize")
     return {
         "bundle": inliers.bundle.hash,
         "inputs": inliers.images.fingerprint,
         "outliers": {name: job.images.fingerprint for name, job in outliers.items()},
         "masks": {name: each.source.identity() for name, each in masked.items()},
-        **{name: getattr(options, name) for name in names},
+        **{name: list(value) if isinstance(value := getattr(options, name), tuple) else value for name in names},
     }
 
 
@@ -110,10 +124,19 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 def _sentence(metrics: Mapping[str, Any]) -> str:
     results = []
     if (likelihood := metrics["likelihood"]) is not None:
-        elbo, log_px = likelihood["elbo"], likelihood["importance_sampling"]
+        from jobs.report.sections.likelihood import TITLES
+
+        bounds = [
+            f"{TITLES[name]} {found['mean']:,.2f} ({found['decodes']:,.0f} decodes, {found['images']:,} images)"
+            for name in TITLES
+            if (found := likelihood.get(name)) is not None
+        ]
+        results.append(f"bounds on log p(x) in nats per image: {', '.join(bounds)}")
+    if (certificate := metrics["certificate"]) is not None:
+        gap = certificate["gap"]
         results.append(
-            f"ELBO {elbo['mean']:,.2f}, log p(x) ≥ {log_px['mean']:,.2f} nats per image from {likelihood['samples']:,} "
-            f"importance samples ({likelihood['images']:,} images)"
+            f"annealing on {certificate['images']:,} images of the model: upper bound − lower bound {gap['mean']:.2f} "
+            f"nats, {gap['root_mean_square']:.2f} for a typical image"
         )
     for name, outliers in metrics["outliers"].items():
         score = outliers[SCORE]

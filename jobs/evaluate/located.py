@@ -26,7 +26,7 @@ class Located(NamedTuple):
 def draw_located(name: str, masked: MaskedSet, seed: int) -> Located:
     """At most six random images of the set with defects, without those that can no longer be read."""
     job = masked.job
-    pieces = tuple(piece for unit in plan_drawn(job.images, _DRAWN, seed) for _, piece in unit.drawn)
+    pieces = tuple(each.piece for unit in plan_drawn(job.images, _DRAWN, seed) for each in unit.drawn)
     unit = MaskedUnit.of(Unit(0, pieces, len(pieces)), masked.files)
     batches = list(read_masked(unit, job.contract, masked.source))
     images, masks = (np.concatenate([batch[i] for batch in batches]) for i in (0, 1))

@@ -9,6 +9,7 @@ The parts are streamed: only counts, means and sums of squares are kept.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,14 +17,16 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.runtime.estimates import bound_sizes
+from export.runtime.pareto import UNRELIABLE
 from export.storage import Folder
 from jobs.discoveries.histogram import Histogram, HistogramCounter
-from jobs.discoveries.walk import Piece, walk
-from jobs.evaluate.task import BOUNDS, ESTIMATORS, SCHEMA
+from jobs.discoveries.walk import Counter, Piece, walk
+from jobs.evaluate.task import BOUNDS, ELBO
 
 Array = npt.NDArray[np.float64]
 
 _BINS = 4096  # logarithmic bins of effective samples: the median is known to within one bin
+_K_EDGES = (UNRELIABLE + 0.002 * np.arange(-1500, 2501)).astype(np.float64)  # of k̂, one of them at the limit
 
 
 class Moments(NamedTuple):
@@ -57,115 +60,184 @@ class Moments(NamedTuple):
         return error
 
 
-def likelihood_metrics(parts: Folder, samples: int, dimensions: int | None) -> dict[str, Any]:
-    """Means over all parts, in nats per image.
-
-    Args:
-        parts: folder of the results; at least one part.
-        samples: K of the task.
-        dimensions: values per image, for bits per dimension; None if the likelihood is not a probability mass.
-    """
-    edges = np.geomspace(1.0, samples, _BINS + 1)
-    edges[0], edges[-1] = 0.0, samples * 1.001  # tolerate rounding at both ends
-    moments = MomentCounter(samples)
-    effective = [HistogramCounter(f"{estimator}_effective_samples", edges) for estimator in ESTIMATORS]
-    walk(parts, [moments, *effective])
-    return _describe(_names(samples), moments.moments, [each.histogram for each in effective], samples, dimensions)
-
-
 class MomentCounter:
-    """Moments of all numeric columns; see `jobs.discoveries.walk.Counter`."""
+    """Moments of some columns over the rows that have them all; see `jobs.discoveries.walk.Counter`.
 
-    columns = tuple(SCHEMA.names)
+    A column of lists counts as one column for each place. With `less`, each column is its difference from that column.
+    """
 
-    def __init__(self, samples: int) -> None:
-        """Take K of the task."""
-        self._samples = samples
-        self.moments = Moments.of(np.empty((0, len(_names(samples)))))
+    def __init__(self, names: Sequence[str], places: int = 0, less: str | None = None) -> None:
+        """Take the columns' names, the length of the lists in those named `…bounds`, and the column to subtract."""
+        self._names, self._places, self._less = tuple(names), places, less
+        self.columns = self._names if less is None else (*self._names, less)
+        width = sum(places if name.endswith(BOUNDS) else 1 for name in names)
+        self.moments = Moments.of(np.empty((0, width)))
 
     def fresh(self) -> "MomentCounter":
         """For another part."""
-        return MomentCounter(self._samples)
+        return MomentCounter(self._names, self._places, self._less)
 
     def add(self, piece: Piece) -> None:
         """Count a piece."""
-        self.moments = self.moments.merge(Moments.of(_matrix(piece.rows, self._samples)))
+        rows = piece.rows.select(self.columns).drop_null()
+        columns = []
+        for name in self._names:
+            column = rows.column(name)
+            if pa.types.is_list(column.type):
+                columns.append(column.flatten().to_numpy().reshape(len(rows), self._places))
+            else:
+                columns.append(column.to_numpy()[:, None])
+        values = np.concatenate(columns, axis=1)
+        if self._less is not None:
+            values = values - rows.column(self._less).to_numpy()[:, None]
+        self.moments = self.moments.merge(Moments.of(values))
 
     def merge(self, other: "MomentCounter") -> None:
         """Count what `other` has counted."""
         self.moments = self.moments.merge(other.moments)
 
 
-def _names(samples: int) -> list[str]:
-    """Names of the numeric columns; a column of bounds becomes one per number of samples."""
-    names = []
-    for field in SCHEMA:
-        if pa.types.is_list(field.type):
-            names += [f"{field.name}/{size}" for size in bound_sizes(samples)]
-        elif pa.types.is_floating(field.type):
-            names.append(field.name)
-    return names
-
-
-def _matrix(rows: pa.RecordBatch, samples: int) -> Array:
-    """Values of the columns of `_names`, [n, C]."""
-    columns = []
-    for field in SCHEMA:
-        column = rows.column(field.name)
-        if pa.types.is_list(field.type):
-            columns.append(column.flatten().to_numpy().reshape(len(rows), len(bound_sizes(samples))))
-        elif pa.types.is_floating(field.type):
-            columns.append(column.to_numpy()[:, None])
-    return np.concatenate(columns, axis=1)
-
-
-def _describe(
-    names: list[str], moments: Moments, effective: list[Histogram], samples: int, dimensions: int | None
+def likelihood_metrics(
+    parts: Folder, counts: Mapping[str, int], samples: int, dimensions: int | None
 ) -> dict[str, Any]:
-    index = {name: place for place, name in enumerate(names)}
-    errors = moments.standard_error
+    """Means over all parts, in nats per image, of the estimators that have any.
 
-    def value(name: str, noise: str | None = None) -> dict[str, Any]:
-        """A mean with its errors; `noise` names the column of the estimates' variances."""
-        found: dict[str, Any] = {
-            "mean": float(moments.mean[index[name]]),
-            "standard_error": _finite(errors[index[name]]),
+    Args:
+        parts: folder of the results; at least one part.
+        counts: weights of each estimate, by name of the estimator; see `jobs.evaluate.task.sample_counts`.
+        samples: draws behind an ELBO.
+        dimensions: values per image, for bits per dimension; None if the likelihood is not a probability mass.
+    """
+    elbo = MomentCounter(ELBO)
+    reference = next((name for name in ("refined", "annealed", "importance") if name in counts), None)
+    weighted = {name: _Weighted(name, count, reference) for name, count in counts.items()}
+    counters: list[Counter] = [elbo]
+    for each in weighted.values():
+        counters += each.counters
+    walk(parts, counters)
+    metrics: dict[str, Any] = {}
+    if elbo.moments.rows:
+        means = _Means(list(ELBO), elbo.moments, dimensions)
+        metrics["elbo"] = {
+            **means.value("elbo", "elbo_variance"),
+            **means.bits("elbo"),
+            "decodes": samples,
+            "images": elbo.moments.rows,
         }
+        metrics["reconstruction"] = means.value("reconstruction", "reconstruction_variance")
+        metrics["kl"] = means.value("kl")
+    found = {name: each.describe(dimensions) for name, each in weighted.items() if each.moments.rows}
+    return metrics | found | {"reference": reference}
+
+
+class _Weighted:
+    """The counters of one estimator with weights."""
+
+    def __init__(self, name: str, count: int, reference: str | None) -> None:
+        self._sizes = bound_sizes(count)
+        # In decreasing precision for large K; both ends tolerate rounding.
+        edges = np.geomspace(1.0, count, _BINS + 1)
+        edges[0], edges[-1] = 0.0, count * 1.001
+        self._effective = HistogramCounter(f"{name}_effective_samples", edges)
+        self._pareto_k = HistogramCounter(f"{name}_pareto_k", _K_EDGES)
+        fields = ("log_px", "variance", "bias", "effective_samples", "setup", "decodes", BOUNDS)
+        self._moments = MomentCounter([f"{name}_{field}" for field in fields], len(self._sizes))
+        self._gains = {
+            over: MomentCounter([f"{name}_log_px"], less=column)
+            for over, column in (("elbo", "elbo"), ("importance", "importance_log_px"))
+            if name in ("refined", "annealed")
+        }
+        # The bounds on the images that both have, so that a curve does not mix the difference between images in.
+        against = f"{reference or name}_log_px"
+        self._against = MomentCounter([f"{name}_{BOUNDS}"], len(self._sizes), against)
+        self.counters: list[Counter] = [
+            self._effective,
+            self._pareto_k,
+            self._moments,
+            self._against,
+            *self._gains.values(),
+        ]
+
+    @property
+    def moments(self) -> Moments:
+        return self._moments.moments
+
+    def describe(self, dimensions: int | None) -> dict[str, Any]:
+        """The estimator's entry in the metrics."""
+        sizes, count = self._sizes, self._sizes[-1]
+        fields = ["log_px", "variance", "bias", "effective_samples", "setup", "decodes"]
+        means = _Means([*fields, *(f"{BOUNDS}/{size}" for size in sizes)], self.moments, dimensions)
+        k = self._pareto_k.histogram
+        setup, decodes = means.mean("setup"), means.mean("decodes")
+        gains = {}
+        for over, counter in self._gains.items():
+            if counter.moments.rows:
+                gain = _Means(["gain"], counter.moments, dimensions)
+                gains[over] = {**gain.value("gain"), **gain.bits("gain"), "images": counter.moments.rows}
+        return {
+            **means.value("log_px", "variance"),
+            **means.bits("log_px"),
+            "bias": means.mean("bias"),
+            "effective_samples": {
+                "mean": means.mean("effective_samples"),
+                "median": _median(self._effective.histogram),
+            },
+            "pareto_k": {
+                "median": _median_k(k),
+                "share_above_0.7": float((k.counts[k.edges[1:] > UNRELIABLE].sum() + k.above) / k.total),
+            }
+            if k.total
+            else None,
+            "decodes": decodes,
+            "images": self.moments.rows,
+            **({"gain_over": gains} if gains else {}),
+            "by_samples": [
+                {
+                    "samples": size,
+                    "decodes": setup + (decodes - setup) * size / count,
+                    **means.value(f"{BOUNDS}/{size}"),
+                    "less_reference": float(less),
+                }
+                for size, less in zip(sizes, self._against.moments.mean, strict=True)
+            ],
+        }
+
+
+class _Means:
+    """Means and their errors by name of a column."""
+
+    def __init__(self, names: Sequence[str], moments: Moments, dimensions: int | None) -> None:
+        self._index = {name: place for place, name in enumerate(names)}
+        self._moments, self._dimensions = moments, dimensions
+
+    def mean(self, name: str) -> float:
+        """The mean of a column."""
+        return float(self._moments.mean[self._index[name]])
+
+    def value(self, name: str, noise: str | None = None) -> dict[str, Any]:
+        """A mean with its errors; `noise` names the column of the estimates' variances."""
+        found: dict[str, Any] = {"mean": self.mean(name), "standard_error": self._error(name)}
         if noise is not None:
-            found["monte_carlo_standard_error"] = math.sqrt(float(moments.mean[index[noise]]) / moments.rows)
+            found["monte_carlo_standard_error"] = math.sqrt(self.mean(noise) / self._moments.rows)
         return found
 
-    def bits(found: dict[str, Any]) -> dict[str, Any]:
-        if dimensions is None:
+    def bits(self, name: str) -> dict[str, Any]:
+        """The same in bits per dimension, where these make sense."""
+        if self._dimensions is None:
             return {}
-        scale = 1.0 / (dimensions * math.log(2.0))
-        error = found["standard_error"]
+        scale = 1.0 / (self._dimensions * math.log(2.0))
+        error = self._error(name)
         return {
             "bits_per_dim": {
-                "mean": -found["mean"] * scale,
+                "mean": -self.mean(name) * scale,
                 "standard_error": None if error is None else error * scale,
             }
         }
 
-    elbo = value("elbo", "elbo_variance")
-    metrics: dict[str, Any] = {
-        "elbo": elbo | bits(elbo),
-        "reconstruction": value("reconstruction", "reconstruction_variance"),
-        "kl": value("kl"),
-    }
-    for estimator, histogram in zip(ESTIMATORS, effective, strict=True):
-        log_px = value(f"{estimator}_log_px", f"{estimator}_variance")
-        metrics[estimator] = {
-            **log_px,
-            **bits(log_px),
-            "bias": float(moments.mean[index[f"{estimator}_bias"]]),
-            "effective_samples": {
-                "mean": float(moments.mean[index[f"{estimator}_effective_samples"]]),
-                "median": _median(histogram),
-            },
-            "by_samples": [{"samples": size, **value(f"{estimator}_{BOUNDS}/{size}")} for size in bound_sizes(samples)],
-        }
-    return metrics
+    def _error(self, name: str) -> float | None:
+        """None for a single image, which has no standard error."""
+        error = float(self._moments.standard_error[self._index[name]])
+        return error if math.isfinite(error) else None
 
 
 def _median(histogram: Histogram) -> float:
@@ -176,6 +248,8 @@ def _median(histogram: Histogram) -> float:
     return math.sqrt(low * high)
 
 
-def _finite(number: float) -> float | None:
-    """None for NaN, which JSON does not have: a single image has no standard error."""
-    return float(number) if math.isfinite(number) else None
+def _median_k(histogram: Histogram) -> float:
+    """Centre of the bin with the median, 0.002 wide; the ends for what lies beyond."""
+    reached = histogram.below + np.cumsum(histogram.counts)
+    place = min(int(np.searchsorted(reached, (histogram.total + 1) // 2)), len(histogram.counts) - 1)
+    return float(histogram.edges[place] + histogram.edges[place + 1]) / 2

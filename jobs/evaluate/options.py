@@ -3,10 +3,14 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
+from export.runtime.annealing import Annealing
+from export.runtime.likelihood import ESTIMATORS, SAMPLING
 from jobs.bulk import InferenceOptions
 from vae_core.errors import UserError
+
+EstimatorName = Literal["elbo", "importance", "monte-carlo", "refined", "annealed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,11 +35,33 @@ class EvaluateOptions(InferenceOptions):
     """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     likelihood_images: int = 1000
-    """Number of images, drawn at random, on which to estimate the likelihood; 0 for none. Each costs twice `samples`
-    decodes."""
+    """Number of images, drawn at random, on which to estimate the likelihood; 0 for none."""
+
+    estimators: tuple[EstimatorName, ...] = ("elbo", "importance", "monte-carlo", "refined")
+    """Estimators of the likelihood: `elbo`; `importance` sampling from the encoder's posterior; `monte-carlo` from the
+    prior; `refined`, importance sampling from Gaussians fitted to each image, for a number that is published; and
+    `annealed`, the most reliable. The first three decode `samples` latent vectors for each image, elbo and importance
+    the same ones."""
 
     samples: int = 1000
-    """Samples per estimate of log p(x). More samples tighten the bound."""
+    """Samples per estimate by elbo, importance and monte-carlo. More samples tighten the bound."""
+
+    refined_images: int = 500
+    """How many of the likelihood's images, at random, `refined` is for: up to some 600 decodes for each with 32 latent
+    variables."""
+
+    annealed_images: int = 20
+    """How many of the likelihood's images, at random, `annealed` is for: some 12,000 decodes for each by default."""
+
+    chains: int = 16
+    """Chains of `annealed` for each image."""
+
+    temperatures: int = 100
+    """Distributions that each chain of `annealed` goes through, between the fitted Gaussians and the posterior."""
+
+    certify: int = 0
+    """Check annealing on this many images drawn from the model, where chains in the other direction, from the latent
+    vector that the image came from, bound log p(x) from above: the gap between the two bounds is reported."""
 
     seed: int = 0
     """Seed of the estimates' noise, of the choice of images for them, and of the bootstrap."""
@@ -58,11 +84,27 @@ class EvaluateOptions(InferenceOptions):
             raise UserError(f"--fpr must lie between 0 and 1, got {self.fpr}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
+        if not self.estimators or len(set(self.estimators)) < len(self.estimators):
+            raise UserError(
+                f"--estimators must name each of {', '.join(ESTIMATORS)} at most once, and at least one, got "
+                f"{' '.join(self.estimators) or 'none; for no likelihood give --likelihood-images 0'}"
+            )
         least = {"likelihood_images": 0, "samples": 2, "unit_rows": 1, "batch_size": 1}
+        least |= {"refined_images": 1, "annealed_images": 1, "chains": 2, "temperatures": 1, "certify": 0}
         for name, lowest in least.items():
             if (value := getattr(self, name)) is not None and value < lowest:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
         self.mask_places()
+
+    @property
+    def needs_gradient(self) -> bool:
+        """Whether anything asked for needs the decoder's gradient."""
+        return bool(self.certify or (self.likelihood_images and set(self.estimators) - set(SAMPLING)))
+
+    @property
+    def annealing(self) -> Annealing:
+        """The budget of annealed importance sampling."""
+        return Annealing(self.chains, self.temperatures)
 
     def mask_places(self) -> "MaskPlaces":
         """Parse --masks.

@@ -15,7 +15,7 @@ from jobs.bulk.run import uses_ray
 from jobs.evaluate.mean_likelihood import likelihood_metrics
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
-from jobs.evaluate.task import LikelihoodTask
+from jobs.evaluate.task import LikelihoodTask, sample_counts
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
 from jobs.score.options import ScoreOptions
@@ -69,9 +69,12 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         "of": images.rows,
         "drawn": "all" if estimated + failed == images.rows else "at random",
         "samples": options.samples,
+        "estimators": list(options.estimators),
         "unit": "nats per image",
-        "bound": "importance_sampling and monte_carlo are lower bounds in expectation; bias and "
-        "monte_carlo_standard_error are jackknife estimates, too small where effective samples are near one",
+        "bound": "all are lower bounds in expectation; bias and monte_carlo_standard_error are jackknife estimates, "
+        "too small where effective samples are near one",
         "kind": kind,
-        **likelihood_metrics(parts, options.samples, math.prod(bundle.shape) if kind == "mass" else None),
+        **likelihood_metrics(
+            parts, sample_counts(options), options.samples, math.prod(bundle.shape) if kind == "mass" else None
+        ),
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,12 +20,20 @@ def draw_rows(total: int, wanted: int, seed: int) -> npt.NDArray[np.int64]:
     return np.sort(np.random.default_rng(seed).choice(total, wanted, replace=False, shuffle=False))
 
 
+class Drawn(NamedTuple):
+    """One row of an image set."""
+
+    row: int  # its number in the set, which keys the noise
+    rank: int  # its place in a random order of the drawn rows: those below n are a random subset of n
+    piece: Piece  # of one row
+
+
 @dataclass(frozen=True)
 class DrawnUnit:
     """Single rows of an image set; see `jobs.bulk.Unit`."""
 
     number: int
-    drawn: tuple[tuple[int, Piece], ...]  # (row number in the set, which keys the noise; its one-row piece)
+    drawn: tuple[Drawn, ...]
 
     @property
     def rows(self) -> int:
@@ -39,13 +47,15 @@ class DrawnUnit:
 
     def to_json(self) -> dict[str, Any]:
         """JSON-serialisable form."""
-        return {"number": self.number, "drawn": [[row, list(piece)] for row, piece in self.drawn]}
+        return {"number": self.number, "drawn": [[row, rank, list(piece)] for row, rank, piece in self.drawn]}
 
 
 def plan_drawn(images: ImageSet, wanted: int, seed: int) -> list[DrawnUnit]:
     """At most `wanted` random images of the set, in units that take seconds: 1/64 of them each, at most 32."""
     rows = draw_rows(images.rows, wanted, seed)
-    drawn = tuple(_locate(images, rows))
+    ranks = np.random.default_rng([seed, 1]).permutation(len(rows)).tolist()
+    located = zip(_locate(images, rows), ranks, strict=True)
+    drawn = tuple(Drawn(row, rank, piece) for (row, piece), rank in located)
     size = min(max(1, len(drawn) // _MAX_UNITS), _UNIT_ROWS)
     return [DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))]
 

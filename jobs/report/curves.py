@@ -72,21 +72,37 @@ def _path(x: Axis, y: Axis, xs: Iterable[float], ys: Iterable[float]) -> str:
     return "M" + "L".join(f"{x.at(a):.2f} {100 - y.at(b):.2f}" for a, b in zip(xs, ys, strict=True))
 
 
-def bound_chart(name: str, style: str, samples: Sequence[int], means: Sequence[float]) -> Chart:
-    """Mean of a bound on log p(x) against the number of samples (ascending), on a log₂ axis.
+class BoundCurve(NamedTuple):
+    """A bound on log p(x) by the decodes that it takes."""
+
+    name: str
+    style: str
+    decodes: Sequence[float]  # for each image, ascending, at least 1
+    means: Sequence[float]  # nats, less those of a reference
+
+
+def bound_chart(curves: Sequence[BoundCurve], reference: str) -> Chart:
+    """Bounds on log p(x) against the decodes for each image, on a log₂ axis; at least one curve.
 
     A bound that still rises at the end has not reached log p(x).
     """
-    x = Axis(0.0, math.log2(samples[-1]))
-    room = 0.06 * (max(means) - min(means)) or 0.5
-    y = Axis(min(means) - room, max(means) + room)
+    x = Axis(0.0, max(1.0, *(math.log2(curve.decodes[-1]) for curve in curves)))
+    values = [value for curve in curves for value in curve.means]
+    room = 0.06 * (max(values) - min(values)) or 0.5
+    y = Axis(min(values) - room, max(values) + room)
     powers = range(0, int(x.high) + 1, 1 if x.high <= 8 else 2)
     return Chart(
-        title="Bound on log p(x) against the number of samples, nats",
-        description=f"{name}: {number(means[0], 6)} with one sample, {number(means[-1], 6)} with {samples[-1]}",
-        layers=[Layer(_path(x, y, map(math.log2, samples), means), f"line {style}")],
+        title=f"Bound on log p(x) less that by {reference}, nats",
+        description="; ".join(
+            f"{curve.name}: {number(curve.means[0])} with {count(round(curve.decodes[0]))} decodes, "
+            f"{number(curve.means[-1])} with {count(round(curve.decodes[-1]))}"
+            for curve in curves
+        ),
+        layers=[
+            Layer(_path(x, y, map(math.log2, curve.decodes), curve.means), f"line {curve.style}") for curve in curves
+        ],
         x_ticks=[Tick(x.at(power), count(1 << power)) for power in powers],
         y_ticks=y.ticks(4),
-        x_title="samples per image",
-        keys=[Key(f"{name} {number(means[-1], 6)}", style)],
+        x_title="decodes per image",
+        keys=[Key(f"{curve.name} {number(curve.means[-1])}", curve.style) for curve in curves],
     )

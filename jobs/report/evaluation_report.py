@@ -21,7 +21,7 @@ from jobs.report.sections.evaluation import (
     separation_section,
     statistics_section,
 )
-from jobs.report.sections.likelihood import likelihood_section
+from jobs.report.sections.likelihood import certificate_section, likelihood_section
 from jobs.report.sections.pixels import pixel_section
 from jobs.report.wording import count
 from jobs.score.explain.write import explain_rows
@@ -60,6 +60,8 @@ def write_evaluation_report(
     sections.append(false_alarm_section(_explain_worst(inliers)))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
+    if metrics["certificate"] is not None:
+        sections.append(certificate_section(metrics["certificate"]))
     sections += [
         _sets_section(output, [inliers, *outliers], metrics),
         *bundle_sections(bundle),

@@ -71,6 +71,14 @@ class Prior(ABC):
     def log_prob(self, z: V) -> V:
         """Log p(z) in nats: (..., D) → (...)."""
 
+    @abstractmethod
+    def gradient(self, z: Any) -> Any:
+        """∇ log p(z): (..., D) → (..., D)."""
+
+    @abstractmethod
+    def precision(self, z: Any) -> Any:
+        """A positive definite stand-in for −∇² log p(z), which may be indefinite: (D,) → (D, D)."""
+
     def kl_per_dimension(self, posterior: Any) -> Any:
         """KL(q(z|x) ‖ p(z)) in nats per latent variable, which sum to the KL: (N, D)."""
         raise NotImplementedError(f"KL(q ‖ p) has no closed form for the prior '{self.name}': average log q − log p")

@@ -7,7 +7,10 @@ fits it to draws of q(z|x).
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from statistics import NormalDist
 from typing import Any, ClassVar, Self, TypeVar
+
+import numpy as np
 
 from vae_core.latents.base import FloatArrays, Prior
 from vae_core.latents.diagonal_gaussian import LOG_2PI
@@ -28,6 +31,19 @@ class GaussianMixture(Prior):
 
     name: ClassVar[str] = "mixture"
     has_closed_kl: ClassVar[bool] = False
+
+    @classmethod
+    def of(cls, log_weight: Any, mean: Any, covariance: Any) -> Self:
+        """A mixture in numpy from unnormalised log-weights (K,), means (K, D) and covariances (K, D, D).
+
+        Raises:
+            numpy.linalg.LinAlgError: a covariance is not positive definite.
+        """
+        log_weight = log_weight - log_sum_exp(log_weight)
+        factor = np.linalg.cholesky(covariance)
+        within = np.clip(np.cumsum(np.exp(log_weight))[:-1], 1e-12, 1.0 - 1e-12)
+        cut = np.array([NormalDist().inv_cdf(share) for share in within])
+        return cls(log_weight, mean, factor, np.linalg.inv(factor).swapaxes(-1, -2), cut)
 
     @property
     def latent_dim(self) -> int:
@@ -65,6 +81,30 @@ class GaussianMixture(Prior):
         constant = self.log_weight + library(diagonal).log(diagonal).sum(-1) - 0.5 * size * LOG_2PI
         log_joint: V = constant - 0.5 * squared_norm(whitened)
         return log_joint
+
+    def responsibilities(self, z: V) -> V:
+        """P(k|z): (..., D) → (..., K)."""
+        log_joint: Any = self.log_joint(z)
+        shares: V = library(log_joint).exp(log_joint - log_sum_exp(log_joint)[..., None])
+        return shares
+
+    def gradient(self, z: V) -> V:
+        """Σ_k P(k|z) S_k⁻¹ (m_k − z)."""
+        array: Any = z
+        precision = self.whitening @ self.whitening.swapaxes(-1, -2)  # S_k⁻¹, (K, D, D)
+        count, size = self.mean.shape
+        turned = precision.reshape(count * size, size).swapaxes(0, 1)  # (D, K·D)
+        offset = (precision @ self.mean[..., None])[..., 0]  # S_k⁻¹ m_k
+        pulls = offset - (array @ turned).reshape(*array.shape[:-1], count, size)
+        shares: Any = self.responsibilities(z)
+        gradient: V = (shares[..., None] * pulls).sum(-2)
+        return gradient
+
+    def precision(self, z: Any) -> Any:
+        """Σ_k P(k|z) S_k⁻¹: the curvature without the spread of the components' pulls, which subtracts from it."""
+        shares = self.responsibilities(z)
+        roots = self.whitening * library(shares).sqrt(shares)[:, None, None]
+        return (roots @ roots.swapaxes(-1, -2)).sum(0)
 
     def to_arrays(self) -> FloatArrays:
         """The parameters, by name."""

@@ -35,6 +35,16 @@ class StandardNormal(Prior):
         log_prob: V = -0.5 * (self.size * LOG_2PI + norm)
         return log_prob
 
+    def gradient(self, z: V) -> V:
+        """−z."""
+        array: Any = z
+        gradient: V = -array
+        return gradient
+
+    def precision(self, z: Any) -> Any:
+        """I, exactly."""
+        return library(z).eye(self.size, dtype=z.dtype)
+
     def kl_per_dimension(self, posterior: DiagonalGaussian) -> Any:
         """KL(N(μ_d, σ_d²) ‖ N(0, 1)) = ½ (μ_d² + σ_d² − 1 − log σ_d²)."""
         # σ² − 1 as expm1(log σ²): at σ ≈ 1 the difference would cancel.

@@ -41,6 +41,15 @@ class Bernoulli(Factorised):
         y = parameters["logits"]
         return level / 255.0 * y - softplus(y)
 
+    def score(self, level: Array, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """∂/∂y = x − σ(y)."""
+        return {"logits": level / 255.0 - sigmoid(parameters["logits"])}
+
+    def information_root(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """The information is σ(y) (1 − σ(y))."""
+        y = parameters["logits"]
+        return {"logits": np.sqrt(sigmoid(y) * sigmoid(-y))[None]}
+
     def draw_from(self, noise: Array, parameters: Mapping[str, Array]) -> Array:
         """The pixel is on where u > 1 − σ(y), that is where logit(u) > −y."""
         return np.where(logit(noise) > -parameters["logits"], 255.0, 0.0)
@@ -49,6 +58,12 @@ class Bernoulli(Factorised):
 def softplus(y: Array) -> Array:
     """log(1 + e^y); values below 1e-16, for which log1p would be exact, are negligible in a sum."""
     value: Array = np.maximum(y, 0.0) + np.log(1.0 + np.exp(-np.abs(y)))
+    return value
+
+
+def sigmoid(y: Array) -> Array:
+    """σ(y) = (1 + tanh(y/2))/2, which never overflows."""
+    value: Array = 0.5 + 0.5 * np.tanh(0.5 * y)
     return value
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vae_core.lazy import F, torch
-from vae_core.likelihoods.base import Array, LocationScale, logit
+from vae_core.likelihoods.base import Array, LocationScale, as_levels, logit
 from vae_core.outputs import Output
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 # e^−x of this is negligible next to 1, but not yet denormal, which would be slow; e^x is far from the limits of fp32.
 FAR = 60.0
+_QUANTILES = 16
 
 
 class DiscretisedLogistic(LocationScale):
@@ -110,6 +111,32 @@ class DiscretisedLogistic(LocationScale):
             has_upper * np.minimum(upper, 0.0) - has_lower * np.maximum(lower, 0.0) + np.log(inside / tails)
         )
         return log_mass
+
+    def score(self, level: Array, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """∂/∂m = δ [σ(l) − σ(−u)], ∂/∂log s = l σ(l) − u σ(−u) − δ/(e^δ − 1), without the terms of a missing end."""
+        width = np.exp(-parameters["log_scale"])
+        upper = (level + 0.5 - parameters["location"]) * width
+        lower = upper - width
+        has_upper, has_lower = (level < 254.5).astype(np.float64), (level > 0.5).astype(np.float64)
+        # σ(v) = (1 + tanh(v/2))/2, which never overflows
+        below = 0.5 * has_lower * (1.0 + np.tanh(0.5 * lower))
+        above = 0.5 * has_upper * (1.0 - np.tanh(0.5 * upper))
+        inside = has_upper * has_lower * width / np.expm1(np.minimum(width, FAR))
+        return {"location": width * (below - above), "log_scale": lower * below - upper * above - inside}
+
+    def information_root(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """The scores at 16 quantiles, which see the levels' steps and tails as they are; on average within 3%.
+
+        The continuous logistic has 1/(3 s²) for the location and (3 + π²)/9 for the log-scale. A black pixel whose
+        location lies far below 0 has next to none, which matters: most pixels of some data sets are black.
+        """
+        # E[f(x)] = ∫ f(x(u)) du with u = v³ (10 − 15 v + 6 v²), du = 30 v² (1 − v)² dv, by midpoints in v: the scores
+        # of rare levels are large, so that equally probable quantiles would miss half of it.
+        v = ((np.arange(_QUANTILES) + 0.5) / _QUANTILES).reshape(-1, 1, 1, 1)
+        shares = v**2 * (1.0 - v) ** 2
+        drawn = as_levels(self.draw_from(v**3 * (10.0 - 15.0 * v + 6.0 * v**2), parameters)).astype(np.float64)
+        weight = np.sqrt(shares / shares.sum())
+        return {name: weight * value for name, value in self.score(drawn, parameters).items()}
 
     def draw_from(self, noise: Array, parameters: Mapping[str, Array]) -> Array:
         """Logistic draws m + s·logit(u): rounded to levels, the tails beyond 0 and 255 fall on these."""

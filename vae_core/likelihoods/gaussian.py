@@ -53,6 +53,18 @@ class LearnedScaleGaussian(LocationScale):
         log_density: Array = -0.5 * (LOG_2PI + z**2) - log_scale
         return log_density
 
+    def score(self, level: Array, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """With u = (x − m)/s: ∂/∂m = u/s, ∂/∂log s = u² − 1."""
+        width = np.exp(-parameters["log_scale"])
+        u = (level / 255.0 - parameters["location"]) * width
+        return {"location": u * width, "log_scale": u**2 - 1.0}
+
+    def information_root(self, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """The information is 1/s² for the location, 2 for the log-scale, and nothing between them."""
+        width = np.exp(-parameters["log_scale"])
+        none = np.zeros_like(width)
+        return {"location": np.stack([width, none]), "log_scale": np.stack([none, none + math.sqrt(2.0)])}
+
     def noise(self, rows: npt.NDArray[np.int64], seed: int, size: int) -> Array:
         """Standard normal numbers, [N, size]."""
         return standard_normal(seed, Purpose.SAMPLE_PIXEL, rows, size).astype(np.float64)

@@ -141,6 +141,29 @@ class LogisticMixture(Likelihood):
         """Log P of all channels of each pixel: (..., 1, H, W)."""
         return _log_prob(level, parameters, _LOGISTIC.log_prob_float64)
 
+    def score(self, level: Array, parameters: Mapping[str, Array]) -> dict[str, Array]:
+        """P(m|x) times the score of component m; that of the log-weight, taken as free, is P(m|x) itself."""
+        logistics = _by_channel(parameters)
+        channels = [value[..., None, :, :] for value in _unbind(level)]  # (..., 1, H, W)
+        log_joint: Any = parameters["log_weight"]
+        by_location, by_scale, by_coefficient = [], [], []
+        for channel, value in enumerate(channels):
+            given = logistics.given(channel, channels[:channel])
+            log_joint = log_joint + _LOGISTIC.log_prob_float64(value, given)
+            score = _LOGISTIC.score(value, given)
+            by_location.append(score["location"])
+            by_scale.append(score["log_scale"])
+            by_coefficient += [score["location"] * (before - _LOGISTIC.centre) for before in channels[:channel]]
+        share = np.exp(log_joint - log_sum_exp(log_joint, axis=-3)[..., None, :, :])  # P(m|x), (..., M, H, W)
+        scores = {
+            "log_weight": share,
+            "location": np.stack([share * each for each in by_location], axis=-3),
+            "log_scale": np.stack([share * each for each in by_scale], axis=-3),
+        }
+        if by_coefficient:
+            scores["coefficient"] = np.stack([share * each for each in by_coefficient], axis=-3)
+        return scores
+
     def draw(
         self, parameters: Mapping[str, npt.NDArray[np.floating]], rows: npt.NDArray[np.int64], seed: int
     ) -> npt.NDArray[np.uint8]:

@@ -15,7 +15,7 @@ from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Hea
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
 from jobs.report.pictures import common_top, heat, heat_scale
-from jobs.report.sections.likelihood import likelihood_figures, nats
+from jobs.report.sections.likelihood import TITLES, best_of, likelihood_figures, nats
 from jobs.report.sections.outliers import explanation_card, reading
 from jobs.report.sections.pixels import pixel_figure
 from jobs.report.sections.scores import common_folder, shown_bars
@@ -46,7 +46,8 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
             f"AUROC at least {fraction(areas[worst])} on {counted(len(areas), 'set')} of outliers, lowest on {worst}"
         )
     elif likelihood is not None:
-        title = f"{nats(likelihood['importance_sampling']['mean'])} nats per image"
+        best = best_of(likelihood)
+        title = f"{nats(likelihood[best]['mean'])} nats per image by {TITLES[best]}"
     else:
         title = f"{share(false['value'])} of {counted(inliers['scored'], 'image')} flagged"
     figures = [

@@ -72,7 +72,7 @@ def test_estimates_equal_torch_with_the_same_noise(colour: Bundle) -> None:
     with torch.inference_mode():
         posterior = importance_log_weights(model, batch, noise(Purpose.EVALUATE_POSTERIOR, model.noise_size), prior)
         drawn = monte_carlo_log_weights(model, batch, noise(Purpose.EVALUATE_PRIOR, prior.noise_size), prior)
-    for name, weights in (("importance_sampling", posterior), ("monte_carlo", drawn)):
+    for name, weights in (("importance", posterior), ("monte_carlo", drawn)):
         log_px = [getattr(each, name).log_px for each in found]
         np.testing.assert_allclose(log_px, log_mean_exp(weights.double()), rtol=1e-5)
 

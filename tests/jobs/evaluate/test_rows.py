@@ -37,9 +37,12 @@ def test_drawn_rows_are_located(tmp_path: Path) -> None:
     found = find_images([str(tmp_path)])
     for wanted in (9, 70, 1000):
         units = plan_drawn(found, wanted, seed=4)
-        rows = [row for unit in units for row, _ in unit.drawn]
+        rows = [each.row for unit in units for each in unit.drawn]
         assert rows == draw_rows(70, wanted, 4).tolist()
-        pieces = [piece for unit in units for _, piece in unit.drawn]
+        pieces = [each.piece for unit in units for each in unit.drawn]
+        ranks = [each.rank for unit in units for each in unit.drawn]
+        assert sorted(ranks) == list(range(len(rows)))
+        assert len(rows) < 20 or abs(np.corrcoef(rows, ranks)[0, 1]) < 0.3  # a subset by rank is a random one
         batches = list(read_images(pieces, ImageContract(1, 4, 4)))
         assert [int(image[0, 0, 0]) for batch in batches for image in batch.images] == rows
         keys = [key for batch in batches for key in batch.keys["row"].to_pylist()]

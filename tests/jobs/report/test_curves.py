@@ -5,7 +5,7 @@ import re
 import numpy as np
 import pytest
 
-from jobs.report.curves import RocCurve, bound_chart, roc_chart
+from jobs.report.curves import BoundCurve, RocCurve, bound_chart, roc_chart
 
 
 def points(path: str) -> np.ndarray:
@@ -43,16 +43,18 @@ def test_a_level_beyond_the_axis_is_not_marked() -> None:
 
 
 def test_a_bound_rises_along_doubling_samples() -> None:
-    chart = bound_chart("importance sampling", "first", [1, 2, 4, 8, 10], [-30.0, -20.0, -15.0, -13.0, -12.5])
+    chart = bound_chart(
+        [BoundCurve("importance sampling", "first", [1, 2, 4, 8, 10], [-30.0, -20.0, -15.0, -13.0, -12.5])], "annealing"
+    )
     x, y = points(chart.layers[0].path).T
     np.testing.assert_allclose(x, 100 * np.log2([1, 2, 4, 8, 10]) / np.log2(10), atol=0.01)
     assert (np.diff(y) > 0).all()
     assert [tick.label for tick in chart.x_ticks] == ["1", "2", "4", "8"]
-    assert chart.keys[0].name == "importance sampling −12.5000"
+    assert chart.keys[0].name == "importance sampling −12.50"
 
 
 @pytest.mark.parametrize("means", [[-5.0, -5.0], [0.0, 1e-9]])
 def test_a_flat_bound_is_drawn(means: list[float]) -> None:
-    chart = bound_chart("flat", "first", [1, 2], means)
+    chart = bound_chart([BoundCurve("flat", "first", [1, 2], means)], "itself")
     assert np.isfinite(points(chart.layers[0].path)).all()
     assert chart.y_ticks

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_core.latents import GaussianMixture
+from vae_core.latents import GaussianMixture, StandardNormal
 
 WEIGHTS = np.array([0.2, 0.5, 0.3])
 SIZE = 3
@@ -88,3 +88,29 @@ def test_float32_parameters_survive_their_arrays() -> None:
     z = np.random.default_rng(4).normal(size=(9, SIZE)).astype(np.float32)
     assert again.log_prob(z).dtype == np.float32
     np.testing.assert_array_equal(again.log_prob(z), prior.log_prob(z))
+
+
+def test_the_gradient_is_that_of_log_prob() -> None:
+    for prior in (mixture(), StandardNormal(SIZE)):
+        z = np.random.default_rng(1).normal(0, 3, (4, 5, SIZE))
+        for d in range(SIZE):
+            step = 1e-5 * np.eye(SIZE)[d]
+            rise = (prior.log_prob(z + step) - prior.log_prob(z - step)) / 2e-5
+            np.testing.assert_allclose(prior.gradient(z)[..., d], rise, rtol=1e-5, atol=1e-7)
+
+
+def test_the_precision_is_positive_definite_and_exact_for_one_component() -> None:
+    prior = mixture()
+    for z in np.random.default_rng(1).normal(0, 3, (20, SIZE)):
+        assert np.linalg.eigvalsh(prior.precision(z)).min() > 0
+    covariance = prior.factor[0] @ prior.factor[0].T
+    alone = GaussianMixture.of(np.zeros(1), prior.mean[:1], covariance[None])
+    np.testing.assert_allclose(alone.precision(z), np.linalg.inv(covariance), rtol=1e-9)
+    assert StandardNormal(SIZE).precision(z).tolist() == np.eye(SIZE).tolist()
+
+
+def test_a_mixture_from_covariances_is_the_same() -> None:
+    prior = mixture()
+    made = GaussianMixture.of(np.log(WEIGHTS) + 700, prior.mean, prior.factor @ prior.factor.swapaxes(1, 2))
+    for name, values in prior.to_arrays().items():
+        np.testing.assert_allclose(made.to_arrays()[name], values, rtol=1e-9, atol=1e-12)

@@ -18,7 +18,7 @@ from jobs.report.sections.evaluation import (
     separation_section,
     statistics_section,
 )
-from jobs.report.sections.likelihood import likelihood_section
+from jobs.report.sections.likelihood import TITLES, certificate_section, likelihood_figures, likelihood_section
 from jobs.score.explain.explanation import Explanation
 from jobs.score.explain.reasons import Aspect
 
@@ -51,7 +51,13 @@ def estimate(mean: float, median: float) -> dict[str, Any]:
         "bias": -1.5,
         "bits_per_dim": {"mean": 3.4242, "standard_error": 0.011},
         "effective_samples": {"mean": 1.7, "median": median},
-        "by_samples": [{"samples": size, "mean": mean - 10 / size} for size in (1, 2, 4)],
+        "pareto_k": {"median": 0.62, "share_above_0.7": 0.25},
+        "decodes": 4.0,
+        "images": 300,
+        "by_samples": [
+            {"samples": size, "decodes": size, "mean": mean - 10 / size, "less_reference": -10 / size}
+            for size in (1, 2, 4)
+        ],
     }
 
 
@@ -66,12 +72,15 @@ def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
             "drawn": "at random",
             "samples": 4,
             "kind": "mass",
-            "elbo": {"mean": -1882.4, "standard_error": 5.4, "monte_carlo_standard_error": 0.2},
+            "elbo": {"mean": -1882.4, "standard_error": 5.4, "monte_carlo_standard_error": 0.2}
+            | {"images": 300, "decodes": 4},
             "reconstruction": {"mean": -1850.0, "standard_error": 5.4, "monte_carlo_standard_error": 0.2},
             "kl": {"mean": 32.4, "standard_error": 0.1},
-            "importance_sampling": estimate(-1860.6, median),
+            "reference": "importance",
+            "importance": estimate(-1860.6, median),
             "monte_carlo": estimate(-2500.0, 50.0),
         },
+        "certificate": None,
         "calibration_images": 600,
         "bundle_hash": "abcdef0123456789",
     }
@@ -82,7 +91,7 @@ def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
     [
         ({"digits": 0.985}, "AUROC 0.9850 for digits"),
         ({"digits": 0.985, "noise": 0.91}, "AUROC at least 0.9100 on 2 sets of outliers, lowest on noise"),
-        ({}, "−1,860.60 nats per image"),
+        ({}, "−1,860.60 nats per image by importance sampling from the encoder"),
         ({"digits": 0.99999}, "AUROC 0.999990 for digits"),  # not rounded to 1
         ({"digits": 1.0}, "AUROC 1.0000 for digits"),
     ],
@@ -117,14 +126,54 @@ def test_the_likelihood_section_has_errors_and_a_warning() -> None:
     table, charts, note = likelihood_section(metrics({})["likelihood"]).blocks
     assert isinstance(table, Table)
     assert [row[1] for row in table.rows] == ["−1,882.40", "−1,850.00", "32.40", "−1,860.60", "−2,500.00"]
-    assert table.rows[3][2:] == ["5.3", "0.40", "3.424", "1.70, median 1.20", "−1.5"]
+    assert table.rows[3][2:] == ["5.3", "0.40", "3.424", "1.70, median 1.20", "0.62, 25%", "−1.5", "300", "4"]
     assert isinstance(charts, Charts)
     assert len(charts.items) == 2
     assert isinstance(note, Note)
-    assert "importance sampling is a lower bound" in note.text
+    assert "importance sampling from the encoder is a lower bound" in note.text
     assert len(likelihood_section(metrics({}, median=40.0)["likelihood"]).blocks) == 2
     score = likelihood_section(metrics({}, median=40.0)["likelihood"] | {"kind": "score"})
     assert "unnormalised score" in str(score.blocks[-1])
+
+
+def test_every_likelihood_has_its_estimator_and_budget() -> None:
+    found = metrics({})["likelihood"] | {
+        "refined": estimate(-1830.0, 12.0)
+        | {"images": 50, "decodes": 527.2, "gain_over": {"elbo": {"mean": 52.0, "standard_error": 1.2, "images": 50}}}
+    }
+    figures = likelihood_figures(found)
+    assert [figure.value for figure in figures] == ["−1,882.40", "−1,830.00", "3.424"]
+    assert "ELBO: 4 decodes for each of 300 images" in figures[0].meaning
+    for figure in figures[1:]:
+        assert "by refined importance sampling: 527 decodes for each of 50 images" in figure.meaning
+    section = likelihood_section(found)
+    assert "Refined importance sampling is 52.0 ± 1.2 nats above ELBO on the same 50 images." in str(section.blocks)
+    for alone in ("elbo", "monte_carlo"):  # any one estimator makes a section
+        few = {key: found[key] for key in ("images", "of", "drawn", "kind", "reconstruction", "kl", alone)}
+        assert alone in ("elbo",) or len(likelihood_section(few).blocks) == 1
+        assert TITLES[alone] in str(likelihood_figures(few))
+
+
+def test_the_certificate_states_both_bounds_and_the_budget() -> None:
+    value = {"mean": -1900.0, "standard_error": 8.0}
+    section = certificate_section(
+        {
+            "images": 5,
+            "forward": value,
+            "reverse": value,
+            "gap": {"mean": 0.123, "standard_error": None, "root_mean_square": 0.2},
+            "decodes": 40_000.4,
+            "chains": 16,
+            "temperatures": 100,
+            "leapfrog_steps": 2,
+            "acceptance": 0.65,
+        }
+    )
+    (table,) = section.blocks
+    assert isinstance(table, Table)
+    assert table.rows[2] == ["Gap", "0.12", "–"]
+    assert "16 chains each way over 100 distributions, each 2 leapfrog steps" in section.lead
+    assert "40,000 decodes" in section.lead
 
 
 def test_statistics_are_shown_raw_and_two_sided() -> None:
