@@ -1,5 +1,6 @@
 """Refined and annealed estimates against exact values, their errors' coverage, determinism and cost."""
 
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 
 from export.bundle.format import Bundle
 from export.graphs.reverse import linearise_decoder
-from export.runtime import refinement
+from export.runtime import likelihood, refinement
 from export.runtime.annealing import Annealer, Annealing, Randomness
 from export.runtime.decoding import Decoding
 from export.runtime.device import Device
@@ -163,3 +164,19 @@ def test_the_certificate_brackets_log_px(bundle: Path) -> None:
     gaps = [each.reverse.log_px - each.forward.log_px for each in certificates]
     assert abs(np.mean(gaps)) < 0.2
     assert found.certify(0).reverse.log_px == certificates[0].reverse.log_px
+
+
+def test_memory_does_not_grow_with_the_samples(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from bundles import SHAPE, pictures
+
+    samples = 4000
+    monkeypatch.setattr(likelihood, "REFINED_SAMPLES", samples)
+    found = estimator(Bundle.open(str(bundle)), samples=samples)
+    (image,) = pictures(1, seed=9)
+    found.estimate(image, 0, ["refined"])  # what is allocated once
+    tracemalloc.start()
+    found.estimate(image, 0, ["importance", "refined"])
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # The parameters of all samples would take 10 MB; a block of 128, and some numbers for each sample, are held.
+    assert peak < 0.4 * samples * np.prod(SHAPE) * 2 * 4
