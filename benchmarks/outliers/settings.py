@@ -1,8 +1,9 @@
 """The three settings of the study: the training data of the models, and their outliers.
 
-Outliers come in two families. `final` is for evaluation: the test images against other data sets and against the final
-shifts of the same test images. `development` is for choosing, so it does not use the test images: the run's calibration
-images, which no method is fitted on, against their development shifts.
+Outliers come in three families. `final` and `fresh` are for evaluation: the test images against other data sets and
+against the final shifts of the same test images, and against their fresh shifts. `development` is for choosing, so it
+does not use the test images: the run's calibration images, which no method is fitted on, against their development
+shifts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +14,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from benchmarks.outliers.methods.base import Images, Trained
-from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
+from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, FRESH, Shift, apply
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape, read_images
 from jobs.images.source import find_images
@@ -78,6 +79,12 @@ def final_family(setting: Setting, folders: Sequence[str], limit: int | None) ->
     test = read(find(folders, setting.test))[:limit]
     others = {name: read(find(folders, file))[:limit] for name, file in setting.others.items()}
     return Family(test, others | {name: apply(shift, test) for name, shift in setting.final.items()})
+
+
+def fresh_family(setting: Setting, folders: Sequence[str], limit: int | None) -> Family:
+    """The test images and the fresh shifts."""
+    test = read(find(folders, setting.test))[:limit]
+    return Family(test, {name: apply(shift, test) for name, shift in FRESH.items()})
 
 
 def development_family(run: Run, shape: tuple[int, int, int], limit: int | None) -> Family:

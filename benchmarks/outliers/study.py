@@ -2,7 +2,7 @@
 
     python -m benchmarks.outliers.study --setting fashion --data DATA --cache CACHE --runs RUN… --bundles BUNDLE…
 
-prints two families of outliers (see `settings`) as tables of AUROC and FPR@95%TPR, a line for each method: mean ±
+prints three families of outliers (see `settings`) as tables of AUROC and FPR@95%TPR, a line for each method: mean ±
 standard deviation over the seeds. Without --runs it prints what is in the cache. Run i and bundle i are of seed i:
 
     vae train --images DATA/fashion_mnist_train.parquet --run RUN --recipe fashion-mnist --seed 0
@@ -41,6 +41,7 @@ from benchmarks.outliers.settings import (
     development_family,
     final_family,
     find,
+    fresh_family,
     open_run,
 )
 from benchmarks.outliers.table import render
@@ -129,6 +130,7 @@ class _Subject:
         shape = trained.model.config.image_shape
         families = {
             "final": final_family(setting, folders, limit),
+            "fresh": fresh_family(setting, folders, limit),
             "development": development_family(self.run, shape, limit),
         }
         return trained, families

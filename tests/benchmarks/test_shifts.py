@@ -1,12 +1,12 @@
 import numpy as np
 import pytest
 
-from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
+from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, FRESH, Shift, apply
 from bundles import pictures
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 24)
 CASES = [
-    *((name, shift, shape) for name, shift in (DEVELOPMENT | FINAL).items() for shape in (GREY, COLOUR)),
+    *((name, shift, shape) for name, shift in (DEVELOPMENT | FINAL | FRESH).items() for shape in (GREY, COLOUR)),
     *((name, shift, COLOUR) for name, shift in FINAL_COLOUR.items()),
 ]
 
@@ -27,7 +27,8 @@ def test_a_shift_depends_on_images_and_seed_alone(name: str, shift: Shift, shape
     assert np.any(shifted != images, axis=(1, 2, 3)).mean() > 0.9
 
 
-def test_final_and_development_shifts_are_disjoint() -> None:
-    final = FINAL | FINAL_COLOUR
-    assert not set(DEVELOPMENT) & set(final)
-    assert not set(DEVELOPMENT.values()) & set(final.values())
+def test_families_are_disjoint() -> None:
+    families = [DEVELOPMENT, FINAL | FINAL_COLOUR, FRESH]
+    assert len({name for family in families for name in family}) == sum(len(family) for family in families)
+    shifts = [shift for family in (DEVELOPMENT, FINAL, FRESH) for shift in family.values()]
+    assert len(set(shifts)) == len(shifts)
