@@ -101,8 +101,8 @@ def best_checkpoint(run: Run) -> dict[str, bytes]:
     return files
 
 
-def open_run(run: Run, bundle: str, training_file: str, seed: int) -> Trained:
-    """A run's model and the images that methods may be fitted on."""
+def open_run(run: Run, bundle: str, training_file: str, seed: int, features: str | None = None) -> Trained:
+    """A run's model, its bundle and maybe one of features, and the images that methods may be fitted on."""
     model = load_model(best_checkpoint(run)).requires_grad_(False)
     assert isinstance(model, ConvVAE)
     images = read(training_file)
@@ -111,4 +111,4 @@ def open_run(run: Run, bundle: str, training_file: str, seed: int) -> Trained:
     shape = model.config.image_shape
     validation, calibration = run.read_split("validation", shape), run.read_split("calibration", shape)
     held = np.concatenate([validation.rows, calibration.rows])
-    return Trained(model, bundle, np.delete(images, held, axis=0), validation.images, seed)
+    return Trained(model, bundle, np.delete(images, held, axis=0), validation.images, seed, features)

@@ -8,9 +8,10 @@ standard deviation over the seeds. Without --runs it prints what is in the cache
     vae train --images DATA/fashion_mnist_train.parquet --run RUN --recipe fashion-mnist --seed 0
     vae export --run RUN --bundle BUNDLE
 
-(see `split` for the settings `mnist` and `emoji`). Every method is fitted on in-distribution images only: the training
-images, or the validation images of the run. Each (method, seed) is cached as CACHE/SETTING/METHOD-SEED.json and not
-computed again; one of another model or --limit is an error, not replaced.
+(see `split` for the settings `mnist` and `emoji`). With --features FEATURES…, bundles of the features family (`--recipe
+features`) of the same seeds, their scores and those of both families together are measured too. Every method is fitted
+on in-distribution images only: the training images, or the held-out images of the run. Each (method, seed) is cached as
+CACHE/SETTING/METHOD-SEED.json and not computed again; one of another model or --limit is an error, not replaced.
 
 images/s are on one thread: per second of processor time, on a batch of test images, after a warm-up. † marks methods
 that need more than forward passes.
@@ -52,6 +53,7 @@ from jobs.train.run_directory import Run
 from vae_core.errors import UserError
 
 _TIMED = 1000  # images
+_FAMILIES = ["final", "fresh", "development"]
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,12 @@ class Study:
     """Run directories, in order of seed; none: only print what is in the cache."""
     bundles: tuple[str, ...] = ()
     """Their bundles."""
+    features: tuple[str, ...] = ()
+    """Bundles of the features family, trained on the same images with the same seeds."""
     data: tuple[str, ...] = (".",)
     """Folders of the data sets."""
     methods: tuple[str, ...] = ()
-    """Names of methods; none: all of them."""
+    """Names of methods; none: all of them, without --features those that do not need it."""
     limit: int | None = None
     """Maximum number of images per set."""
 
@@ -90,12 +94,17 @@ def run(options: Study) -> str:
         raise UserError(f"{len(options.runs)} runs and {len(options.bundles)} bundles: give one bundle per run")
     if unknown := [name for name in options.methods if name not in METHODS]:
         raise UserError(f"methods must be among {', '.join(METHODS)}, got {unknown[0]}")
+    if options.features and len(options.features) != len(options.bundles):
+        raise UserError(f"{len(options.features)} --features and {len(options.bundles)} bundles: give one per run")
+    needing = [name for name in options.methods if METHODS[name].needs_features]
+    if needing and options.runs and not options.features:
+        raise UserError(f"the method {needing[0]} needs --features")
     names = options.methods or tuple(METHODS)
     folder = options.cache / options.setting
     folder.mkdir(parents=True, exist_ok=True)
     for seed, (run_url, bundle) in enumerate(zip(options.runs, options.bundles, strict=True)):
         subject = _Subject(options, seed, run_url, bundle)
-        for name in names:
+        for name in (name for name in names if options.features or not METHODS[name].needs_features):
             _cached(folder / f"{name}-{seed}.json", METHODS[name], subject)
     results: dict[str, list[dict[str, Any]]] = {}
     for name in names:
@@ -111,37 +120,37 @@ class _Subject:
 
     def __init__(self, options: Study, seed: int, run_url: str, bundle: str) -> None:
         self.options, self.seed, self.run, self.bundle = options, seed, Run.open(run_url), bundle
+        self.features = options.features[seed] if options.features else None
 
-    def identity(self, depends_on: str) -> str:
+    def identity(self, method: Method) -> str:
         """A hash of what a method's results depend on; see `Method.depends_on`."""
-        if depends_on == "images":
+        if method.depends_on == "images":
             content = json.dumps(self.run.read_head(), sort_keys=True).encode()  # which images it holds out
-        elif depends_on == "model":
+        elif method.depends_on == "model":
             content = best_checkpoint(self.run)["model.safetensors"]
         else:
-            bundle = Bundle.open(self.bundle)
-            content = bundle.read(depends_on) + bundle.read(WEIGHTS)
+            used = [self.bundle, *([self.features] if self.features and method.needs_features else [])]
+            bundles = [Bundle.open(url) for url in used]
+            content = b"".join(bundle.read(method.depends_on) + bundle.read(WEIGHTS) for bundle in bundles)
         return hashlib.sha256(content).hexdigest()
 
     @cache  # noqa: B019 - there are three
     def load(self) -> tuple[Trained, dict[str, Family]]:
         setting, folders, limit = SETTINGS[self.options.setting], self.options.data, self.options.limit
-        trained = open_run(self.run, self.bundle, find(folders, setting.training), self.seed)
+        trained = open_run(self.run, self.bundle, find(folders, setting.training), self.seed, self.features)
         shape = trained.model.config.image_shape
-        families = {
-            "final": final_family(setting, folders, limit),
-            "fresh": fresh_family(setting, folders, limit),
-            "development": development_family(self.run, shape, limit),
-        }
-        return trained, families
+        final, fresh = (family(setting, folders, limit) for family in (final_family, fresh_family))
+        return trained, dict(zip(_FAMILIES, (final, fresh, development_family(self.run, shape, limit)), strict=True))
 
 
 def _cached(path: Path, method: Method, subject: _Subject) -> None:
     """Compute the result of a method unless it is cached."""
-    identity = {"of": subject.identity(method.depends_on), "limit": subject.options.limit}
+    identity = {"of": subject.identity(method), "limit": subject.options.limit, "families": _FAMILIES}
     if path.is_file():
         if json.loads(path.read_text())["identity"] != identity:
-            raise UserError(f"{path} is of another model, bundle or --limit; delete it or give another --cache")
+            raise UserError(
+                f"{path} is of another model, bundle, --limit or version; delete it or give another --cache"
+            )
         return
     trained, families = subject.load()
     print(f"{path.stem} …", file=sys.stderr, flush=True)

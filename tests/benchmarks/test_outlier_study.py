@@ -43,7 +43,8 @@ def test_mahalanobis_of_whitened_values_is_their_norm() -> None:
 @pytest.fixture(scope="module")
 def subject(bundle: Path) -> Trained:
     model = copy.deepcopy(trained()).requires_grad_(False)
-    return Trained(model, str(bundle), pictures(300, seed=3), pictures(200, seed=1), seed=0)
+    # Any second bundle will do: here the first again.
+    return Trained(model, str(bundle), pictures(300, seed=3), pictures(200, seed=1), seed=0, features=str(bundle))
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,12 @@ def test_a_method_ranks_noise_above_ordinary_images(name: str, subject: Trained,
     result = measure(METHODS[name], subject, families)
     assert result["families"]["final"]["noise"]["auroc"] > 0.95
     assert result["images_per_second"] > 0
+
+
+def test_both_families_are_the_sum_of_their_scores(subject: Trained, families: dict[str, Family]) -> None:
+    images = families["final"].outliers["noise"]
+    one, other, both = (ours.METHODS[name].fit(subject)(images) for name in ("ours", "features", "both"))
+    np.testing.assert_allclose(both, one + other)
 
 
 def test_regret_is_what_optimising_the_posterior_gains(subject: Trained, families: dict[str, Family]) -> None:

@@ -30,6 +30,8 @@ class Trained:
     validation: Images
     """Held-out images to fit on: from the training file, but not trained on."""
     seed: int
+    features: str | None = None
+    """A bundle of the features family, trained on the same images with the same seed."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,8 @@ class Method:
     """Maximum number of images scored per set, for slow methods."""
     iterates: bool = False
     """Whether scoring needs more than forward passes."""
+    needs_features: bool = False
+    """Whether it uses the bundle of the features family."""
 
 
 def compute(values: Callable[[Tensor], Tensor], images: Images) -> Floats:
