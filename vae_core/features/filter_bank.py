@@ -77,8 +77,9 @@ class FilterBank(nn.Module):
             -F.max_pool2d(-grey, self.cell),
         ]
         if self.channels >= 3:
-            for opponent in (x[:, 0:1] - x[:, 1:2], x[:, 1:2] - x[:, 2:3]):
-                maps += [F.avg_pool2d(opponent, self.cell), *self._log_energies(opponent, is_colour=True)]
+            for first in (0, 1):
+                opponent, its_mean = (each[:, first : first + 1] - each[:, first + 1 : first + 2] for each in (x, mean))
+                maps += [its_mean, *self._log_energies(opponent, is_colour=True)]
         return torch.cat(maps, 1)
 
     def _padded(self, x: Tensor) -> Tensor:
@@ -138,7 +139,8 @@ def gabor_pairs(frequency: float, size: int) -> Tensor:
 
 
 def _halved(plane: Tensor) -> Tensor:
-    """Half the size, rounded up, after the binomial filter 1 3 3 1: three averages of two."""
+    """Half the size, rounded up, after the binomial filter 1 3 3 1."""
     down, across = plane.shape[2] % 2, plane.shape[3] % 2
-    plane = F.pad(plane, (1, 1 + across, 1, 1 + down), mode="replicate")
-    return F.avg_pool2d(F.avg_pool2d(F.avg_pool2d(plane, 2, stride=1), 2, stride=1), 2, stride=2)
+    binomial = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=plane.dtype, device=plane.device) / 8.0
+    filters = torch.outer(binomial, binomial)[None, None]
+    return F.conv2d(F.pad(plane, (1, 1 + across, 1, 1 + down), mode="replicate"), filters, stride=2)

@@ -10,16 +10,19 @@ from torch import Tensor
 
 _LEVELS = {1: 8, 3: 4}  # of each channel
 _FLOOR = 0.003  # of the image: a dozen pixels of 64×64
+_SIDE = 64  # pixels along a side, at least, of those that are counted in a larger image
 
 
 def palette(image: Tensor) -> Tensor:
     """Log shares of the colours: images in grey levels (N, C, H, W), uint8 or float → (N, 8) or (N, 64).
 
-    Of four channels the last, of two the second, is transparency, which is left out.
+    Of four channels the last, of two the second, is transparency, which is left out. Of an image of 128×128 every second
+    row and column is counted, and so on: the shares are those of all pixels, within a little.
     """
     channels = 3 if image.shape[1] >= 3 else 1
     levels = _LEVELS[channels]
-    position = image[:, :channels].float().flatten(2) * ((levels - 1) / 255.0)  # (N, C, H·W), in steps between levels
+    stride = max(1, min(image.shape[2:]) // _SIDE)
+    position = image[:, :channels, ::stride, ::stride].float().flatten(2) * ((levels - 1) / 255.0)  # (N, C, H·W), in steps between levels
     steps = torch.arange(levels, dtype=torch.float32, device=image.device)
     near = (1.0 - (position.unsqueeze(2) - steps[:, None]).abs()).clamp(min=0.0)  # (N, C, levels, H·W)
     if channels == 1:
