@@ -19,9 +19,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from export.bundle.format import DECODER, Bundle
+from export.bundle.format import Bundle
 from export.bundle.weights import OnnxGraph
-from export.runtime.decoding import GRADIENT, Linearised, cotangent
+from export.runtime.decoding import GRADIENT, Linearised, cotangent, parameters_graph
 from vae_core.errors import UserError
 from vae_core.likelihoods import likelihood
 
@@ -78,9 +78,9 @@ def linearise(graph: OnnxGraph, outputs: Sequence[str], wrt: str = "z") -> Linea
 
 
 def linearise_decoder(bundle: Bundle) -> Linearised:
-    """The decoder of a bundle with the derivative of its likelihood's parameters; raises as `linearise` does."""
+    """A bundle's `parameters_graph` with the derivative of the likelihood's parameters; raises as `linearise` does."""
     parameters = likelihood(bundle.manifest["likelihood"]["name"]).parameters(bundle.shape[0])
-    return linearise(bundle.graph(DECODER), [parameter.name for parameter in parameters])
+    return linearise(parameters_graph(bundle), [parameter.name for parameter in parameters])
 
 
 def _renamed(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:

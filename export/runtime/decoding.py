@@ -1,7 +1,7 @@
 """`Decoding`: log p(x|z) of one image under many latent vectors, and its gradient. All log-probabilities are in nats.
 
-The estimators of log p(x) ask this object alone. A model whose likelihood is not decoder.onnx and a `Likelihood`, such
-as one with a causal layer, needs another graph here and no other estimators.
+The estimators of log p(x) ask this object alone. A model whose parameters depend on the image as well as on z, such as
+one with a causal layer, needs a graph (z, image) → parameters in `parameters_graph`, and no other estimators.
 """
 
 import math
@@ -35,6 +35,11 @@ def cotangent(output: str) -> str:
     return f"cotangent.{output}"
 
 
+def parameters_graph(bundle: Bundle) -> OnnxGraph:
+    """The graph of a bundle that computes the likelihood's parameters, from z and, if it has that input, the image."""
+    return bundle.graph(DECODER)
+
+
 class Linearised(NamedTuple):
     """A graph and its derivative; see `export.graphs.reverse`."""
 
@@ -60,17 +65,16 @@ class Decoding:
         self._names = [output.name for output in self.likelihood.parameters(bundle.shape[0])]
         room = max(1, _PIXELS // math.prod(bundle.shape))
         self.at_once, self._gradients_at_once = min(_DECODES, room), min(_GRADIENTS, room)
-        self._decoder = Session(bundle.graph(DECODER), provider=device)
+        self._decoder = Session(parameters_graph(bundle), provider=device)
         self._forward = Session(derivative.forward, provider=device) if derivative else None
         self._backward = Session(derivative.backward, provider=device) if derivative else None
         self.provider = self._decoder.provider
 
     def parameters(self, image: npt.NDArray[np.uint8], z: Array) -> Arrays:
         """The likelihood's parameters for an image, uint8 [C,H,W], at z [K,D]: by name, each float32 with K rows."""
-        del image  # they depend on z alone
         self.decodes += len(z)
         blocks = [
-            self._decoder.run({"z": z[start : start + self.at_once].astype(np.float32)}, self._names)
+            self._decoder.run(_inputs(image, z[start : start + self.at_once]), self._names)
             for start in range(0, len(z), self.at_once)
         ]
         return {name: np.concatenate([block[name] for block in blocks]) for name in self._names}
@@ -91,11 +95,12 @@ class Decoding:
         self.decodes += WITH_GRADIENT * len(z)
         for start in range(0, len(z), self._gradients_at_once):
             here = slice(start, start + self._gradients_at_once)
-            found = self._forward.run({"z": z[here].astype(np.float32)})
+            inputs = _inputs(image, z[here])
+            found = self._forward.run(inputs)
             parameters = {name: found[name] for name in self._names}
             values[here], scores = self.likelihood.log_px_z_and_score(image, parameters)
             cotangents = {cotangent(name): value for name, value in scores.items()}
-            gradients[here] = self._backward.run({**found, **cotangents, "z": z[here].astype(np.float32)})[GRADIENT]
+            gradients[here] = self._backward.run({**inputs, **found, **cotangents})[GRADIENT]
         return values, gradients
 
     def curvature(self, image: npt.NDArray[np.uint8], z: Array) -> Array:
@@ -108,3 +113,8 @@ class Decoding:
         here = {name: value[0].astype(np.float64) for name, value in found.items()}
         jacobian = {name: (value[1:] - value[0]) / np.float32(_STEP) for name, value in found.items()}
         return self.likelihood.curvature(jacobian, here)
+
+
+def _inputs(image: npt.NDArray[np.uint8], z: Array) -> Arrays:
+    """What a graph may take: a session picks its own."""
+    return {"z": z.astype(np.float32), "image": np.broadcast_to(image, (len(z), *image.shape))}

@@ -99,6 +99,27 @@ def test_every_operator_against_differences(node: tuple[str, ...]) -> None:
         np.testing.assert_allclose(found[:, d], (rise * weight).sum(1), rtol=2e-3, atol=2e-3)
 
 
+def test_another_input_is_a_constant() -> None:
+    """Y = z ⊙ (image · w), as of a likelihood whose parameters depend on the image."""
+    value = helper.make_tensor_value_info
+    nodes = [
+        helper.make_node("Cast", ["image"], ["level"], to=TensorProto.FLOAT),
+        helper.make_node("MatMul", ["level", "w"], ["seen"]),
+        helper.make_node("Mul", ["z", "seen"], ["y"]),
+    ]
+    weight = np.random.default_rng(0).normal(size=(4, 6)).astype(np.float32)
+    inputs = [value("z", TensorProto.FLOAT, ["N", 6]), value("image", TensorProto.UINT8, ["N", 4])]
+    made = helper.make_graph(
+        nodes, "g", inputs, [value("y", TensorProto.FLOAT, ["N", 6])], [onnx.numpy_helper.from_array(weight, "w")]
+    )
+    content = helper.make_model(made, opset_imports=[helper.make_opsetid("", 20)], ir_version=10).SerializeToString()
+    forward, backward = (Session(each, provider="cpu") for each in linearise(OnnxGraph(content, {}), ["y"]))
+    z, image = np.ones((3, 6), np.float32), np.broadcast_to(np.array([1, 2, 3, 4], np.uint8), (3, 4))
+    found = forward.run({"z": z, "image": image})
+    gradient = backward.run({"z": z, "image": image, **found, cotangent("y"): 2 * z})[GRADIENT]
+    np.testing.assert_allclose(gradient, np.broadcast_to(2 * image[0] @ weight, (3, 6)), rtol=1e-5)
+
+
 def test_an_operator_without_a_gradient_is_named() -> None:
     with pytest.raises(UserError, match="operator Erf, whose gradient is not implemented"):
         linearise(OnnxGraph(one_node("Erf"), {}), ["y"])
