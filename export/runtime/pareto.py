@@ -11,6 +11,7 @@ Array = npt.NDArray[np.float64]
 
 UNRELIABLE = 0.7
 _LEAST = 5  # weights in a tail
+_NOTHING = 1e-200  # of the largest weight: its reciprocal is still finite
 
 
 def pareto_k(log_weights: Array) -> float:
@@ -25,12 +26,10 @@ def pareto_k(log_weights: Array) -> float:
         return float("nan")
     weights = np.sort(np.exp(log_weights - log_weights.max()))
     excess = weights[-size:] - weights[-size - 1]
-    if excess[0] <= 0.0:
-        excess = excess[excess > 0.0]
     # Below this share of the largest weight, differences are rounding of float32 log-probabilities.
-    if len(excess) < _LEAST or excess[-1] < 1e-3:
+    if excess[-1] < 1e-3:
         return 0.0
-    return _shape(excess)
+    return _shape(np.maximum(excess, _NOTHING))
 
 
 def _shape(excess: Array) -> float:
