@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jobs.report.blocks import Chart, Key, Layer, Mark, Tick
 from jobs.report.charts import Axis
-from jobs.report.wording import count, number, share
+from jobs.report.wording import count, share
 
 Values = NDArray[np.float64]
 
@@ -94,8 +94,8 @@ def bound_chart(curves: Sequence[BoundCurve], reference: str) -> Chart:
     return Chart(
         title=f"Bound on log p(x) less that by {reference}, nats",
         description="; ".join(
-            f"{curve.name}: {number(curve.means[0])} with {count(round(curve.decodes[0]))} decodes, "
-            f"{number(curve.means[-1])} with {count(round(curve.decodes[-1]))}"
+            f"{curve.name}: {_nats(curve.means[0])} with {count(round(curve.decodes[0]))} decodes, "
+            f"{_nats(curve.means[-1])} with {count(round(curve.decodes[-1]))}"
             for curve in curves
         ),
         layers=[
@@ -104,5 +104,10 @@ def bound_chart(curves: Sequence[BoundCurve], reference: str) -> Chart:
         x_ticks=[Tick(x.at(power), count(1 << power)) for power in powers],
         y_ticks=y.ticks(4),
         x_title="decodes per image",
-        keys=[Key(f"{curve.name} {number(curve.means[-1])}", curve.style) for curve in curves],
+        keys=[Key(f"{curve.name} {_nats(curve.means[-1])}", curve.style) for curve in curves],
     )
+
+
+def _nats(value: float) -> str:
+    """Two decimals; a difference that is only rounding is zero."""
+    return f"{round(value, 2) + 0.0:,.2f}".replace("-", "−")

@@ -58,3 +58,4 @@ def test_a_flat_bound_is_drawn(means: list[float]) -> None:
     chart = bound_chart([BoundCurve("flat", "first", [1, 2], means)], "itself")
     assert np.isfinite(points(chart.layers[0].path)).all()
     assert chart.y_ticks
+    assert chart.keys[0].name in ("flat −5.00", "flat 0.00")
