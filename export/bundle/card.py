@@ -76,7 +76,7 @@ def _quality(history: Sequence[Mapping[str, Any]]) -> list[str]:
         f"(epoch {best['epoch']})"
     ]
     if (bits := best.get("bits_per_dim")) is not None:
-        lines.append(f"- validation bits per dimension, of that bound: {bits:.3f}")
+        lines.append(f"- validation bits per dimension, by the ELBO: {bits:.3f}")
     return lines
 
 

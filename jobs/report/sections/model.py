@@ -150,7 +150,7 @@ def training_section(history: Sequence[Mapping[str, object]]) -> Section | None:
                                                ("validation_reconstruction", "validation", "other")]),
         ("KL from the prior", "nats", [("kl", "training", "first"), ("validation_kl", "validation", "other")]),
         ("Active latent units", "", [("active_units", "active", "first")]),
-        ("Validation bits per dimension", "bits", [("bits_per_dim", "validation", "other")]),
+        ("Validation bits per dimension, by the ELBO", "bits", [("bits_per_dim", "validation", "other")]),
     ]  # fmt: skip
     charts = [line_chart(title, unit, [line(*each) for each in lines], "epoch") for title, unit, lines in wanted]
     drawn: list[Chart] = [chart for chart in charts if chart is not None]
