@@ -30,12 +30,15 @@ FORMAT = 3
 MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
+CONDITIONAL, PIXEL = "conditional.onnx", "pixel.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
 CLASS = "class"
 """The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""
 FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
-"""What a manifest lists: all of these and nothing else. Other files in a bundle's folder are ignored."""
+"""What every manifest lists. Other files in a bundle's folder are ignored."""
+OF_CAUSAL = (CONDITIONAL, PIXEL)
+"""What the manifest of a model with a causal layer lists besides."""
 
 
 class Contents(NamedTuple):
@@ -82,7 +85,7 @@ class Bundle:
             raise UserError(
                 f"{url} is not a bundle: it has no {MANIFEST}; give a directory made by `vae export`"
             ) from error
-        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES)
+        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OF_CAUSAL)
         files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
         return cls(folder, manifest_bytes, files)
 
@@ -110,6 +113,11 @@ class Bundle:
     def latent_dim(self) -> int:
         """D, the number of latent variables."""
         return int(self.manifest["prior"]["latent_dim"])
+
+    @property
+    def is_causal(self) -> bool:
+        """Whether a pixel's distribution depends on the pixels before it, too: see conditional.onnx and pixel.onnx."""
+        return CONDITIONAL in self._files
 
     @property
     def decodes_images(self) -> bool:
@@ -203,7 +211,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     Raises:
         UserError: the folder already holds a bundle, or files that do not belong to one.
     """
-    assert sorted(files) == sorted(FILES), "a bundle has these files and no others"
+    assert set(files) in ({*FILES}, {*FILES, *OF_CAUSAL}), "a bundle has these files and no others"
     refuse_occupied(folder)
     hashes = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
@@ -220,7 +228,7 @@ def refuse_occupied(folder: Folder) -> None:
     names = set(folder.names())
     if MANIFEST in names:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
-    if others := sorted((names - set(FILES)) | set(folder.subfolders())):
+    if others := sorted((names - {*FILES, *OF_CAUSAL}) | set(folder.subfolders())):
         raise UserError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
 
 

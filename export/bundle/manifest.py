@@ -20,7 +20,9 @@ from vae_core.outliers.groups import Statistic
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
-def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) -> dict[str, Any]:
+def parse_manifest(
+    data: bytes, where: str, version: int, files: Sequence[str], more: Sequence[str] = ()
+) -> dict[str, Any]:
     """The manifest in `data`.
 
     Args:
@@ -28,6 +30,7 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
         where: its path or URL, named in errors.
         version: the format version that is read.
         files: the names of that format's files.
+        more: those that a bundle has all or none of.
 
     Raises:
         UserError: it has another format, the manifest lists other files, or a field that a job relies on is missing
@@ -41,9 +44,10 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
     listed = manifest.get("files")
     if not isinstance(listed, dict):
         raise _wrong(where, "files", "an object", listed)
-    if others := [name for name in listed if name not in files]:
-        raise _wrong(where, "files", f"of {', '.join(files)} only", others[0])
-    for name in files:
+    if others := [name for name in listed if name not in (*files, *more)]:
+        raise _wrong(where, "files", f"of {', '.join((*files, *more))} only", others[0])
+    needed = (*files, *more) if any(name in more for name in listed) else tuple(files)
+    for name in needed:
         if not _is_entry(listed.get(name)):
             raise _wrong(where, f"files[{name!r}]", "a sha256 of 64 hexadecimal digits and a size", listed.get(name))
     for field, (must_be, holds) in _FIELDS.items():
@@ -55,7 +59,7 @@ def parse_manifest(data: bytes, where: str, version: int, files: Sequence[str]) 
             Region.from_json(region, manifest["image"]["shape"])
         except ValueError as error:
             raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
-    graphs = {name for name in files if name.endswith(".onnx")}
+    graphs = {name for name in needed if name.endswith(".onnx")}
     if manifest["graphs"].keys() != graphs:
         raise _wrong(where, "graphs", f"of {', '.join(sorted(graphs))}", list(manifest["graphs"]))
     return manifest

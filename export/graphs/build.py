@@ -21,11 +21,13 @@ from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
 from export.graphs.modules import (
+    ConditionalGraph,
     DecoderGraph,
     EncoderGraph,
     ExplainerGraph,
     Graph,
     LikelihoodGraph,
+    PixelGraph,
     ScorerGraph,
     StatisticsGraph,
 )
@@ -43,7 +45,8 @@ from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
-from vae_core.models.pixels import IMAGES, PixelModel
+from vae_core.models.pixels import IMAGES, RAW, PixelModel
+from vae_core.networks.causal import CausalLayer
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.density import Density
 from vae_core.outliers.score import OutlierModel
@@ -132,6 +135,11 @@ def build(
         ),
         names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
+    windows: Arrays = {}
+    if isinstance(model, PixelModel) and model.causal is not None:
+        graphs |= {names.CONDITIONAL: ConditionalGraph(model), names.PIXEL: PixelGraph(model)}
+        windows = _windows(model.causal, probe, parity.expected_outputs(graphs[names.DECODER], batches)[RAW.name])
+        batches |= windows
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
@@ -158,7 +166,7 @@ def build(
         against["int8"] = agreement
     files[names.PRIOR] = npz_bytes(prior.to_arrays())
     files[names.PARITY] = json.dumps(against, indent=2).encode()
-    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **expected})
+    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **windows, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
     if region is not None:
         manifest["image"]["region"] = region.to_json()
@@ -170,6 +178,17 @@ def build(
         manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
+
+
+def _windows(layer: CausalLayer, images: Images, raw: npt.NDArray[np.float32]) -> Arrays:
+    """A window of each image for the graph of one pixel: those at the left border, where some places lie outside."""
+    around = layer.side // 2
+    rows = slice(0, around + 1)
+    margin = ((0, 0), (0, 0), (0, 0), (around, 0))
+    level = np.pad(images[:, :, rows, : around + 1].astype(np.float32), margin)
+    seen = np.pad(raw[:, :, rows, : around + 1], margin)
+    inside = np.pad(np.ones_like(level[:, :1, :, around:]), margin)
+    return {"level": level, RAW.name: seen, "inside": inside}
 
 
 def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:

@@ -8,14 +8,17 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from vae_core.batch import Batch
+from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.base import Model
+from vae_core.models.pixels import RAW, PixelModel, as_levels
+from vae_core.networks.causal import Window
 from vae_core.outliers.groups import score_output, statistics_of
 from vae_core.outliers.score import OutlierModel, explain, score
 from vae_core.outputs import Output
+from vae_core.sums import sum_pixels
 
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
@@ -89,6 +92,46 @@ class DecoderGraph(ModelGraph):
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
         return self.model.decoded(batch["z"])
+
+
+class ConditionalGraph(ModelGraph):
+    """Image and z → the parameters of p(x_i|z, the pixels before x_i), and log p(x|z), for a causal last layer."""
+
+    def __init__(self, model: PixelModel) -> None:
+        super().__init__(model)
+        self.pixels = model
+        self.inputs = (*model.inputs, LATENTS)
+        self.outputs = (
+            *model.likelihood.parameters(model.config.image_shape[0]),
+            Output("log_px_z", "log p(x|z)", "nats per image, higher is likelier", scale=model.nats_scale),
+        )
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        parameters = self.pixels.decode_given(batch[IMAGE], batch[LATENTS.name])
+        log_prob = self.pixels.likelihood.log_prob(as_levels(batch[IMAGE]), parameters)
+        return {**parameters, "log_px_z": sum_pixels(log_prob)}
+
+
+class PixelGraph(Graph):
+    """What a causal last layer sees of one pixel → the parameters of its distribution, each [N,…,1,1], to draw it."""
+
+    inputs = (
+        Output("level", "the window above and to the left of a pixel; 0 where nothing is drawn yet", "grey levels"),
+        Output(RAW.name, "the decoder's output of that name in the window", "1"),
+        Output("inside", "1 for places of the window in the image, 0 for those beyond its border", "1"),
+    )
+
+    def __init__(self, model: PixelModel) -> None:
+        super().__init__()
+        assert model.causal is not None
+        self.layer, self.likelihood = model.causal, model.likelihood
+        self.outputs = self.likelihood.parameters(model.config.image_shape[0])
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        window = Window(*(batch[value.name] for value in self.inputs))
+        return self.likelihood.constrain(self.layer.of_pixel(window))
 
 
 class StatisticsGraph(ModelGraph):

@@ -1,7 +1,7 @@
 """`Decoding`: log p(x|z) of one image under many latent vectors, and its gradient. All log-probabilities are in nats.
 
-The estimators of log p(x) ask this object alone. A model whose parameters depend on the image as well as on z, such as
-one with a causal layer, needs a graph (z, image) → parameters in `parameters_graph`, and no other estimators.
+The estimators of log p(x) ask this object alone. With a causal layer the parameters depend on the image as well as on
+z: they come from conditional.onnx in the place of decoder.onnx.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.format import DECODER, Bundle
+from export.bundle.format import CONDITIONAL, DECODER, Bundle
 from export.bundle.weights import OnnxGraph
 from export.runtime.device import Device
 from export.runtime.session import Arrays, Session
@@ -37,7 +37,7 @@ def cotangent(output: str) -> str:
 
 def parameters_graph(bundle: Bundle) -> OnnxGraph:
     """The graph of a bundle that computes the likelihood's parameters, from z and, if it has that input, the image."""
-    return bundle.graph(DECODER)
+    return bundle.graph(CONDITIONAL if bundle.is_causal else DECODER)
 
 
 class Linearised(NamedTuple):

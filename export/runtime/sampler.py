@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from export.bundle.format import DECODER, Bundle
 from export.runtime.device import Device, Provider
+from export.runtime.pixel_by_pixel import PixelByPixel
 from export.runtime.session import Session
 from vae_core.errors import UserError
 from vae_core.likelihoods import likelihood
@@ -30,7 +31,10 @@ class Sampler:
         self.bundle.require_images("sampling")
         self.batch_size = batch_size
         # One thread, and a fixed batch size: how a sum is split over threads decides its last bit.
-        self._decoder = Session(self.bundle.graph(DECODER), provider=replace(Device.of(provider), threads=1))
+        device = replace(Device.of(provider), threads=1)
+        self._decoder = Session(self.bundle.graph(DECODER), provider=device)
+        # On the processor: a pass for one pixel is too small for anything else.
+        self._pixels = PixelByPixel(self.bundle, Device.of("cpu")) if self.bundle.is_causal else None
         self._likelihood = likelihood(self.bundle.manifest["likelihood"]["name"])
         self.provider = self._decoder.provider
 
@@ -50,7 +54,7 @@ class Sampler:
         Args:
             indices: which samples; sample i does not depend on the others requested.
             seed: of the whole corpus, 0 ≤ seed < 2⁶³.
-            draw: draw every pixel from p(x|z), instead of taking its mean.
+            draw: draw every pixel from p(x|z), instead of taking its mean; with a causal layer one after the other.
 
         Raises:
             UserError: the seed or an index is negative or too large.
@@ -90,6 +94,9 @@ class Sampler:
             images: npt.NDArray[np.uint8] = self._decoder.run({"z": z}, outputs=["image"])["image"]
             return images[: len(rows)]
         outputs = self._decoder.run({"z": z})
+        if self._pixels is not None:
+            padded = np.concatenate([rows, np.zeros(self.batch_size - len(rows), np.int64)])
+            return self._pixels.draw(outputs, padded, seed)[: len(rows)]
         parameters = {key: value[: len(rows)] for key, value in outputs.items() if key != "image"}
         return self._likelihood.draw(parameters, rows, seed)
 

@@ -8,11 +8,13 @@ from torch import Tensor
 from vae_core.batch import IMAGE, Batch
 from vae_core.likelihoods.base import Kind, Likelihood
 from vae_core.models.base import Model
+from vae_core.networks.causal import CausalLayer
 from vae_core.outliers.pixel_statistics import pixel_surprise
 from vae_core.outputs import Output
 from vae_core.sums import sum_pixels
 
 IMAGES = Output(IMAGE, "images, channels first; RGB order", "grey levels 0 to 255")
+RAW = Output("raw", "what the causal layer takes of the decoder; see conditional.onnx and pixel.onnx", "1")
 _RECONSTRUCTED = Output("reconstructed", "the mean of p(x|z) at z = mean of q(z|x), as images", "grey levels 0 to 255")
 _SURPRISE = Output(
     "surprise",
@@ -39,13 +41,36 @@ class PixelModel(Model):
         """See `Likelihood.kind`."""
         return self.likelihood.kind
 
+    causal: CausalLayer | None
+    """What makes the distribution of a pixel depend on the pixels before it, if anything does."""
+
     @abstractmethod
+    def decode_raw(self, z: Tensor) -> Tensor:
+        """The decoder's output for z (N, D): (N, Q, H, W), with a causal layer its context besides."""
+
     def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
+        """The parameters of p(x|z) by name, for z (N, D); with a causal layer, before it."""
+        raw = self.decode_raw(z)
+        return self.likelihood.constrain(raw if self.causal is None else raw[:, : self.causal.raw_channels])
+
+    def decode_given(self, image: Tensor, z: Tensor) -> dict[str, Tensor]:
+        """The parameters of p(x_i|z, the pixels before x_i) by name, for images (N, C, H, W) and z (N, D)."""
+        if self.causal is None:
+            return self.decode(z)
+        return self.likelihood.constrain(self.causal(as_levels(image), self.decode_raw(z)))
+
+    def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
+        """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
+        level, raw = as_levels(batch[IMAGE]), self.decode_raw(z)
+        if self.causal is not None:
+            raw = self.causal(level, raw)
+        return sum_pixels(self.likelihood.log_prob_raw(level, raw))
 
     def log_px_z_of_samples(self, batch: Batch, z: Tensor) -> Tensor:
         """All N·K decodes at once, and each image compared with its own K."""
         samples = z.shape[1]
+        if self.causal is not None:
+            return super().log_px_z_of_samples(batch, z)
         decoded = self.decode(z.reshape(-1, z.shape[-1]))
         given = {name: value.reshape(-1, samples, *value.shape[1:]) for name, value in decoded.items()}
         level = batch[IMAGE].float().unsqueeze(1)  # (N, 1, C, H, W)
@@ -53,16 +78,18 @@ class PixelModel(Model):
 
     @property
     def decoder_outputs(self) -> tuple[Output, ...]:
-        """The mean image, then the likelihood's parameters."""
+        """The mean image, then the likelihood's parameters; with a causal layer, both before it, and what it takes."""
         return (
             Output("image", "the mean of p(x|z), rounded; RGB order", "grey levels 0 to 255"),
             *self.likelihood.parameters(self.config.image_shape[0]),
+            *([] if self.causal is None else [RAW]),
         )
 
     def decoded(self, z: Tensor) -> dict[str, Tensor]:
         """See the base class."""
-        parameters = self.decode(z)
-        return {"image": as_image(self.likelihood.mean(parameters)), **parameters}
+        raw = self.decode_raw(z)
+        parameters = self.likelihood.constrain(raw if self.causal is None else raw[:, : self.causal.raw_channels])
+        return {"image": as_image(self.likelihood.mean(parameters)), **parameters, RAW.name: raw}
 
     @property
     def explainer_outputs(self) -> tuple[Output, ...]:
@@ -71,11 +98,9 @@ class PixelModel(Model):
 
     def explained(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
-        parameters = self.decode(self.posterior(batch).mean)
-        return {
-            "reconstructed": as_image(self.likelihood.mean(parameters)),
-            "surprise": pixel_surprise(self.likelihood, as_levels(batch[IMAGE]), parameters).sum(1),
-        }
+        z = self.posterior(batch).mean
+        surprise = pixel_surprise(self.likelihood, as_levels(batch[IMAGE]), self.decode_given(batch[IMAGE], z))
+        return {"reconstructed": as_image(self.likelihood.mean(self.decode(z))), "surprise": surprise.sum(1)}
 
 
 def as_levels(image: Tensor) -> Tensor:

@@ -236,7 +236,12 @@ _IMAGE_STATISTICS = (
 
 
 def pixel_statistics(
-    level: Tensor, prior: Prior, posterior: DiagonalGaussian, parameters: Mapping[str, Tensor], likelihood: Likelihood
+    level: Tensor,
+    prior: Prior,
+    posterior: DiagonalGaussian,
+    parameters: Mapping[str, Tensor],
+    likelihood: Likelihood,
+    mean: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The inputs of `pixel_groups` by name, each (N,), and the mean of q(z|x), (N, D).
 
@@ -246,12 +251,13 @@ def pixel_statistics(
         posterior: q(z|x).
         parameters: of p(x|z) at the posterior's mean.
         likelihood: p(x|z).
+        mean: E[x|z] at the posterior's mean, if it is not that of the parameters.
     """
     pixels = level[0].numel()
     log_px_z = likelihood.log_prob(level, parameters)
     log_peak = likelihood.log_peak(parameters)
     surprise = (log_peak - log_px_z).clamp(min=0.0)  # as pixel_surprise, both terms of which are needed here
-    error = level - likelihood.mean(parameters)
+    error = level - (likelihood.mean(parameters) if mean is None else mean)
     squared_error = sum_pixels(error**2) / pixels
     down, across = _gradient(level)
     error_down, error_across = _gradient(error)

@@ -28,6 +28,9 @@ class ConvConfig(ModelConfig):
     likelihood: LikelihoodName = "discretised-logistic"
     """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
     8-bit images."""
+    causal: int = 0
+    """Side, odd, of the window in which the pixels before a pixel, above it and to its left, shift its distribution: a
+    sharper likelihood, from which draws take a pass for each pixel. 0 leaves this layer out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -39,3 +42,6 @@ class ConvConfig(ModelConfig):
         require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
         known = typing.get_args(LikelihoodName)
         require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
+        require(self.causal == 0 or self.causal in range(3, 16, 2), "causal", self.causal, "0 or odd, from 3 to 15")
+        apart = f"a likelihood of independent channels where causal is {self.causal}, such as discretised-logistic"
+        require(not self.causal or self.likelihood != "logistic-mixture", "likelihood", self.likelihood, apart)

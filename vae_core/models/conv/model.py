@@ -8,10 +8,10 @@ from vae_core.latents.standard_normal import StandardNormal
 from vae_core.likelihoods import likelihood
 from vae_core.models.conv.config import ConvConfig
 from vae_core.models.pixels import PixelModel, as_levels
+from vae_core.networks.causal import CONTEXT, CausalLayer
 from vae_core.networks.convolutional import Decoder, Encoder
 from vae_core.outliers.groups import Group
 from vae_core.outliers.pixel_statistics import pixel_groups, pixel_statistics
-from vae_core.sums import sum_pixels
 
 
 class ConvVAE(PixelModel):
@@ -26,7 +26,9 @@ class ConvVAE(PixelModel):
         self.likelihood = likelihood(config.likelihood)
         self.noise_size = config.latent_dim
         self.encoder = Encoder(config)
-        self.decoder = Decoder(config, self.likelihood.raw_channels(config.image_shape[0]))
+        raw_channels = self.likelihood.raw_channels(config.image_shape[0])
+        self.causal = CausalLayer(config.causal, config.image_shape[0], raw_channels) if config.causal else None
+        self.decoder = Decoder(config, raw_channels + (CONTEXT if config.causal else 0))
 
     def prior(self, batch: Batch) -> StandardNormal:
         """N(0, I)."""
@@ -38,13 +40,10 @@ class ConvVAE(PixelModel):
         posterior: DiagonalGaussian = self.encoder(as_levels(batch[IMAGE]) * (2.0 / 255.0) - 1.0)
         return posterior
 
-    def decode(self, z: Tensor) -> dict[str, Tensor]:
-        """The parameters of p(x|z) by name, for z (N, D); see `Likelihood.parameters`."""
-        return self.likelihood.constrain(self.decoder(z))
-
-    def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
-        """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
-        return sum_pixels(self.likelihood.log_prob_raw(as_levels(batch[IMAGE]), self.decoder(z)))
+    def decode_raw(self, z: Tensor) -> Tensor:
+        """See the base class."""
+        raw: Tensor = self.decoder(z)
+        return raw
 
     def mean_image(self, z: Tensor) -> Tensor:
         """E[x|z] in grey levels 0…255: (N, D) → (N, C, H, W)."""
@@ -58,5 +57,6 @@ class ConvVAE(PixelModel):
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
         prior, posterior = self.prior(batch), self.posterior(batch)
-        parameters = self.decode(posterior.mean)
-        return pixel_statistics(as_levels(batch[IMAGE]), prior, posterior, parameters, self.likelihood)
+        level, parameters = as_levels(batch[IMAGE]), self.decode_given(batch[IMAGE], posterior.mean)
+        mean = None if self.causal is None else self.mean_image(posterior.mean)
+        return pixel_statistics(level, prior, posterior, parameters, self.likelihood, mean)
