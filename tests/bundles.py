@@ -51,10 +51,16 @@ def pictures(count: int, shape: tuple[int, int, int] = SHAPE, seed: int = 0) -> 
     return np.clip(blob[:, None] * colour + noise, 0, 255).astype(np.uint8)
 
 
+TRAINING = {"data": "blobs", "epochs": 3, "history": HISTORY}
+
+
 @cache
-def trained(likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE) -> ConvVAE:
+def trained(
+    likelihood: LikelihoodName = "discretised-logistic", shape: tuple[int, int, int] = SHAPE, causal: int = 0
+) -> ConvVAE:
     """A model after four hundred steps: enough to reconstruct the blobs."""
-    config = ConvConfig(image_shape=shape, latent_dim=6, widths=(8, 16), hidden=32, likelihood=likelihood)
+    options = {"latent_dim": 6, "widths": (8, 16), "hidden": 32, "likelihood": likelihood, "causal": causal}
+    config = ConvConfig(image_shape=shape, **options)  # type: ignore[arg-type]
     steps = 400
     train = TrainConfig(epochs=1, learning_rate=3e-3, warmup_steps=20, kl_warmup_epochs=0.0, ema_decay=0.95)
     optimisation = Optimisation(to_device(seeded(config, 0), "cpu"), train, steps)
@@ -91,5 +97,4 @@ def contents(
 ) -> Contents:
     """The contents of the bundle of `trained`."""
     held = Splits(validation=pictures(400, shape, seed=1), calibration=pictures(399, shape, seed=2))
-    training = {"data": "blobs", "epochs": 3, "history": HISTORY}
-    return build(trained(likelihood, shape), held, training, options)
+    return build(trained(likelihood, shape), held, TRAINING, options)

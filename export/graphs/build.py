@@ -27,6 +27,7 @@ from export.graphs.modules import (
     ExplainerGraph,
     Graph,
     LikelihoodGraph,
+    ModelGraph,
     PixelGraph,
     ScorerGraph,
     StatisticsGraph,
@@ -148,7 +149,7 @@ def build(
         files[name] = convert.to_onnx(graph, title, batches)
         checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
         outputs = parity.expected_outputs(graph, batches)
-        if int8 and graph.model is scoring_model:
+        if int8 and isinstance(graph, ModelGraph) and graph.model is scoring_model:
             files[name] = quantise(files[name], ranges)
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}

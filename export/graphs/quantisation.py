@@ -30,7 +30,7 @@ RANGE_IMAGES = 1024
 """Enough for the ranges of the activations: with 64 or 6,000 images the scores rank alike."""
 _LEAST_CORRELATION = 0.9
 _BATCH = 64
-_KEPT = ("encoder.convolutions.0.", "encoder.posterior.")  # in fp32, as the decoder's first and last layer
+_KEPT = ("encoder.convolutions.0.", "encoder.posterior.", "causal.")  # in fp32, as the decoder's first and last layer
 _MOVES = {"Relu", "Reshape", "Transpose", "Slice", "Pad", "DepthToSpace", "Resize", "Flatten"}
 
 

@@ -56,7 +56,8 @@ class CausalLayer(nn.Module):
     def forward(self, level: Tensor, raw: Tensor) -> Tensor:
         """The shifted parameters of every pixel of images in grey levels (N, C, H, W)."""
         around = self.side // 2
-        seen = F.pad(self._seen(level, raw, torch.ones_like(level[:, :1])), (around, around, around, 0))
+        inside = 0.0 * level[:, :1] + 1.0  # not ones_like: its shape in ONNX would be computed, and unknown to others
+        seen = F.pad(self._seen(level, raw, inside), (around, around, around, 0))
         return self._shifted(seen, raw)
 
     def of_pixel(self, window: Window) -> Tensor:
