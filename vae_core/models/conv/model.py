@@ -11,7 +11,8 @@ from vae_core.models.pixels import PixelModel, as_levels
 from vae_core.networks.causal import CONTEXT, CausalLayer
 from vae_core.networks.convolutional import Decoder, Encoder
 from vae_core.outliers.groups import Group
-from vae_core.outliers.pixel_statistics import pixel_groups, pixel_statistics
+from vae_core.outliers.innovations import INNOVATIONS, innovation_statistics
+from vae_core.outliers.pixel_statistics import pixel_groups, pixel_statistics, pixel_surprise
 
 
 class ConvVAE(PixelModel):
@@ -51,12 +52,19 @@ class ConvVAE(PixelModel):
 
     @property
     def statistic_groups(self) -> tuple[Group, ...]:
-        """The likelihood-path statistics, and the code."""
-        return pixel_groups(self.nats_scale)
+        """The likelihood-path statistics, and the code; with a causal layer the innovations, too."""
+        groups = pixel_groups(self.nats_scale)
+        return groups if self.causal is None else (*groups, INNOVATIONS)
 
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
         prior, posterior = self.prior(batch), self.posterior(batch)
         level, parameters = as_levels(batch[IMAGE]), self.decode_given(batch[IMAGE], posterior.mean)
-        mean = None if self.causal is None else self.mean_image(posterior.mean)
-        return pixel_statistics(level, prior, posterior, parameters, self.likelihood, mean)
+        if self.causal is None:
+            return pixel_statistics(level, prior, posterior, parameters, self.likelihood)
+        mean = self.mean_image(posterior.mean)
+        surprise = pixel_surprise(self.likelihood, level, parameters)
+        return {
+            **pixel_statistics(level, prior, posterior, parameters, self.likelihood, mean),
+            **innovation_statistics(level, parameters, surprise, self.likelihood),
+        }
