@@ -23,6 +23,9 @@ _SURPRISE = Output(
     # A difference of log-probabilities over a scale that may be a tenth of a grey level.
     tolerance=1e-2,
 )
+# Weight of log p(x|z) without the causal layer beside that with it. The decoder's own distribution is what the mean of
+# p(x|z) and the errors of reconstruction are of; with the layer alone to learn for, it would be no picture.
+_ALONE = 0.1
 
 
 class PixelModel(Model):
@@ -62,9 +65,13 @@ class PixelModel(Model):
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
         level, raw = as_levels(batch[IMAGE]), self.decode_raw(z)
-        if self.causal is not None:
-            raw = self.causal(level, raw)
-        return sum_pixels(self.likelihood.log_prob_raw(level, raw))
+        if self.causal is None:
+            return sum_pixels(self.likelihood.log_prob_raw(level, raw))
+        log_px_z = sum_pixels(self.likelihood.log_prob_raw(level, self.causal(level, raw)))
+        if self.training:
+            alone = sum_pixels(self.likelihood.log_prob_raw(level, raw[:, : self.causal.raw_channels]))
+            log_px_z = log_px_z + _ALONE * (alone - alone.detach())  # in the gradient, not in the value
+        return log_px_z
 
     def log_px_z_of_samples(self, batch: Batch, z: Tensor) -> Tensor:
         """All N·K decodes at once, and each image compared with its own K."""

@@ -110,6 +110,21 @@ def test_gradients_equal_differences() -> None:
     torch.testing.assert_close(gradient, torch.stack(moved, 1), rtol=1e-5, atol=1e-4)
 
 
+def test_the_decoder_alone_is_trained_along_and_the_value_stays_the_elbos() -> None:
+    network = model((1, 8, 8), causal=3)
+    batch = {"image": torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(7)).double()}
+    z = torch.randn(2, 3, generator=torch.Generator().manual_seed(8)).double()
+    weights = [each for name, each in network.named_parameters() if name.startswith("decoder.")]
+
+    def gradient(value: torch.Tensor) -> torch.Tensor:
+        return torch.cat([each.flatten() for each in torch.autograd.grad(value.sum(), weights)])
+
+    evaluated, trained = network.log_px_z(batch, z), network.train().log_px_z(batch, z)
+    torch.testing.assert_close(trained, evaluated)
+    alone = network.likelihood.log_prob(batch["image"], network.decode(z)).sum((1, 2, 3))
+    torch.testing.assert_close(gradient(trained), gradient(evaluated) + 0.1 * gradient(alone))
+
+
 @pytest.mark.parametrize("value", [1, 2, 4, 17, -3])
 def test_the_side_is_odd(value: int) -> None:
     with pytest.raises(UserError, match="causal must be 0 or odd, from 3 to 15"):
