@@ -28,11 +28,11 @@ class ElboTerms(NamedTuple):
     """The ELBO and its terms, per image."""
 
     reconstruction: Tensor  # log p(x|z) at one z ~ q(z|x), (N,)
-    kl_per_dimension: Tensor  # (N, D)
+    kl_per_dimension: Tensor  # given the latent variables that were drawn before, (N, D)
 
     @property
     def kl(self) -> Tensor:
-        """KL(q(z|x) ‖ p(z)), (N,)."""
+        """KL(q(z|x) ‖ p(z)), exact or an unbiased estimate, (N,)."""
         return self.kl_per_dimension.sum(-1)
 
     @property
@@ -42,10 +42,13 @@ class ElboTerms(NamedTuple):
 
 
 def elbo_terms(model: LatentVariableModel, batch: Batch, noise: Tensor) -> ElboTerms:
-    """The terms with one draw of z from `noise` ~ N(0, I), (N, noise_size); the KL is the prior's closed form."""
-    posterior = model.posterior(batch)
-    kl = model.prior(batch).kl_per_dimension(posterior)
-    return ElboTerms(model.log_px_z(batch, posterior.draw(noise)), kl)
+    """The terms with one draw of z from `noise` ~ N(0, I), (N, noise_size); the KL is the prior's closed form.
+
+    Where latent variables are drawn level after level, it is that of each level given the draws before it, whose mean
+    over draws is the KL: KL(q(z|x) ‖ p(z)) = Σ_l E[KL(q(z_l|x, z_<l) ‖ p(z_l))].
+    """
+    draw = model.posterior(batch).sample(noise)
+    return ElboTerms(model.log_px_z(batch, draw.z), model.prior(batch).kl_per_dimension(draw.given))
 
 
 def objective(terms: ElboTerms, beta: float, free_bits: float) -> Tensor:

@@ -36,9 +36,8 @@ def importance_log_weights(
     posterior = model.posterior(batch)
     weights = []
     for epsilon in noise.unbind(-2):  # one decode of N images at a time: memory does not grow with K
-        z = posterior.draw(epsilon)
-        log_ratio = prior.log_prob(z) - posterior.log_prob_of_draw(epsilon)
-        weights.append(model.log_px_z(batch, z) + log_ratio)
+        z, log_q, _ = posterior.sample(epsilon)
+        weights.append(model.log_px_z(batch, z) + (prior.log_prob(z) - log_q))
     return torch.stack(weights, dim=1)
 
 

@@ -31,6 +31,7 @@ MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CONDITIONAL, PIXEL = "conditional.onnx", "pixel.onnx"
+POSTERIOR = "posterior.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
 CLASS = "class"
@@ -39,6 +40,10 @@ FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, 
 """What every manifest lists. Other files in a bundle's folder are ignored."""
 OF_CAUSAL = (CONDITIONAL, PIXEL)
 """What the manifest of a model with a causal layer lists besides."""
+OF_HIERARCHY = (POSTERIOR,)
+"""What the manifest of a model lists besides whose posterior is no diagonal Gaussian."""
+OPTIONAL = (OF_CAUSAL, OF_HIERARCHY)
+"""Of each of these a manifest lists all or none."""
 
 
 class Contents(NamedTuple):
@@ -85,7 +90,7 @@ class Bundle:
             raise UserError(
                 f"{url} is not a bundle: it has no {MANIFEST}; give a directory made by `vae export`"
             ) from error
-        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OF_CAUSAL)
+        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OPTIONAL)
         files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
         return cls(folder, manifest_bytes, files)
 
@@ -118,6 +123,11 @@ class Bundle:
     def is_causal(self) -> bool:
         """Whether a pixel's distribution depends on the pixels before it, too: see conditional.onnx and pixel.onnx."""
         return CONDITIONAL in self._files
+
+    @property
+    def is_hierarchical(self) -> bool:
+        """Whether q(z|x) is no diagonal Gaussian: see posterior.onnx."""
+        return POSTERIOR in self._files
 
     @property
     def decodes_images(self) -> bool:
@@ -211,7 +221,9 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     Raises:
         UserError: the folder already holds a bundle, or files that do not belong to one.
     """
-    assert set(files) in ({*FILES}, {*FILES, *OF_CAUSAL}), "a bundle has these files and no others"
+    more = set(files) - {*FILES}
+    assert {*FILES} <= set(files), "a bundle has these files"
+    assert more == {name for names in OPTIONAL if more.intersection(names) for name in names}, "and no others"
     refuse_occupied(folder)
     hashes = {
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
@@ -228,7 +240,7 @@ def refuse_occupied(folder: Folder) -> None:
     names = set(folder.names())
     if MANIFEST in names:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
-    if others := sorted((names - {*FILES, *OF_CAUSAL}) | set(folder.subfolders())):
+    if others := sorted((names - {*FILES}.union(*OPTIONAL)) | set(folder.subfolders())):
         raise UserError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
 
 

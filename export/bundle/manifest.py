@@ -21,7 +21,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def parse_manifest(
-    data: bytes, where: str, version: int, files: Sequence[str], more: Sequence[str] = ()
+    data: bytes, where: str, version: int, files: Sequence[str], optional: Sequence[Sequence[str]] = ()
 ) -> dict[str, Any]:
     """The manifest in `data`.
 
@@ -30,7 +30,7 @@ def parse_manifest(
         where: its path or URL, named in errors.
         version: the format version that is read.
         files: the names of that format's files.
-        more: those that a bundle has all or none of.
+        optional: of each of these a bundle has all or none.
 
     Raises:
         UserError: it has another format, the manifest lists other files, or a field that a job relies on is missing
@@ -44,9 +44,10 @@ def parse_manifest(
     listed = manifest.get("files")
     if not isinstance(listed, dict):
         raise _wrong(where, "files", "an object", listed)
-    if others := [name for name in listed if name not in (*files, *more)]:
-        raise _wrong(where, "files", f"of {', '.join((*files, *more))} only", others[0])
-    needed = (*files, *more) if any(name in more for name in listed) else tuple(files)
+    known = [*files, *(name for names in optional for name in names)]
+    if others := [name for name in listed if name not in known]:
+        raise _wrong(where, "files", f"of {', '.join(known)} only", others[0])
+    needed = [*files, *(name for names in optional if any(each in listed for each in names) for name in names)]
     for name in needed:
         if not _is_entry(listed.get(name)):
             raise _wrong(where, f"files[{name!r}]", "a sha256 of 64 hexadecimal digits and a size", listed.get(name))

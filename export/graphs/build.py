@@ -21,6 +21,7 @@ from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
 from export.graphs.modules import (
+    NOISE,
     ConditionalGraph,
     DecoderGraph,
     EncoderGraph,
@@ -29,6 +30,7 @@ from export.graphs.modules import (
     LikelihoodGraph,
     ModelGraph,
     PixelGraph,
+    PosteriorGraph,
     ScorerGraph,
     StatisticsGraph,
 )
@@ -46,6 +48,7 @@ from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
+from vae_core.models.conv.model import ConvVAE
 from vae_core.models.pixels import IMAGES, RAW, PixelModel
 from vae_core.networks.causal import CausalLayer
 from vae_core.noise import Purpose, antithetic, standard_normal
@@ -102,6 +105,8 @@ def build(
             "--int8 needs a model of pixels, got one of features, which spends most of its time in its extractor, "
             "always in fp32; export without it"
         )
+    if int8 and not isinstance(model, ConvVAE):
+        raise UserError(f"--int8 needs a model of the family conv, got one of {model.config.family}; export without it")
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
     convert = FromImages(extractor, region)
@@ -120,12 +125,12 @@ def build(
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    codes = _codes(model, splits, convert)
+    codes = _codes(model, splits, convert) if model.has_fitted_prior else None
     also = None
     if splits.training is not None and any(group.of_training for group in model.statistic_groups):
         also = scoring_session(described).run_batched({"image": splits.training}, BATCH)
     outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
-    prior = codes if options.prior == "mixture" else StandardNormal(codes.latent_dim)
+    prior = codes if codes is not None and options.prior == "mixture" else StandardNormal(z.shape[1])
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
@@ -136,11 +141,15 @@ def build(
         ),
         names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
-    windows: Arrays = {}
+    inputs: Arrays = {}
     if isinstance(model, PixelModel) and model.causal is not None:
         graphs |= {names.CONDITIONAL: ConditionalGraph(model), names.PIXEL: PixelGraph(model)}
-        windows = _windows(model.causal, probe, parity.expected_outputs(graphs[names.DECODER], batches)[RAW.name])
-        batches |= windows
+        inputs = _windows(model.causal, probe, parity.expected_outputs(graphs[names.DECODER], batches)[RAW.name])
+        batches |= inputs
+    if not model.has_diagonal_posterior:
+        graphs[names.POSTERIOR] = PosteriorGraph(model)
+        drawn = {NOISE.name: standard_normal(0, Purpose.FIT, np.arange(len(probe)), model.noise_size)}
+        batches, inputs = batches | drawn, inputs | drawn
     files: dict[str, bytes] = {}
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
@@ -167,7 +176,7 @@ def build(
         against["int8"] = agreement
     files[names.PRIOR] = npz_bytes(prior.to_arrays())
     files[names.PARITY] = json.dumps(against, indent=2).encode()
-    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **windows, **expected})
+    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **inputs, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
     if region is not None:
         manifest["image"]["region"] = region.to_json()

@@ -47,7 +47,7 @@ Vectors = npt.NDArray[np.floating]
 def fit_outlier_model(
     values: Mapping[str, Vectors],
     groups: tuple[Group, ...],
-    codes: GaussianMixture,
+    codes: GaussianMixture | None,
     training: Mapping[str, Vectors] | None = None,
 ) -> OutlierModel:
     """What in-distribution images are like, from images that were not used in training.
@@ -55,7 +55,7 @@ def fit_outlier_model(
     Args:
         values: the inputs of the groups by name, as the scorer will compute them: [n], or [n, D] for a vector.
         groups: what the score is made of.
-        codes: the mixture over latent vectors, for the group that describes them.
+        codes: the mixture over latent vectors, for the group that describes them, if there is one.
         training: the inputs of the groups that are fitted to training images too.
 
     Raises:
@@ -69,6 +69,7 @@ def fit_outlier_model(
             fits[group.name] = _tails_of(vectors, group.least_scale)
             continue
         if group.is_code:
+            assert codes is not None, f"{group.name}: a model without a fitted prior has no density of codes"
             density = _of_mixture(codes)
         else:
             also = _vectors(training, group) if group.of_training and training is not None else vectors[:0]

@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import Prior
-from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.base import Model
 from vae_core.models.pixels import RAW, PixelModel, as_levels
 from vae_core.networks.causal import Window
@@ -23,6 +22,7 @@ from vae_core.sums import sum_pixels
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
+NOISE = Output("noise", "standard normal numbers", "1")
 _SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (
     Output(
@@ -68,7 +68,7 @@ class ModelGraph(Graph):
 
 
 class EncoderGraph(ModelGraph):
-    """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D]."""
+    """Image uint8 [N,C,H,W] → mean [N,D], log_variance [N,D], of levels each given the means of those before."""
 
     def __init__(self, model: Model) -> None:
         super().__init__(model)
@@ -76,9 +76,29 @@ class EncoderGraph(ModelGraph):
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        posterior = self.model.posterior(batch)
-        assert isinstance(posterior, DiagonalGaussian), "the graph's outputs are those of a diagonal Gaussian"
-        return posterior._asdict()
+        return self.model.posterior(batch).at_mean._asdict()
+
+
+class PosteriorGraph(ModelGraph):
+    """Image and noise [N,D] → z ~ q(z|x), and the Gaussian of each latent variable given those drawn before it.
+
+    log q(z|x) = Σ_d log N(z_d; mean_d, variance_d)
+    """
+
+    def __init__(self, model: Model) -> None:
+        super().__init__(model)
+        self.inputs = (*model.inputs, NOISE)
+        given = "of the Gaussian of each latent variable, given the image and those drawn before it"
+        self.outputs = (
+            LATENTS._replace(meaning="latent vectors drawn from q(z|x)", tolerance=model.code_tolerance),
+            _mean(model)._replace(meaning=f"mean {given}"),
+            LOG_VARIANCE._replace(meaning=f"log of the variance {given}", tolerance=model.code_tolerance),
+        )
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        z, _, given = self.model.posterior(batch).sample(batch[NOISE.name])
+        return {LATENTS.name: z, **given._asdict()}
 
 
 class DecoderGraph(ModelGraph):
@@ -239,10 +259,10 @@ class LikelihoodGraph(ModelGraph):
         parameters = {name: self.get_buffer(f"prior_{name}") for name in self._prior_names}
         prior = self._prior.from_arrays(parameters, noise.shape[-1])
         posterior = self.model.posterior(batch).with_samples()
-        z = posterior.draw(noise)  # (N, K, D), from one encode
+        z, log_q, _ = posterior.sample(noise)  # (N, K, D) and (N, K), from one encode
         # log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), (N, K)
         log_px_z = self.model.log_px_z_of_samples(batch, z)
-        log_weights = log_px_z + prior.log_prob(z) - posterior.log_prob_of_draw(noise)
+        log_weights = log_px_z + prior.log_prob(z) - log_q
         return {
             "elbo": log_weights.mean(1),
             "log_px": log_mean_exp(log_weights),

@@ -12,7 +12,8 @@ class BuildOptions:
 
     prior: Literal["mixture", "normal"] = "mixture"
     """p(z) of the bundle, used for samples and likelihoods: a `mixture` of Gaussians fitted to the model's codes, or
-    the `normal` N(0, I) of training. Outlier scores are the same under both."""
+    the `normal` N(0, I) of training. Outlier scores are the same under both. The family ladder, whose latent variables
+    have priors that depend on one another already, always takes `normal`."""
     samples: int = 64
     """Samples K of likelihood.onnx, which estimates log p(x); even."""
     int8: bool = False

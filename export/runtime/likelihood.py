@@ -5,7 +5,7 @@ error of a mean. Here every image has its own noise: the estimates are independe
 a valid standard error. By name:
 
 - elbo: (1/K) Σ_k log p(x|z_k) − KL(q(z|x) ‖ p(z)), z_k ~ q(z|x), the KL in closed form where the bundle's prior has
-  one, else the mean of log q(z_k|x) − log p(z_k)
+  one, of each level given the draws of those before, else the mean of log q(z_k|x) − log p(z_k)
 - importance: log (1/K) Σ_k w_k with w_k = p(x|z_k) p(z_k) / q(z_k|x), of the same z_k
 - monte-carlo: log (1/K) Σ_k w_k with w_k = p(x|z_k), z_k ~ p(z)
 - refined: as importance, with a proposal fitted to the image in place of q(z|x); see `export.runtime.refinement`
@@ -49,7 +49,7 @@ class Elbo(NamedTuple):
     variance: float  # of that estimate over draws of the noise
     reconstruction: float  # E_q[log p(x|z)], estimated
     reconstruction_variance: float  # of that estimate
-    kl: float  # KL(q(z|x) ‖ p(z)), exact where the prior has a closed form, else estimated from the same draws
+    kl: float  # KL(q(z|x) ‖ p(z)), exact where it has a closed form, else estimated from the same draws
 
 
 class ImageLikelihood(NamedTuple):
@@ -98,7 +98,8 @@ class LikelihoodEstimator:
         self.bundle.require_images("estimating log p(x)")
         self.samples, self._seed = samples, seed
         # One thread: how a sum is split decides its last bit.
-        device = replace(Device.of(provider).shared_by(4 if derivative else 2), threads=1)
+        sessions = 2 + (2 if derivative else 0) + self.bundle.is_hierarchical
+        device = replace(Device.of(provider).shared_by(sessions), threads=1)
         self._encoding = Encoding(self.bundle, device)
         self._decoding = Decoding(self.bundle, device, derivative)
         self._annealing = annealing or Annealing()
@@ -156,20 +157,20 @@ class LikelihoodEstimator:
         )
 
     def _from_posterior(self, image: npt.NDArray[np.uint8], row: int, posterior: Posterior) -> tuple[Elbo, Estimate]:
-        reconstruction, log_ratio = np.empty((2, self.samples))
+        reconstruction, log_ratio, kl = np.empty((3, self.samples))
         for here, noise in self._noise(Purpose.EVALUATE_POSTERIOR, row, self.samples, posterior.noise_size):
-            z = posterior.draw(noise)
+            z, log_q, given = posterior.sample(noise)
             reconstruction[here] = self._decoding.log_px_z(image, z)
-            log_ratio[here] = self._prior.log_prob(z) - posterior.log_prob_of_draw(noise)
-        closed = self._prior.has_closed_kl
-        bound = reconstruction if closed else reconstruction + log_ratio  # up to a constant
-        kl = float(self._prior.kl(posterior) if closed else -log_ratio.mean())
+            log_ratio[here] = self._prior.log_prob(z) - log_q
+            # A diagonal Gaussian's is the same for all draws.
+            kl[here] = self._prior.kl(given) if self._prior.has_closed_kl else -log_ratio[here]
+        bound = reconstruction - kl
         elbo = Elbo(
-            value=float(reconstruction.mean()) - kl,
+            value=float(reconstruction.mean()) - float(kl.mean()),
             variance=float(bound.var(ddof=1) / self.samples),
             reconstruction=float(reconstruction.mean()),
             reconstruction_variance=float(reconstruction.var(ddof=1) / self.samples),
-            kl=kl,
+            kl=float(kl.mean()),
         )
         return elbo, estimate(reconstruction + log_ratio)
 

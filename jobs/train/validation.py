@@ -63,8 +63,9 @@ class Validator:
         for start in range(0, len(self._rows), _BATCH):
             batch, epsilon = self._batch(start, start + _BATCH, size)
             posterior = model.posterior(batch)
-            sums[0] += model.log_px_z(batch, posterior.draw(epsilon)).double().sum().cpu()
-            sums[1] += model.prior(batch).kl(posterior).double().sum().cpu()
+            draw = posterior.sample(epsilon)
+            sums[0] += model.log_px_z(batch, draw.z).double().sum().cpu()
+            sums[1] += model.prior(batch).kl(draw.given).double().sum().cpu()
             mean = posterior.mean.double().cpu()
             moments += torch.stack([mean.sum(0), (mean**2).sum(0)])
         for start in range(0, self._bounded, _BATCH):

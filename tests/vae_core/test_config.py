@@ -31,8 +31,8 @@ def test_json_round_trip() -> None:
         ("[model]\nwidths = []", "widths must be one to six numbers, got ()"),
         ("[model]\nimage_shape = [5, 28, 28]", "image_shape"),
         ("[model]\nimage_shape = [1, 4, 28]", "8 to 256 pixels"),
-        ("[model]\nfamily = 'diffusion'", "family must be one of conv, features, got 'diffusion'"),
-        ("[model]\nfamily = 3", "family must be one of conv, features, got 3"),
+        ("[model]\nfamily = 'diffusion'", "family must be one of conv, features, ladder, got 'diffusion'"),
+        ("[model]\nfamily = 3", "family must be one of conv, features, ladder, got 3"),
         ("[train\n", "not valid TOML"),
     ],
 )

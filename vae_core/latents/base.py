@@ -6,17 +6,31 @@ posterior, where that has a closed form. No other code assumes that latent vecto
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 
 V = TypeVar("V")  # a torch tensor or a numpy array; results are of the same kind
 FloatArrays = dict[str, npt.NDArray[np.float32]]
 
 
+class Draw(NamedTuple, Generic[V]):
+    """A draw z ~ q(z|x)."""
+
+    z: V  # (..., D)
+    log_q: V  # log q(z|x) in nats, (...)
+    given: "DiagonalGaussian"  # q of each latent variable given the x and the z that were drawn before it, (..., D)
+
+
 class Posterior(Protocol):
-    """A distribution q(z|x) for each image of a batch."""
+    """A distribution q(z|x) for each image of a batch.
+
+    Its latent variables may be drawn one level after the other, each from a Gaussian that depends on the levels before.
+    """
 
     @property
     def noise_size(self) -> int:
@@ -25,19 +39,20 @@ class Posterior(Protocol):
 
     @property
     def mean(self) -> Any:
-        """E[z|x]: (N, D)."""
+        """E[z|x], of levels each given the means of those before: (N, D)."""
         ...
 
-    def draw(self, noise: V) -> V:
+    @property
+    def at_mean(self) -> "DiagonalGaussian":
+        """The Gaussian of each latent variable, of levels each given the means of those before: (N, D)."""
+        ...
+
+    def draw(self, noise: Any) -> Any:
         """A reparameterised draw from noise ~ N(0, I): (..., noise_size) → (..., D)."""
         ...
 
-    def log_prob(self, z: V) -> V:
-        """Log q(z|x) in nats: (..., D) → (...)."""
-        ...
-
-    def log_prob_of_draw(self, noise: V) -> V:
-        """Log q(z|x) at z = `draw(noise)`: (..., noise_size) → (...)."""
+    def sample(self, noise: Any) -> Draw[Any]:
+        """`draw(noise)` with its log density, which are found together: noise (..., noise_size)."""
         ...
 
     def with_samples(self) -> "Posterior":

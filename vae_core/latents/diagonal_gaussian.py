@@ -3,6 +3,7 @@
 import math
 from typing import Any, NamedTuple, TypeVar
 
+from vae_core.latents.base import Draw
 from vae_core.sums import library, squared_norm
 
 LOG_2PI = math.log(2.0 * math.pi)
@@ -20,6 +21,11 @@ class DiagonalGaussian(NamedTuple):
     def noise_size(self) -> int:
         """Standard normal numbers per draw: D."""
         return int(self.mean.shape[-1])
+
+    @property
+    def at_mean(self) -> "DiagonalGaussian":
+        """Itself: no latent variable depends on another."""
+        return self
 
     def log_prob(self, z: V) -> V:
         """Log N(z; μ, σ²) in nats, summed over D: (..., D) → (...)."""
@@ -39,6 +45,10 @@ class DiagonalGaussian(NamedTuple):
         norm: Any = squared_norm(noise)
         log_prob: V = -0.5 * (self.noise_size * LOG_2PI + norm + self.log_variance.sum(-1))
         return log_prob
+
+    def sample(self, noise: V) -> Draw[V]:
+        """The draw, and log q(z|x) at it."""
+        return Draw(self.draw(noise), self.log_prob_of_draw(noise), self)
 
     def with_samples(self) -> "DiagonalGaussian":
         """The same distributions with an axis for samples: (N, D) → (N, 1, D)."""

@@ -29,6 +29,7 @@ class Family(NamedTuple):
 FAMILIES: dict[str, Family] = {
     "conv": Family("vae_core.models.conv.config:ConvConfig", "vae_core.models.conv.model:ConvVAE"),
     "features": Family("vae_core.models.features.config:FeaturesConfig", "vae_core.models.features.model:FeatureVAE"),
+    "ladder": Family("vae_core.models.ladder.config:LadderConfig", "vae_core.models.ladder.model:LadderVAE"),
 }
 DEFAULT = "conv"
 _GROUP = "vae_core.families"

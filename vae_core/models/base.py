@@ -21,6 +21,12 @@ class Model(nn.Module, ABC):
     """Standard normal numbers that a draw from q(z|x) takes."""
     inputs: tuple[Output, ...]
     """What the model needs of a batch."""
+    has_diagonal_posterior: bool = True
+    """Whether q(z|x) is one Gaussian, which its mean and log-variance describe. If not, the bundle has posterior.onnx,
+    to draw from it."""
+    has_fitted_prior: bool = True
+    """Whether a mixture of Gaussians is fitted to codes: the prior of a bundle that asks for it, and the density of a
+    group that `is_code`. If not, its prior is the one of training."""
     code_tolerance: float = 1e-5
     """`Output.tolerance` of the posterior's mean and log-variance."""
     sample_size_tolerance: float = 1e-2

@@ -51,20 +51,32 @@ class PixelModel(Model):
     def decode_raw(self, z: Tensor) -> Tensor:
         """The decoder's output for z (N, D): (N, Q, H, W), with a causal layer its context besides."""
 
+    def raw_at_mean(self, batch: Batch) -> Tensor:
+        """`decode_raw` at the mean of q(z|x)."""
+        return self.decode_raw(self.posterior(batch).mean)
+
     def decode(self, z: Tensor) -> dict[str, Tensor]:
         """The parameters of p(x|z) by name, for z (N, D); with a causal layer, before it."""
-        raw = self.decode_raw(z)
-        return self.likelihood.constrain(raw if self.causal is None else raw[:, : self.causal.raw_channels])
+        return self.parameters_before(self.decode_raw(z))
 
     def decode_given(self, image: Tensor, z: Tensor) -> dict[str, Tensor]:
         """The parameters of p(x_i|z, the pixels before x_i) by name, for images (N, C, H, W) and z (N, D)."""
-        if self.causal is None:
-            return self.decode(z)
-        return self.likelihood.constrain(self.causal(as_levels(image), self.decode_raw(z)))
+        return self.parameters_given(as_levels(image), self.decode_raw(z))
+
+    def parameters_given(self, level: Tensor, raw: Tensor) -> dict[str, Tensor]:
+        """The same, from images in grey levels and the decoder's output."""
+        return self.likelihood.constrain(raw if self.causal is None else self.causal(level, raw))
+
+    def parameters_before(self, raw: Tensor) -> dict[str, Tensor]:
+        """The parameters of p(x|z) by name, from the decoder's output; with a causal layer, before it."""
+        return self.likelihood.constrain(raw if self.causal is None else raw[:, : self.causal.raw_channels])
 
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) in nats, summed over the image's pixels: (N,)."""
-        level, raw = as_levels(batch[IMAGE]), self.decode_raw(z)
+        return self.log_px_raw(as_levels(batch[IMAGE]), self.decode_raw(z))
+
+    def log_px_raw(self, level: Tensor, raw: Tensor) -> Tensor:
+        """The same, from images in grey levels and the decoder's output."""
         if self.causal is None:
             return sum_pixels(self.likelihood.log_prob_raw(level, raw))
         log_px_z = sum_pixels(self.likelihood.log_prob_raw(level, self.causal(level, raw)))
@@ -95,7 +107,7 @@ class PixelModel(Model):
     def decoded(self, z: Tensor) -> dict[str, Tensor]:
         """See the base class."""
         raw = self.decode_raw(z)
-        parameters = self.likelihood.constrain(raw if self.causal is None else raw[:, : self.causal.raw_channels])
+        parameters = self.parameters_before(raw)
         return {"image": as_image(self.likelihood.mean(parameters)), **parameters, RAW.name: raw}
 
     @property
@@ -105,9 +117,12 @@ class PixelModel(Model):
 
     def explained(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
-        z = self.posterior(batch).mean
-        surprise = pixel_surprise(self.likelihood, as_levels(batch[IMAGE]), self.decode_given(batch[IMAGE], z))
-        return {"reconstructed": as_image(self.likelihood.mean(self.decode(z))), "surprise": surprise.sum(1)}
+        level, raw = as_levels(batch[IMAGE]), self.raw_at_mean(batch)
+        surprise = pixel_surprise(self.likelihood, level, self.parameters_given(level, raw))
+        return {
+            "reconstructed": as_image(self.likelihood.mean(self.parameters_before(raw))),
+            "surprise": surprise.sum(1),
+        }
 
 
 def as_levels(image: Tensor) -> Tensor:

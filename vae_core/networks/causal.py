@@ -17,7 +17,8 @@ from vae_core.networks.convolutional import full_precision
 
 CONTEXT = 8
 """Channels of the decoder, beside the raw parameters, that only this layer reads."""
-_HIDDEN = 32
+HIDDEN = 32
+"""Hidden channels of the layer, unless told otherwise."""
 _MIDDLE, _REACH = 127.5, 64.0  # levels → about −2…2, the unit of a raw location
 
 
@@ -32,16 +33,16 @@ class Window(NamedTuple):
 class CausalLayer(nn.Module):
     """Raw parameters (N, Q + CONTEXT, H, W) given z → raw parameters (N, Q, H, W) given z and the pixels before."""
 
-    def __init__(self, side: int, channels: int, raw_channels: int) -> None:
-        """Take the side of the window, odd; C of the images; and Q of the likelihood."""
+    def __init__(self, side: int, channels: int, raw_channels: int, hidden: int = HIDDEN) -> None:
+        """Take the side of the window, odd; C of the images; Q of the likelihood; and the hidden channels."""
         super().__init__()
         assert side % 2 == 1
         self.side, self.channels, self.raw_channels = side, channels, raw_channels
         self.expected = nn.Conv2d(raw_channels + CONTEXT, channels, 1)
-        self.before = nn.Conv2d(2 * channels + 1, _HIDDEN, (side // 2 + 1, side))
-        self.here = nn.Conv2d(raw_channels + CONTEXT, _HIDDEN, 1)
-        self.hidden = nn.Conv2d(_HIDDEN, _HIDDEN, 1)
-        self.shift = nn.Conv2d(_HIDDEN, raw_channels, 1)
+        self.before = nn.Conv2d(2 * channels + 1, hidden, (side // 2 + 1, side))
+        self.here = nn.Conv2d(raw_channels + CONTEXT, hidden, 1)
+        self.hidden = nn.Conv2d(hidden, hidden, 1)
+        self.shift = nn.Conv2d(hidden, raw_channels, 1)
         mask = torch.ones(side // 2 + 1, side)
         mask[-1, side // 2 :] = 0.0  # the pixel itself, and those that come after it in its row
         self.register_buffer("mask", mask, persistent=False)

@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.conv.config import ConvConfig, Upsampling
 
-# |log σ²| stays below this whatever the image, so that σ² and 1/σ² are finite in fp32 and far from its limits.
 _LOG_VARIANCE_BOUND = 12.0
 
 
@@ -41,7 +40,7 @@ class Encoder(nn.Module):
         flat = config.widths[-1] * math.prod(self.sizes[-1])
         self.hidden = nn.Linear(flat, config.hidden) if config.hidden else None
         self.posterior = nn.Linear(config.hidden or flat, 2 * config.latent_dim)
-        _initialise(self, last=self.posterior)
+        initialise(self, last=self.posterior)
 
     def forward(self, x: Tensor) -> DiagonalGaussian:
         """See the class."""
@@ -52,9 +51,8 @@ class Encoder(nn.Module):
         x = x.flatten(1)
         if self.hidden is not None:
             x = F.relu(self.hidden(x))
-        # The bound below is smooth, so that no gradient vanishes; autocast ends here.
-        mean, raw = full_precision(self.posterior(x)).chunk(2, dim=1)
-        return DiagonalGaussian(mean, _LOG_VARIANCE_BOUND * torch.tanh(raw / _LOG_VARIANCE_BOUND))
+        mean, raw = full_precision(self.posterior(x)).chunk(2, dim=1)  # autocast ends here
+        return DiagonalGaussian(mean, bounded_log_variance(raw))
 
 
 class Decoder(nn.Module):
@@ -71,7 +69,7 @@ class Decoder(nn.Module):
         self.upsamplings = nn.ModuleList(
             _upsampling(config.upsampling, channels_at[i], channels_at[i + 1]) for i in range(len(config.widths))
         )
-        _initialise(self, last=self.upsamplings[-1])
+        initialise(self, last=self.upsamplings[-1])
 
     def forward(self, z: Tensor) -> Tensor:
         """See the class."""
@@ -99,12 +97,20 @@ def _upsampling(form: Upsampling, inputs: int, outputs: int) -> nn.Module:
     return nn.ConvTranspose2d(inputs, outputs, kernel_size=4, stride=2, padding=1)
 
 
+def bounded_log_variance(raw: Tensor) -> Tensor:
+    """Log σ² with |log σ²| < 12 whatever the image, so that σ² and 1/σ² are finite in fp32 and far from its limits.
+
+    The bound is smooth, so that no gradient vanishes.
+    """
+    return _LOG_VARIANCE_BOUND * torch.tanh(raw / _LOG_VARIANCE_BOUND)
+
+
 def full_precision(x: Tensor) -> Tensor:
     """`x` in at least fp32: the bf16 results of autocast continue in fp32."""
     return x if x.dtype == torch.float64 else x.float()
 
 
-def _initialise(network: nn.Module, last: nn.Module) -> None:
+def initialise(network: nn.Module, last: nn.Module) -> None:
     """He et al. 2015 for the layers before a ReLU; a tenth of it for the last, which starts near its bias, zero."""
     last_layers = set(last.modules())
     for module in network.modules():

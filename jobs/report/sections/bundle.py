@@ -3,13 +3,15 @@
 import numpy as np
 import pyarrow as pa
 
-from export.bundle.format import Bundle
+from export.bundle.format import POSTERIOR, Bundle
 from export.runtime.scorer import Scorer
+from export.runtime.session import Session
 from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
 from jobs.report.pictures import Pixels
 from jobs.report.sections.model import (
+    Draw,
     Latents,
     interpolation_section,
     reconstruction_section,
@@ -36,7 +38,7 @@ def _decoded_sections(bundle: Bundle) -> list[Section]:
     pairs = distant_pairs(mean, 3)
     typical = int(np.argsort(np.square(mean).sum(axis=1))[len(mean) // 2])
     sections = [
-        reconstruction_section(examples[:10], scorer.encode, scorer.decode),
+        reconstruction_section(examples[:10], scorer.encode, scorer.decode, _draw(bundle)),
         sample_section(scorer.decode, bundle.prior),
     ]
     if pairs:
@@ -44,6 +46,19 @@ def _decoded_sections(bundle: Bundle) -> list[Section]:
         sections.append(interpolation_section(starts, ends, scorer.encode, scorer.decode))
     coded = calibration_images(bundle)
     return [*sections, traversal_section(examples[typical], coded, scorer.encode, scorer.decode)]
+
+
+def _draw(bundle: Bundle) -> Draw | None:
+    """What draws from q(z|x), if that is no diagonal Gaussian."""
+    if not bundle.is_hierarchical:
+        return None
+    session = Session(bundle.graph(POSTERIOR), provider="cpu")
+
+    def draw(images: Pixels, noise: Latents) -> Latents:
+        z: Latents = session.run({"image": images, "noise": noise}, ["z"])["z"]
+        return z
+
+    return draw
 
 
 def calibration_images(bundle: Bundle) -> Pixels:

@@ -24,16 +24,26 @@ SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 # Images [N, C, H, W] → μ(x) and log σ²(x), each [N, D]; codes [N, D] → the mean of p(x|z) as images [N, C, H, W].
 Encode = Callable[[Pixels], tuple[Latents, Latents]]
 Decode = Callable[[Latents], Pixels]
+# Images and standard normal numbers [N, D] → draws of q(z|x), [N, D].
+Draw = Callable[[Pixels, Latents], Latents]
 
 
-def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode) -> Section:
+def reconstruction_section(originals: Pixels, encode: Encode, decode: Decode, draw: Draw | None = None) -> Section:
     """Originals, reconstructions from z = μ(x) and from three draws of q(z|x), and the spread of draws.
 
-    The spread is the standard deviation of each pixel over 16 draws, averaged over channels, in grey levels.
+    The spread is the standard deviation of each pixel over 16 draws, averaged over channels, in grey levels. Without
+    `draw` q(z|x) is a diagonal Gaussian.
     """
     mean, log_variance = encode(originals)
+
+    def drawn(epsilon: Latents) -> Latents:
+        if draw is not None:
+            return draw(originals, epsilon)
+        z: Latents = mean + np.exp(0.5 * log_variance) * epsilon
+        return z
+
     noise = np.random.default_rng(0).standard_normal((16, *mean.shape), dtype=np.float32)
-    draws = np.stack([decode(mean + np.exp(0.5 * log_variance) * epsilon) for epsilon in noise])
+    draws = np.stack([decode(drawn(epsilon)) for epsilon in noise])
     spread = draws.std(axis=0, dtype=np.float32).mean(axis=1)
     top = max(4.0, float(np.ceil(np.quantile(spread, 0.995) / 4) * 4))
     rows = [

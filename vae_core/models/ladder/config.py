@@ -1,0 +1,47 @@
+"""Configuration of the ladder family."""
+
+import typing
+from dataclasses import dataclass
+from typing import Literal
+
+from vae_core.config import ModelConfig, require
+from vae_core.likelihoods import LikelihoodName
+
+
+@dataclass(frozen=True)
+class LadderConfig(ModelConfig):
+    """A hierarchical VAE over pixels."""
+
+    family: Literal["ladder"] = "ladder"
+    """The model family."""
+    widths: tuple[int, ...] = (32, 64, 128)
+    """Channels of each level, two to six of them, finest first; every level has half the height and width of the one
+    before, the first half those of the image."""
+    latent_channels: tuple[int, ...] = (2, 4, 8)
+    """Latent variables at each place of each level's grid, finest first; as many numbers as in widths."""
+    blocks: int = 1
+    """Residual blocks of each level, of the bottom-up and of the top-down network."""
+    likelihood: LikelihoodName = "discretised-logistic"
+    """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
+    8-bit images."""
+    causal: int = 0
+    """Side, odd, of the window in which the pixels before a pixel, above it and to its left, shift its distribution: a
+    sharper likelihood, from which draws take a pass for each pixel. 0 leaves this layer out."""
+    causal_width: int = 32
+    """Hidden channels of that layer."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(2 <= len(self.widths) <= 6, "widths", self.widths, "two to six numbers")
+        require(all(2 <= w <= 4096 for w in self.widths), "widths", self.widths, "numbers between 2 and 4096")
+        each = f"{len(self.widths)} numbers, as many as in widths"
+        require(len(self.latent_channels) == len(self.widths), "latent_channels", self.latent_channels, each)
+        fit = all(1 <= c <= 256 for c in self.latent_channels)
+        require(fit, "latent_channels", self.latent_channels, "numbers between 1 and 256")
+        require(1 <= self.blocks <= 64, "blocks", self.blocks, "between 1 and 64")
+        known = typing.get_args(LikelihoodName)
+        require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
+        require(self.causal == 0 or self.causal in range(3, 16, 2), "causal", self.causal, "0 or odd, from 3 to 15")
+        require(1 <= self.causal_width <= 1024, "causal_width", self.causal_width, "between 1 and 1024")
+        apart = f"a likelihood of independent channels where causal is {self.causal}, such as discretised-logistic"
+        require(not self.causal or self.likelihood != "logistic-mixture", "likelihood", self.likelihood, apart)
