@@ -20,11 +20,10 @@ from export.graphs.build import Splits, build
 from export.graphs.options import BuildOptions
 from export.runtime.agreement import compare
 from export.runtime.scorer import Scorer
-from vae_core import models
+from vae_core import likelihoods, models
 from vae_core.config import TrainConfig
 from vae_core.likelihoods import likelihood
 from vae_core.likelihoods.base import Factorised, Likelihood
-from vae_core.models.conv import config as conv_config
 from vae_core.models.conv.config import ConvConfig
 from vae_core.optimisation import Optimisation, to_device
 
@@ -69,7 +68,7 @@ def laplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Likelihood:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     monkeypatch.setitem(sys.modules, name, module)
-    monkeypatch.setattr(conv_config, "LikelihoodName", Literal["laplace"])
+    monkeypatch.setattr(likelihoods, "LikelihoodName", Literal["laplace"])
     return likelihood("laplace")  # type: ignore[arg-type]
 
 

@@ -13,8 +13,9 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
+from benchmarks.outliers.fresh_shifts import FRESH
 from benchmarks.outliers.methods.base import Images, Trained
-from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, FRESH, Shift, apply
+from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape, read_images
 from jobs.images.source import find_images

@@ -1,13 +1,12 @@
-"""Three disjoint families of shifts: outliers made from ordinary images or from nothing.
+"""Two of three disjoint families of shifts: outliers made from ordinary images or from nothing.
 
 `DEVELOPMENT` is for choosing statistics, their combination and its settings. `FINAL` is for evaluation: nothing is
-fitted, chosen or stopped by it. `FINAL_COLOUR` is its counterpart for colour images. `FRESH` is for evaluation too:
-light, geometry, local defects and faults of a sensor, written after everything was chosen. Every shift takes images
-uint8 [N, C, H, W] and a generator, and returns images of the same number and shape.
+fitted, chosen or stopped by it. `FINAL_COLOUR` is its counterpart for colour images. The third family is in
+`fresh_shifts`. Every shift takes images uint8 [N, C, H, W] and a generator, and returns images of the same number and
+shape.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import cv2
 import numpy as np
@@ -25,11 +24,11 @@ def apply(shift: Shift, images: Images, seed: int = 0) -> Images:
     return np.ascontiguousarray(shifted)
 
 
-def _to_levels(values: npt.NDArray[np.floating]) -> Images:
+def to_levels(values: npt.NDArray[np.floating]) -> Images:
     return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
-def _each(change: Callable[[Images, Generator], npt.NDArray[np.generic]]) -> Shift:
+def each(change: Callable[[Images, Generator], npt.NDArray[np.generic]]) -> Shift:
     """A shift from a change of one image [H, W, C] at a time."""
 
     def shift(images: Images, generator: Generator) -> Images:
@@ -49,10 +48,10 @@ def _warp(matrix_of: Callable[[int, int, Generator], npt.NDArray[np.float64]]) -
         height, width = image.shape[:2]
         return np.asarray(cv2.warpAffine(image, matrix_of(height, width, generator), (width, height)), dtype=np.uint8)
 
-    return _each(change)
+    return each(change)
 
 
-def _about_centre(angle: Callable[[Generator], float], scale: Callable[[Generator], float]) -> Shift:
+def about_centre(angle: Callable[[Generator], float], scale: Callable[[Generator], float]) -> Shift:
     def matrix(height: int, width: int, generator: Generator) -> npt.NDArray[np.float64]:
         centre = ((width - 1) / 2, (height - 1) / 2)
         return np.asarray(cv2.getRotationMatrix2D(centre, angle(generator), scale(generator)))
@@ -74,16 +73,16 @@ def _sheared(height: int, width: int, generator: Generator) -> npt.NDArray[np.fl
 
 
 def _low_contrast(images: Images, generator: Generator) -> Images:
-    return _to_levels(0.5 * images.astype(np.float32))
+    return to_levels(0.5 * images.astype(np.float32))
 
 
 def _lifted(images: Images, generator: Generator) -> Images:
     """Dark grey instead of black: all levels raised a little."""
-    return _to_levels(40 + images.astype(np.float32) * (215 / 255))
+    return to_levels(40 + images.astype(np.float32) * (215 / 255))
 
 
 def _posterised(images: Images, generator: Generator) -> Images:
-    return _to_levels(np.floor(images / 64.0) * 85.0)
+    return to_levels(np.floor(images / 64.0) * 85.0)
 
 
 def _salt_and_pepper(images: Images, generator: Generator) -> Images:
@@ -93,7 +92,7 @@ def _salt_and_pepper(images: Images, generator: Generator) -> Images:
 
 def _speckled(images: Images, generator: Generator) -> Images:
     """Noise proportional to the level: black stays black."""
-    return _to_levels(images * (1 + 0.2 * generator.standard_normal(images.shape)))
+    return to_levels(images * (1 + 0.2 * generator.standard_normal(images.shape)))
 
 
 def _pixelated(image: Images, generator: Generator) -> Images:
@@ -166,7 +165,7 @@ def _hidden(images: Images, generator: Generator) -> Images:
 
 def _blended(images: Images, generator: Generator) -> Images:
     other = images[generator.permutation(len(images))].astype(np.float32)
-    return _to_levels(0.5 * images + 0.5 * other)
+    return to_levels(0.5 * images + 0.5 * other)
 
 
 # --- development: made from nothing ---------------------------------------------------------------------------------
@@ -177,7 +176,7 @@ def _ramp(images: Images, generator: Generator) -> Images:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     angle = generator.uniform(0, 2 * np.pi, (n, channels, 1, 1))
     span = generator.uniform(40, 127, (n, channels, 1, 1))
-    return _to_levels(127.5 + span * (np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2))
+    return to_levels(127.5 + span * (np.cos(angle) * x + np.sin(angle) * y) / np.sqrt(2))
 
 
 def _waves(images: Images, generator: Generator) -> Images:
@@ -185,7 +184,7 @@ def _waves(images: Images, generator: Generator) -> Images:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     u, v = generator.uniform(-20, 20, (2, n, 1, 1, 1))
     phase = generator.uniform(0, 2 * np.pi, (n, channels, 1, 1))
-    return _to_levels(127.5 + 127.5 * np.sin(u * x + v * y + phase))
+    return to_levels(127.5 + 127.5 * np.sin(u * x + v * y + phase))
 
 
 def _checkers(images: Images, generator: Generator) -> Images:
@@ -225,7 +224,7 @@ def _clouds(images: Images, generator: Generator) -> Images:
     spectrum = np.fft.fft2(generator.standard_normal(images.shape)) / np.maximum(frequency, 1 / max(height, width))
     field = np.fft.ifft2(spectrum).real
     low, high = field.min((2, 3), keepdims=True), field.max((2, 3), keepdims=True)
-    return _to_levels(255 * (field - low) / (high - low))
+    return to_levels(255 * (field - low) / (high - low))
 
 
 def _dots(images: Images, generator: Generator) -> Images:
@@ -239,10 +238,10 @@ def _pixels_shuffled(images: Images, generator: Generator) -> Images:
 
 
 DEVELOPMENT: dict[str, Shift] = {
-    "rotated 45°": _about_centre(lambda _: 45.0, lambda _: 1.0),
-    "tilted 20°": _about_centre(lambda g: 20.0 * g.choice([-1, 1]), lambda _: 1.0),
-    "enlarged 1.5": _about_centre(lambda _: 0.0, lambda _: 1.5),
-    "reduced 0.6": _about_centre(lambda _: 0.0, lambda _: 0.6),
+    "rotated 45°": about_centre(lambda _: 45.0, lambda _: 1.0),
+    "tilted 20°": about_centre(lambda g: 20.0 * g.choice([-1, 1]), lambda _: 1.0),
+    "enlarged 1.5": about_centre(lambda _: 0.0, lambda _: 1.5),
+    "reduced 0.6": about_centre(lambda _: 0.0, lambda _: 0.6),
     "translated": _warp(_translated),
     "sheared": _warp(_sheared),
     "low contrast": _low_contrast,
@@ -250,22 +249,22 @@ DEVELOPMENT: dict[str, Shift] = {
     "posterised": _posterised,
     "salt and pepper": _salt_and_pepper,
     "speckled": _speckled,
-    "pixelated 3": _each(_pixelated),
-    "motion blur 5": _each(_motion_blurred),
-    "JPEG 10": _each(_compressed),
-    "outlines": _each(_outlined),
+    "pixelated 3": each(_pixelated),
+    "motion blur 5": each(_motion_blurred),
+    "JPEG 10": each(_compressed),
+    "outlines": each(_outlined),
     "halves swapped": _halves_swapped,
     "tiles shuffled": _tiles_shuffled,
     "pasted from another": _pasted,
-    "scratched": _each(_scratched),
+    "scratched": each(_scratched),
     "half hidden": _hidden,
     "blended": _blended,
     "pixels shuffled": _pixels_shuffled,
     "ramps": _ramp,
     "waves": _waves,
     "checkers": _checkers,
-    "discs": _each(_discs),
-    "letters": _each(_letters),
+    "discs": each(_discs),
+    "letters": each(_letters),
     "clouds": _clouds,
     "dots": _dots,
 }
@@ -296,7 +295,7 @@ def _rotated(images: Images, generator: Generator) -> Images:
 
 
 def _gaussian_noise(images: Images, generator: Generator) -> Images:
-    return _to_levels(images + 25.0 * generator.standard_normal(images.shape))
+    return to_levels(images + 25.0 * generator.standard_normal(images.shape))
 
 
 def _blurred(image: Images, generator: Generator) -> Images:
@@ -319,7 +318,7 @@ FINAL: dict[str, Shift] = {
     "upside down": _upside_down,
     "rotated 90°": _rotated,
     "Gaussian noise 25": _gaussian_noise,
-    "Gaussian blur 1.5": _each(_blurred),
+    "Gaussian blur 1.5": each(_blurred),
     "grey patch 9×9": _grey_patch,
 }
 
@@ -332,7 +331,7 @@ def _textures(images: Images, generator: Generator) -> Images:
     for _ in range(4):
         u, v = generator.uniform(-30, 30, (2, n, 1, 1, 1))
         total += np.sin(u * x + v * y + generator.uniform(0, 2 * np.pi, (n, channels, 1, 1)))
-    return _to_levels(127.5 + 60 * total)
+    return to_levels(127.5 + 60 * total)
 
 
 def _grey_copies(image: Images, generator: Generator) -> Images:
@@ -349,206 +348,6 @@ def _hue_rotated(image: Images, generator: Generator) -> Images:
 FINAL_COLOUR: dict[str, Shift] = {
     "colour noise": _uniform_noise,
     "textures": _textures,
-    "grey copies": _each(_grey_copies),
-    "hue rotated": _each(_hue_rotated),
-}
-
-
-# --- fresh: for evaluation alone, written when everything was chosen ------------------------------------------------
-
-
-def _levels_of(change: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]) -> Shift:
-    """A shift of every level by itself, by a function of [0, 1]."""
-    table = _to_levels(255 * change(np.arange(256) / 255.0))
-    return lambda images, _: table[images]
-
-
-def _plane(images: Images) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """The coordinates of pixels from −1 to 1, y and x."""
-    y, x = np.mgrid[-1 : 1 : images.shape[2] * 1j, -1 : 1 : images.shape[3] * 1j]
-    return y, x
-
-
-def _vignetted(images: Images, generator: Generator) -> Images:
-    y, x = _plane(images)
-    return _to_levels(images / (1 + 1.5 * (x**2 + y**2)) ** 2)
-
-
-def _lit_from_a_side(images: Images, generator: Generator) -> Images:
-    """The light falls to a tenth across the image."""
-    y, x = _plane(images)
-    angle = generator.uniform(0, 2 * np.pi, (len(images), 1, 1, 1))
-    return _to_levels(images * np.clip(0.55 + 0.45 * (np.cos(angle) * x + np.sin(angle) * y), 0.1, 1.0))
-
-
-def _remap(
-    source_of: Callable[[npt.NDArray[np.float64], npt.NDArray[np.float64], Generator], tuple[Any, Any]],
-) -> Shift:
-    """A shift from the places that pixels come from, x and y from −1 to 1; pixels from outside are black."""
-
-    def change(image: Images, generator: Generator) -> Images:
-        height, width = image.shape[:2]
-        y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-        x, y = source_of(x, y, generator)
-        columns, rows = (x + 1) * (width - 1) / 2, (y + 1) * (height - 1) / 2
-        return np.asarray(
-            cv2.remap(image, columns.astype(np.float32), rows.astype(np.float32), cv2.INTER_LINEAR), dtype=np.uint8
-        )
-
-    return _each(change)
-
-
-def _barrel(x: Any, y: Any, generator: Generator) -> tuple[Any, Any]:
-    stretch = 0.7 + 0.5 * (x**2 + y**2)
-    return x * stretch, y * stretch
-
-
-def _swirl(x: Any, y: Any, generator: Generator) -> tuple[Any, Any]:
-    angle = 1.5 * generator.choice([-1, 1]) * np.maximum(0, 1 - np.hypot(x, y))
-    return np.cos(angle) * x - np.sin(angle) * y, np.sin(angle) * x + np.cos(angle) * y
-
-
-def _in_perspective(image: Images, generator: Generator) -> Images:
-    """One edge, any of the four, half as long."""
-    height, width = image.shape[:2]
-    right, bottom = width - 1.0, height - 1.0
-    corners = np.array([[0, 0], [right, 0], [right, bottom], [0, bottom]], np.float32)
-    edge = int(generator.integers(4))
-    first, second = edge, (edge + 1) % 4
-    moved = corners.copy()
-    moved[first] = 0.75 * corners[first] + 0.25 * corners[second]
-    moved[second] = 0.25 * corners[first] + 0.75 * corners[second]
-    matrix = cv2.getPerspectiveTransform(corners, moved)
-    return np.asarray(cv2.warpPerspective(image, matrix, (width, height)), dtype=np.uint8)
-
-
-def _on_the_object(image: Images, generator: Generator) -> tuple[int, int]:
-    """A row and a column where the image is not dark, or any if it is dark everywhere."""
-    rows, columns = np.nonzero(image.max(2) >= 64)
-    if not len(rows):
-        return int(generator.integers(image.shape[0])), int(generator.integers(image.shape[1]))
-    chosen = int(generator.integers(len(rows)))
-    return int(rows[chosen]), int(columns[chosen])
-
-
-def _with_hole(image: Images, generator: Generator) -> Images:
-    """A black disc on the object, a fifth of the image wide."""
-    row, column = _on_the_object(image, generator)
-    return np.asarray(cv2.circle(image.copy(), (column, row), max(2, min(image.shape[:2]) // 10), 0, -1))
-
-
-def _stained(image: Images, generator: Generator) -> npt.NDArray[np.generic]:
-    """A spot with a soft edge on the object, which takes 70% of its light."""
-    row, column = _on_the_object(image, generator)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    radius = generator.uniform(0.1, 0.18, 2) * min(image.shape[:2])
-    spot = np.exp(-((((y - row) / radius[0]) ** 2 + ((x - column) / radius[1]) ** 2) ** 2))
-    return _to_levels(image * (1 - 0.7 * spot[:, :, None]))
-
-
-def _cracked(image: Images, generator: Generator) -> Images:
-    """A black jagged line from edge to edge, through the object."""
-    height, width = image.shape[:2]
-    row, column = _on_the_object(image, generator)
-    rows = np.array([0, row / 2, row, (row + height - 1) / 2, height - 1])
-    columns = column + generator.uniform(-0.15, 0.15, 5) * width * [2, 1, 0, 1, 2]
-    points = np.rint(np.stack([columns, rows], 1)).astype(np.int32)
-    if generator.random() < 0.5:  # from side to side
-        columns = np.array([0, column / 2, column, (column + width - 1) / 2, width - 1])
-        rows = row + generator.uniform(-0.15, 0.15, 5) * height * [2, 1, 0, 1, 2]
-        points = np.rint(np.stack([columns, rows], 1)).astype(np.int32)
-    return np.asarray(cv2.polylines(image.copy(), [points[:, None]], isClosed=False, color=0, thickness=1))
-
-
-def _piece_moved(image: Images, generator: Generator) -> Images:
-    """A square of the object, two fifths of the image wide, is cut out and put back a ninth of the image away."""
-    height, width = image.shape[:2]
-    side, step = 2 * min(height, width) // 5, max(2, min(height, width) // 9)
-    row, column = _on_the_object(image, generator)
-    top = int(np.clip(row - side // 2, step, height - side - step))
-    left = int(np.clip(column - side // 2, step, width - side - step))
-    down, across = generator.permuted([0, 1]) * int(generator.choice([-step, step]))
-    result = image.copy()
-    result[top : top + side, left : left + side] = 0
-    result[top + down : top + down + side, left + across : left + across + side] = image[
-        top : top + side, left : left + side
-    ]
-    return result
-
-
-def _partly_blurred(image: Images, generator: Generator) -> Images:
-    """Out of focus around one place of the object."""
-    row, column = _on_the_object(image, generator)
-    y, x = np.mgrid[: image.shape[0], : image.shape[1]]
-    near = np.hypot(y - row, x - column) < 0.3 * min(image.shape[:2])
-    blurred = np.asarray(cv2.GaussianBlur(image, (0, 0), 2.0)).reshape(image.shape)
-    return np.where(near[:, :, None], blurred, image)
-
-
-def _dead_columns(images: Images, generator: Generator) -> Images:
-    """Two columns of the middle half black."""
-    width = images.shape[3]
-    result = images.copy()
-    for image in result:
-        image[:, :, width // 4 + generator.choice(width // 2, 2, replace=False)] = 0
-    return result
-
-
-def _striped(images: Images, generator: Generator) -> Images:
-    """Every fourth row or column a quarter darker and 20 levels lighter than black."""
-    result = images.astype(np.float32)
-    for image in result:
-        lines = image if generator.random() < 0.5 else image.swapaxes(1, 2)
-        lines[:, int(generator.integers(4)) :: 4] *= 0.75
-        lines[:, int(generator.integers(4)) :: 4] += 20
-    return _to_levels(result)
-
-
-def _hot_pixels(images: Images, generator: Generator) -> Images:
-    """One pixel in a hundred white."""
-    n, _, height, width = images.shape
-    hot = np.zeros((n, height * width), bool)
-    hot[:, : max(1, height * width // 100)] = True
-    hot = generator.permuted(hot, axis=1).reshape(n, 1, height, width)
-    return np.where(hot, 255, images).astype(np.uint8)
-
-
-def _rows_jittered(images: Images, generator: Generator) -> Images:
-    """Every row up to two pixels to the left or right."""
-    steps = generator.integers(-2, 3, (*images.shape[:1], images.shape[2]))
-    columns = (np.arange(images.shape[3]) - steps[:, :, None]) % images.shape[3]
-    return np.take_along_axis(images, np.broadcast_to(columns[:, None], images.shape), axis=3)
-
-
-def _bit_dropped(images: Images, generator: Generator) -> Images:
-    """The bit of 64 levels is stuck at zero."""
-    return images & ~np.uint8(64)
-
-
-def _banded(images: Images, generator: Generator) -> Images:
-    """Every row has its own offset, as of a sensor's banding."""
-    return _to_levels(images + 12.0 * generator.standard_normal((*images.shape[:3], 1)))
-
-
-FRESH: dict[str, Shift] = {
-    "gamma 0.4": _levels_of(lambda level: level**0.4),
-    "overexposed": _levels_of(lambda level: 2 * level),
-    "solarised": _levels_of(lambda level: np.where(level < 0.5, level, 1 - level)),
-    "vignette": _vignetted,
-    "lit from a side": _lit_from_a_side,
-    "barrel distortion": _remap(_barrel),
-    "perspective": _each(_in_perspective),
-    "rotated 30°": _about_centre(lambda g: 30.0 * g.choice([-1, 1]), lambda _: 1.0),
-    "swirled": _remap(_swirl),
-    "hole": _each(_with_hole),
-    "stain": _each(_stained),
-    "crack": _each(_cracked),
-    "piece moved": _each(_piece_moved),
-    "partly blurred": _each(_partly_blurred),
-    "dead columns": _dead_columns,
-    "stripes": _striped,
-    "hot pixels": _hot_pixels,
-    "row jitter": _rows_jittered,
-    "banding": _banded,
-    "dropped bit": _bit_dropped,
+    "grey copies": each(_grey_copies),
+    "hue rotated": each(_hue_rotated),
 }

@@ -1,8 +1,8 @@
 """Kinds of outliers of photographs: what goes wrong in a camera, on the way from it, and in a folder.
 
 They are made from the ordinary test images, or taken from other shared sets, and were all written down before any
-detector had scored one. All are saved as JPEG again, like the images of photos64, so that none is told by its lack of
-artefacts.
+detector had scored one. All are saved as JPEG again, like the images of photos64, so that none stands out by its lack
+of artefacts.
 """
 
 from collections.abc import Callable, Mapping

@@ -12,15 +12,16 @@ import onnx
 from export.graphs.tape import Tape
 from vae_core.errors import UserError
 
+INSTEAD = "leave out the estimators refined and annealed"
+"""What to do about a decoder without a gradient."""
+
 # (tape, node, its attributes, which input) → the name of that input's adjoint
 _Adjoint = Callable[[Tape, onnx.NodeProto, dict[str, Any], int], str]
 
 
 def _gemm(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
     if position != 0 or given.get("transA"):
-        raise UserError(
-            "the decoder multiplies two values that depend on z; leave out the estimators that differentiate"
-        )
+        raise UserError(f"the decoder multiplies two values that depend on z, which has no gradient here; {INSTEAD}")
     back = 0 if given.get("transB") else 1
     return tape.emit("Gemm", [tape.given(node), node.input[1]], transB=back, alpha=given.get("alpha", 1.0))
 
@@ -63,7 +64,7 @@ def _slice(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: in
     starts, ends = tape.integers(node.input[1]), tape.integers(node.input[2])
     axes = tape.integers(node.input[3]) if len(node.input) > 3 else list(range(len(starts)))
     if len(node.input) > 4 and set(tape.integers(node.input[4])) != {1}:
-        raise UserError("the decoder has a Slice with steps, whose gradient is not implemented")
+        raise UserError(f"the decoder has a Slice with steps, which has no gradient here; {INSTEAD}")
     before, after = [0] * len(shape), [0] * len(shape)
     for start, end, axis in zip(starts, ends, axes, strict=True):
         size = shape[axis]
@@ -189,7 +190,7 @@ def _resize(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: i
     before, after = (list(map(_known, tape.shape(name)[2:])) for name in (node.input[0], node.output[0]))
     factors = [b // a for a, b in zip(before, after, strict=True)]
     if given.get("mode", b"nearest") != b"nearest" or [a * f for a, f in zip(before, factors, strict=True)] != after:
-        raise UserError("the decoder has a Resize other than repeating pixels, whose gradient is not implemented")
+        raise UserError(f"the decoder has a Resize other than repeating pixels, which has no gradient here; {INSTEAD}")
     mean = tape.emit("AveragePool", [tape.given(node)], kernel_shape=factors, strides=factors)
     return tape.emit("Mul", [mean, tape.constant(float(np.prod(factors)), np.float32)])
 

@@ -20,7 +20,7 @@ from onnx import helper
 
 from export.bundle.format import Bundle
 from export.bundle.weights import OnnxGraph
-from export.graphs.adjoints import ADJOINTS
+from export.graphs.adjoints import ADJOINTS, INSTEAD
 from export.graphs.tape import Tape
 from export.runtime.decoding import GRADIENT, Linearised, cotangent, parameters_graph
 from vae_core.errors import UserError
@@ -119,10 +119,7 @@ class _Reverse:
         """Add what a node contributes to the adjoints of its moving inputs."""
         adjoint_of = ADJOINTS.get(node.op_type)
         if adjoint_of is None:
-            raise UserError(
-                f"the decoder has the operator {node.op_type}, whose gradient is not implemented; leave out the "
-                "estimators refined and annealed"
-            )
+            raise UserError(f"the decoder has the operator {node.op_type}, which has no gradient here; {INSTEAD}")
         attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
         for position, name in enumerate(node.input):
             if name in moves:

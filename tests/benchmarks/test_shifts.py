@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, FRESH, Shift, apply
+from benchmarks.outliers.fresh_shifts import FRESH
+from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
 from bundles import pictures
 
 GREY, COLOUR = (1, 28, 28), (3, 32, 24)

@@ -32,6 +32,8 @@ class PixelModel(Model):
     """A model of pixels. Images are grey levels 0…255, uint8 or float, (N, C, H, W)."""
 
     likelihood: Likelihood
+    causal: CausalLayer | None
+    """What makes the distribution of a pixel depend on the pixels before it, if anything does."""
     inputs = (IMAGES,)
 
     @property
@@ -43,9 +45,6 @@ class PixelModel(Model):
     def likelihood_kind(self) -> Kind:
         """See `Likelihood.kind`."""
         return self.likelihood.kind
-
-    causal: CausalLayer | None
-    """What makes the distribution of a pixel depend on the pixels before it, if anything does."""
 
     @abstractmethod
     def decode_raw(self, z: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ right: 28 → 14 → 7 → 4. The decoder doubles them and crops what was padded
 """
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,12 @@ def level_sizes(height: int, width: int, levels: int) -> list[tuple[int, int]]:
     return sizes
 
 
+def halvings(channels: int, widths: Sequence[int]) -> nn.ModuleList:
+    """A convolution for each level, to so many channels at half the sides; an odd side needs a pixel of padding."""
+    each = zip((channels, *widths), widths, strict=False)
+    return nn.ModuleList(nn.Conv2d(before, after, kernel_size=4, stride=2, padding=1) for before, after in each)
+
+
 class Encoder(nn.Module):
     """q(z|x): image (N, C, H, W) in [−1, 1] → mean and log-variance, each (N, D)."""
 
@@ -32,11 +39,7 @@ class Encoder(nn.Module):
         super().__init__()
         channels, height, width = config.image_shape
         self.sizes = level_sizes(height, width, len(config.widths))
-        channels_at = (channels, *config.widths)
-        self.convolutions = nn.ModuleList(
-            nn.Conv2d(channels_at[i], channels_at[i + 1], kernel_size=4, stride=2, padding=1)
-            for i in range(len(config.widths))
-        )
+        self.convolutions = halvings(channels, config.widths)
         flat = config.widths[-1] * math.prod(self.sizes[-1])
         self.hidden = nn.Linear(flat, config.hidden) if config.hidden else None
         self.posterior = nn.Linear(config.hidden or flat, 2 * config.latent_dim)

@@ -24,7 +24,7 @@ from torch.nn import functional as F
 
 from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.ladder.config import LadderConfig
-from vae_core.networks.convolutional import bounded_log_variance, full_precision, initialise, level_sizes
+from vae_core.networks.convolutional import bounded_log_variance, full_precision, halvings, initialise, level_sizes
 
 _GATE_BOUND = 2.0  # |log σ_l|: a gate scales noise, and need not switch it off
 
@@ -62,11 +62,7 @@ class BottomUp(nn.Module):
         super().__init__()
         channels, height, width = config.image_shape
         self.sizes = level_sizes(height, width, len(config.widths))
-        channels_at = (channels, *config.widths)
-        self.halvings = nn.ModuleList(
-            nn.Conv2d(channels_at[i], channels_at[i + 1], kernel_size=4, stride=2, padding=1)
-            for i in range(len(config.widths))
-        )
+        self.halvings = halvings(channels, config.widths)
         self.blocks = nn.ModuleList(_blocks(width, config.blocks) for width in config.widths)
         _initialise(self)
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from vae_core.config import ModelConfig, require
-from vae_core.likelihoods import LikelihoodName
+from vae_core.likelihoods import LikelihoodName, require_likelihood
 
 Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 
@@ -40,8 +40,4 @@ class ConvConfig(ModelConfig):
         require(0 <= self.hidden <= 65536, "hidden", self.hidden, "between 0 and 65536")
         forms = typing.get_args(Upsampling)
         require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
-        known = typing.get_args(LikelihoodName)
-        require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
-        require(self.causal == 0 or self.causal in range(3, 16, 2), "causal", self.causal, "0 or odd, from 3 to 15")
-        apart = f"a likelihood of independent channels where causal is {self.causal}, such as discretised-logistic"
-        require(not self.causal or self.likelihood != "logistic-mixture", "likelihood", self.likelihood, apart)
+        require_likelihood(self.likelihood, self.causal)

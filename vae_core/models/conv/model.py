@@ -59,10 +59,11 @@ class ConvVAE(PixelModel):
     def statistics(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
         prior, posterior = self.prior(batch), self.posterior(batch)
-        level, parameters = as_levels(batch[IMAGE]), self.decode_given(batch[IMAGE], posterior.mean)
+        level, raw = as_levels(batch[IMAGE]), self.decode_raw(posterior.mean)
+        parameters = self.parameters_given(level, raw)
         if self.causal is None:
             return pixel_statistics(level, prior, posterior, parameters, self.likelihood)
-        mean = self.mean_image(posterior.mean)
+        mean = self.likelihood.mean(self.parameters_before(raw))
         surprise = pixel_surprise(self.likelihood, level, parameters)
         return {
             **pixel_statistics(level, prior, posterior, parameters, self.likelihood, mean),

@@ -1,11 +1,10 @@
 """Configuration of the ladder family."""
 
-import typing
 from dataclasses import dataclass
 from typing import Literal
 
 from vae_core.config import ModelConfig, require
-from vae_core.likelihoods import LikelihoodName
+from vae_core.likelihoods import LikelihoodName, require_likelihood
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,5 @@ class LadderConfig(ModelConfig):
         fit = all(1 <= c <= 256 for c in self.latent_channels)
         require(fit, "latent_channels", self.latent_channels, "numbers between 1 and 256")
         require(1 <= self.blocks <= 64, "blocks", self.blocks, "between 1 and 64")
-        known = typing.get_args(LikelihoodName)
-        require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
-        require(self.causal == 0 or self.causal in range(3, 16, 2), "causal", self.causal, "0 or odd, from 3 to 15")
+        require_likelihood(self.likelihood, self.causal)
         require(1 <= self.causal_width <= 1024, "causal_width", self.causal_width, "between 1 and 1024")
-        apart = f"a likelihood of independent channels where causal is {self.causal}, such as discretised-logistic"
-        require(not self.causal or self.likelihood != "logistic-mixture", "likelihood", self.likelihood, apart)
