@@ -35,6 +35,10 @@ def export(options: ExportOptions) -> None:
     )
     contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
     bundle = write_bundle(target, *contents)
+    if options.prior == "mixture" and not model.has_fitted_prior:
+        print(
+            f"the bundle's prior is N(0, I): models of the family {model.config.family} have no mixture fitted to codes"
+        )
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "
