@@ -35,6 +35,13 @@ def kinds(data: str) -> dict[str, Images]:
     return found
 
 
+def emoji_kinds(ordinary: Images) -> dict[str, Images]:
+    """Every image of [N, 3, H, W] without colour, and with its colours changed in four ways, by name."""
+    pictures = [np.ascontiguousarray(image.transpose(1, 2, 0)) for image in ordinary]
+    changed = {name: np.stack([change(picture) for picture in pictures]) for name, change in COLOURS.items()}
+    return {name: np.ascontiguousarray(images.transpose(0, 3, 1, 2)) for name, images in changed.items()}
+
+
 def as_jpeg(images: Images, quality: int = _QUALITY) -> Images:
     """RGB images [N, 3, H, W] after saving and reading them as JPEG."""
     saved = [_as_jpeg(np.ascontiguousarray(image.transpose(1, 2, 0)), quality) for image in images]
@@ -62,10 +69,18 @@ def _fitted(image: Images) -> Images:
 
 def _hue(picture: Picture, generator: Generator) -> Picture:
     """Hues turned by 60° to 180°, either way."""
+    return _turned(picture, 2 * int(generator.integers(30, 91) * generator.choice([-1, 1])))
+
+
+def _turned(picture: Picture, degrees: int) -> Picture:
+    """Hues turned by an even number of degrees."""
     hsv = cv2.cvtColor(picture, cv2.COLOR_RGB2HSV)
-    turned = int(generator.integers(30, 91) * generator.choice([-1, 1]))  # OpenCV's hues are half degrees
-    hsv[..., 0] = (hsv[..., 0].astype(int) + turned) % 180
+    hsv[..., 0] = (hsv[..., 0].astype(int) + degrees // 2) % 180  # OpenCV's hues are half degrees
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), np.uint8)
+
+
+def _grey(picture: Picture) -> Picture:
+    return np.asarray(cv2.cvtColor(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB), np.uint8)
 
 
 def _swapped(picture: Picture, generator: Generator) -> Picture:
@@ -177,6 +192,13 @@ CHANGES: Mapping[str, Change] = {
     "rectangle": _flat,
     "dirt": _dirt,
     "dead columns": _dead,
+}
+COLOURS: Mapping[str, Callable[[Picture], Picture]] = {
+    "grey": _grey,
+    "hue by 90°": lambda picture: _turned(picture, 90),
+    "hue by 180°": lambda picture: _turned(picture, 180),
+    "red for blue": lambda picture: picture[..., ::-1],
+    "warm": lambda picture: np.clip(np.rint(picture * np.array([1.15, 1.0, 0.85])), 0, 255).astype(np.uint8),
 }
 OTHERS: Mapping[str, str] = {
     "brick": "brick64_test.parquet",

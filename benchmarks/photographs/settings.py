@@ -4,6 +4,7 @@ brick64, wood128, photos64   files of the shared data; all training images
 faint-TEXTURE                defects at the contrast where PatchCore has an AUROC of 0.90 on images that are used for
                              nothing else, 1,000 training crops (see `textures` and `defects`)
 joint-brick, joint-wood      the same test images as in faint-brick and faint-wood, for one model of both textures
+emoji64                      500 held-out emoji, chosen by the seed, against themselves with other colours (see `kinds`)
 photos64-kinds               the models and test images of photos64, and more kinds of outliers (see `kinds`)
 photos64-elsewhere           ordinary crops of other parts of the same photographs (see `elsewhere`), all of these kinds
 """
@@ -23,7 +24,7 @@ from benchmarks.outliers.settings import read
 from benchmarks.photographs import elsewhere
 from benchmarks.photographs.defects import KINDS, Drawn, Images, Kind, Masks, draw
 from benchmarks.photographs.detector import Detector, Training
-from benchmarks.photographs.kinds import kinds
+from benchmarks.photographs.kinds import emoji_kinds, kinds
 from benchmarks.photographs.patches import METHODS as PATCHES
 from benchmarks.photographs.textures import TEXTURES, crops
 from jobs.evaluate.detection import auroc
@@ -33,11 +34,12 @@ from vae_core.errors import UserError
 SHARED = ("brick64", "wood128", "photos64")
 FAINT = tuple(f"faint-{name}" for name in TEXTURES)
 JOINT = ("joint-brick", "joint-wood")
-KINDS64, ELSEWHERE = "photos64-kinds", "photos64-elsewhere"
+EMOJI, KINDS64, ELSEWHERE = "emoji64", "photos64-kinds", "photos64-elsewhere"
 MORE = (KINDS64, ELSEWHERE)
-NAMES = (*SHARED, *FAINT, *JOINT, *MORE)
+NAMES = (*SHARED, EMOJI, *FAINT, *JOINT, *MORE)
 
 _TRAINING, _TEST, _EACH = 1000, 400, 200  # crops: to train on, ordinary ones to test with, and those with a defect
+_HELD_OUT = 500  # emoji
 _ELSEWHERE = 60  # crops of each photograph
 _CHOOSING = 150  # crops with a defect that the contrast is chosen by, and as many ordinary ones
 _WANTED, _STEPS = 0.90, 7
@@ -58,6 +60,8 @@ def open_sets(name: str, data: str, work: Path, seed: int, photographs: Path | N
     """A setting for a seed; `work` holds what is made for it, and only photos64-elsewhere needs `photographs`."""
     if name in SHARED:
         return _shared(name, data, work, seed)
+    if name == EMOJI:
+        return _emoji(data, work, seed)
     if name in MORE:
         own = _shared("photos64", data, work, seed)
         if name == KINDS64:
@@ -90,6 +94,18 @@ def _shared(name: str, data: str, work: Path, seed: int) -> Sets:
 
 def _decode(data: bytes) -> Images:
     return np.asarray(cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_GRAYSCALE))
+
+
+def _emoji(data: str, work: Path, seed: int) -> Sets:
+    images, folder = read(f"{data}/emoji_rgb64.parquet"), work / f"{EMOJI}-{seed}"
+    held_out = np.zeros(len(images), bool)
+    held_out[np.random.default_rng(seed).permutation(len(images))[:_HELD_OUT]] = True
+    file = folder / "training.parquet"
+    if not file.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        write_images(file, images[~held_out])
+    test = images[held_out]
+    return Sets(Training((str(file),), seed, folder), test, emoji_kinds(test), {})
 
 
 def _faint(texture: str, data: str, work: Path, seed: int) -> Sets:
