@@ -22,7 +22,7 @@ from jobs.images.source import find_images
 from jobs.train.run_directory import Run
 from vae_core.checkpoint import load_model
 from vae_core.errors import UserError
-from vae_core.models.conv.model import ConvVAE
+from vae_core.models.pixels import PixelModel
 
 SettingName = Literal["fashion", "mnist", "emoji"]
 
@@ -105,7 +105,8 @@ def best_checkpoint(run: Run) -> dict[str, bytes]:
 def open_run(run: Run, bundle: str, training_file: str, seed: int, features: str | None = None) -> Trained:
     """A run's model, its bundle and maybe one of features, and the images that methods may be fitted on."""
     model = load_model(best_checkpoint(run)).requires_grad_(False)
-    assert isinstance(model, ConvVAE)
+    if not isinstance(model, PixelModel):
+        raise UserError(f"--runs must be of models of pixels, {run.folder.url} is not; give its bundle as --features")
     images = read(training_file)
     if (rows := run.read_head()["data"]["rows"]) != len(images):
         raise UserError(f"{run.folder.url} was trained on {rows} images, {training_file} has {len(images)}")

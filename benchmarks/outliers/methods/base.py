@@ -8,7 +8,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from vae_core.errors import UserError
 from vae_core.models.conv.model import ConvVAE
+from vae_core.models.pixels import PixelModel
 
 Images = npt.NDArray[np.uint8]  # [N, C, H, W]
 Floats = npt.NDArray[np.float64]
@@ -22,7 +24,7 @@ _BATCH = 250
 class Trained:
     """One training run and its in-distribution images: all that a method sees before it is evaluated."""
 
-    model: ConvVAE
+    model: PixelModel
     bundle: str
     """The bundle exported from the run."""
     training: Images
@@ -32,6 +34,15 @@ class Trained:
     seed: int
     features: str | None = None
     """A bundle of the features family, trained on the same images with the same seed."""
+
+    @property
+    def conv(self) -> ConvVAE:
+        """The model, for methods that need one of the conv family."""
+        if not isinstance(self.model, ConvVAE):
+            raise UserError(
+                f"this method needs a model of the conv family, got {self.model.config.family}: --methods ours"
+            )
+        return self.model
 
 
 @dataclass(frozen=True)

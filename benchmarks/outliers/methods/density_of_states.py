@@ -36,7 +36,7 @@ def _statistics(model: ConvVAE, images: Images) -> Floats:
 def _kernel_density(trained: Trained) -> Score:
     from sklearn.neighbors import KernelDensity
 
-    model, fitted = trained.model, _statistics(trained.model, trained.validation)
+    model, fitted = trained.conv, _statistics(trained.conv, trained.validation)
     mean, deviation = fitted.mean(0), fitted.std(0)
     # A relative tolerance lets the tree stop early; log-densities far out stay finite.
     estimates = [
@@ -59,7 +59,7 @@ def _support_vectors(trained: Trained) -> Score:
     from sklearn.pipeline import make_pipeline
     from sklearn.svm import OneClassSVM
 
-    model, fitted = trained.model, _statistics(trained.model, trained.validation)
+    model, fitted = trained.conv, _statistics(trained.conv, trained.validation)
     support = make_pipeline(PCA(whiten=True), OneClassSVM()).fit(fitted)
     return lambda images: -support.decision_function(_statistics(model, images))
 

@@ -35,7 +35,7 @@ def elbo(model: ConvVAE, image: Tensor, posterior: DiagonalGaussian, noise: Tens
 
 
 def _negative_elbo(trained: Trained) -> Score:
-    model, noise = trained.model, fixed_noise(trained.model, 2)
+    model, noise = trained.conv, fixed_noise(trained.conv, 2)
     return lambda images: compute(lambda image: -elbo(model, image, model.posterior({"image": image}), noise), images)
 
 
@@ -66,7 +66,7 @@ def _debiased(trained: Trained) -> Score:
     level, so b is the paper's algorithmic correction: per channel and level the log of the mean likelihood that such
     pixels have, here in the validation images. Levels that do not occur take interpolated values.
     """
-    model, negative_elbo = trained.model, _negative_elbo(trained)
+    model, negative_elbo = trained.conv, _negative_elbo(trained)
     table = reached(model, trained.validation)  # [C, 256]
     channel = np.arange(table.shape[0])[:, None, None]
     return lambda images: negative_elbo(images) + np.array([table[channel, image].sum() for image in images])

@@ -30,7 +30,7 @@ def _statistics(model: ConvVAE, images: Images) -> Floats:
 
 def _reconstruction_error(trained: Trained) -> Score:
     """The mean squared error of E[x|z], z = μ(x), in grey levels²."""
-    model = trained.model
+    model = trained.conv
     return lambda images: _statistics(model, images)[:, 0] ** 2 / model.config.dimensions
 
 
@@ -62,12 +62,12 @@ def mahalanobis(fitted: Floats, values: Floats) -> Floats:
 
 
 def _path_copod(trained: Trained) -> Score:
-    model, fitted = trained.model, _statistics(trained.model, trained.validation)
+    model, fitted = trained.conv, _statistics(trained.conv, trained.validation)
     return lambda images: copod(fitted, _statistics(model, images))
 
 
 def _path_mahalanobis(trained: Trained) -> Score:
-    model, fitted = trained.model, _statistics(trained.model, trained.validation)
+    model, fitted = trained.conv, _statistics(trained.conv, trained.validation)
     return lambda images: mahalanobis(fitted, _statistics(model, images))
 
 

@@ -19,7 +19,7 @@ _BATCH = 125
 
 
 def _regret(trained: Trained) -> Score:
-    model, noise = trained.model, fixed_noise(trained.model, 2)
+    model, noise = trained.conv, fixed_noise(trained.conv, 2)
 
     def of_batch(images: Images) -> Floats:
         image = torch.from_numpy(images)
