@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vae_core.batch import Batch
 from vae_core.latents import StandardNormal
+from vae_core.latents.base import Draw
 from vae_core.latents.diagonal_gaussian import LOG_2PI, DiagonalGaussian
 
 
@@ -50,6 +51,10 @@ class LinearGaussian:
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         residual = (batch["image"] - z @ self.weight.T - self.bias) / self.scale
         return (-0.5 * (LOG_2PI + residual**2) - torch.log(torch.tensor(self.scale, dtype=torch.float64))).sum(-1)
+
+    def sample_posterior(self, batch: Batch, posterior: DiagonalGaussian, noise: Tensor) -> tuple[Draw[Tensor], Tensor]:
+        draw = posterior.sample(noise)
+        return draw, self.log_px_z(batch, draw.z)
 
     def log_px(self, image: Tensor) -> Tensor:
         covariance = self.weight @ self.weight.T + self.scale**2 * torch.eye(len(self.bias), dtype=torch.float64)

@@ -84,7 +84,7 @@ class FeatureModelConfig(ModelConfig):
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The optimisation of the ELBO."""
+    """The optimisation of the ELBO, or of the importance-weighted bound."""
 
     epochs: int = 20
     """Passes over the training images."""
@@ -98,6 +98,9 @@ class TrainConfig:
     """AdamW's decoupled weight decay."""
     kl_warmup_epochs: float = 2.0
     """Epochs over which the weight of the KL term rises linearly from zero to one."""
+    iwae_samples: int = 1
+    """Samples K of the importance-weighted bound that is maximised (Burda et al. 2016), each with a decode of its own.
+    1: the ELBO."""
     free_bits: float = 0.0
     """Free bits: nats of KL per latent variable and image that are not penalised (Kingma et al. 2016, per image)."""
     gradient_clip: float = 1.0
@@ -119,7 +122,14 @@ class TrainConfig:
     """Samples of the importance-weighted bound reported each epoch."""
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "importance_samples", "validation_images", "calibration_images"):
+        for name in (
+            "epochs",
+            "batch_size",
+            "iwae_samples",
+            "importance_samples",
+            "validation_images",
+            "calibration_images",
+        ):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
         for name in ("warmup_steps", "weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
@@ -127,8 +137,15 @@ class TrainConfig:
             require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
         require(0 <= self.ema_decay < 1, "ema_decay", self.ema_decay, "at least 0 and below 1")
         require(self.seed < 2**63, "seed", self.seed, "below 2^63")
+        alone = "0 where iwae_samples is above 1, whose KL is not known for each latent variable"
+        require(self.iwae_samples == 1 or self.free_bits == 0, "free_bits", self.free_bits, alone)
         known = typing.get_args(Precision)
         require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")
+
+    @property
+    def selected_by(self) -> str:
+        """The metric of an epoch by which the best one is chosen: an estimate of what is maximised."""
+        return "validation_elbo" if self.iwae_samples == 1 else "validation_iwae"
 
 
 @dataclass(frozen=True)

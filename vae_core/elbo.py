@@ -1,11 +1,12 @@
 """The evidence lower bound: ELBO(x) = E_q[log p(x|z)] − KL(q(z|x) ‖ p(z)) ≤ log p(x), in nats per image."""
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor
 
 from vae_core.batch import Batch
 from vae_core.latents import Posterior, Prior
+from vae_core.latents.base import Draw
 
 
 class LatentVariableModel(Protocol):
@@ -21,6 +22,10 @@ class LatentVariableModel(Protocol):
 
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z), (N,)."""
+        ...
+
+    def sample_posterior(self, batch: Batch, posterior: Any, noise: Tensor) -> tuple[Draw[Tensor], Tensor]:
+        """A draw z ~ q(z|x) of `posterior` from `noise`, (N, noise_size), and log p(x|z) at it, (N,)."""
         ...
 
 
@@ -47,8 +52,8 @@ def elbo_terms(model: LatentVariableModel, batch: Batch, noise: Tensor) -> ElboT
     Where latent variables are drawn level after level, it is that of each level given the draws before it, whose mean
     over draws is the KL: KL(q(z|x) ‖ p(z)) = Σ_l E[KL(q(z_l|x, z_<l) ‖ p(z_l))].
     """
-    draw = model.posterior(batch).sample(noise)
-    return ElboTerms(model.log_px_z(batch, draw.z), model.prior(batch).kl_per_dimension(draw.given))
+    draw, log_px_z = model.sample_posterior(batch, model.posterior(batch), noise)
+    return ElboTerms(log_px_z, model.prior(batch).kl_per_dimension(draw.given))
 
 
 def objective(terms: ElboTerms, beta: float, free_bits: float) -> Tensor:

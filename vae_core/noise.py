@@ -31,6 +31,11 @@ class Purpose(enum.IntEnum):
     ANNEAL = 10
     ANNEAL_ACCEPT = 11
     CERTIFY = 12
+    BINARISE_TRAIN = 13
+    BINARISE_VALIDATION = 14
+    BINARISE_FIT = 15
+    BINARISE_GRAPH = 16
+    BINARISE_EVALUATE = 17
 
 
 def philox(counter: tuple[Words, Words, Words, Words], key: tuple[int, int]) -> tuple[Words, Words, Words, Words]:

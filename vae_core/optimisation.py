@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from vae_core.batch import Batch
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
+from vae_core.estimators import ImportanceTerms, importance_objective
 from vae_core.models.base import Model
 
 
@@ -83,17 +84,21 @@ class Optimisation:
         warmup = self.config.kl_warmup_epochs * self.steps_per_epoch
         return min(1.0, (step + 1) / warmup) if warmup > 0 else 1.0
 
-    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, ElboTerms]:
+    def loss(self, batch: Batch, noise: Tensor) -> tuple[Tensor, ElboTerms | ImportanceTerms]:
         """−objective/(C·H·W), averaged over the images: in nats per pixel, whatever the image's size."""
         batch = {name: on_device(values, self.device) for name, values in batch.items()}
         noise = noise.to(self.device, non_blocking=True)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
-            terms: ElboTerms = self.parallel(batch, noise)
-        goal = objective(terms, self.beta(self.steps_done), self.config.free_bits)
+            terms: ElboTerms | ImportanceTerms = self.parallel(batch, noise)
+        beta = self.beta(self.steps_done)
+        if isinstance(terms, ElboTerms):
+            goal = objective(terms, beta, self.config.free_bits)
+        else:
+            goal = importance_objective(terms, beta)
         return -goal.mean() / self.model.config.dimensions, terms
 
     def step(self, batch: Batch, noise: Tensor) -> StepMetrics:
-        """One optimisation step on this worker's batch of N images with noise ~ N(0, I), (N, noise_size)."""
+        """One optimisation step on this worker's batch of N images with noise ~ N(0, I); see `Model.forward`."""
         self.optimizer.zero_grad(set_to_none=True)
         loss, terms = self.loss(batch, noise)
         loss.backward()  # type: ignore[no-untyped-call]

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
@@ -31,10 +32,12 @@ from jobs.train.splits import held_rows
 from jobs.train.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
 from vae_core.batch import IMAGE, ROW, Batch
+from vae_core.binarisation import drawn
 from vae_core.config import ModelConfig
 from vae_core.errors import UserError
 from vae_core.models import seeded
 from vae_core.models.base import Model
+from vae_core.models.pixel_config import is_binarised
 from vae_core.noise import Purpose
 from vae_core.optimisation import Optimisation, to_device
 
@@ -89,8 +92,12 @@ class _Loop:
         self.optimisation = Optimisation(model, config, self.steps, parallel)
         held = run.read_split("validation", shape).images
         rows = np.arange(rank, len(held), workers)
+        held = held[rows]
+        self.is_binarised = is_binarised(options.model)
+        if self.is_binarised:  # one draw for all epochs, so that they are comparable
+            held = drawn(held, rows, config.seed, Purpose.BINARISE_VALIDATION)
         self.validator = Validator(
-            inputs({IMAGE: held[rows]}), rows, samples=config.importance_samples, seed=config.seed, device=device
+            inputs({IMAGE: held}), rows, samples=config.importance_samples, seed=config.seed, device=device
         )
         self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
@@ -138,12 +145,21 @@ class _Loop:
 
     def _tensors(self, epoch: int, first_step: int, model: Model) -> Iterator[tuple[Batch, Tensor]]:
         for columns in self.share.batches(epoch, self.batch, self.steps, first_step):
-            epsilon = noise.standard_normal(self.config.seed, Purpose.TRAIN, columns[ROW], model.noise_size, epoch)
+            epsilon = self._noise(columns[ROW], model.noise_size, epoch)
+            if self.is_binarised:
+                seed, purpose = self.config.seed, Purpose.BINARISE_TRAIN
+                columns = {**columns, IMAGE: drawn(columns[IMAGE], columns[ROW], seed, purpose, epoch)}
             batch = {name: torch.from_numpy(np.ascontiguousarray(values)) for name, values in columns.items()}
             noises = torch.from_numpy(epsilon)
             if self.device.type == "cuda":
                 batch, noises = {name: values.pin_memory() for name, values in batch.items()}, noises.pin_memory()
             yield batch, noises
+
+    def _noise(self, rows: npt.NDArray[np.int64], size: int, epoch: int) -> npt.NDArray[np.float32]:
+        """The noise of a batch as `Optimisation.step` takes it."""
+        samples = self.config.iwae_samples
+        epsilon = noise.standard_normal(self.config.seed, Purpose.TRAIN, rows, samples * size, epoch)
+        return epsilon if samples == 1 else epsilon.reshape(-1, samples, size)
 
     def _gather(self, local: Tensor) -> None:
         """Add the sums of all workers to those of the epoch."""
@@ -180,7 +196,8 @@ class _Loop:
         }
         if average.likelihood_kind == "mass":
             record["bits_per_dim"] = -validation.elbo / average.config.dimensions / math.log(2.0)
-        best = all(record["validation_elbo"] > earlier["validation_elbo"] for earlier in self.history)
+        bound = self.config.selected_by
+        best = all(record[bound] > earlier[bound] for earlier in self.history)
         self.history.append(record)
         self.epoch, self.step, self.seconds = self.epoch + 1, 0, 0.0
         self.sums.zero_()

@@ -63,8 +63,8 @@ class Validator:
         for start in range(0, len(self._rows), _BATCH):
             batch, epsilon = self._batch(start, start + _BATCH, size)
             posterior = model.posterior(batch)
-            draw = posterior.sample(epsilon)
-            sums[0] += model.log_px_z(batch, draw.z).double().sum().cpu()
+            draw, log_px_z = model.sample_posterior(batch, posterior, epsilon)
+            sums[0] += log_px_z.double().sum().cpu()
             sums[1] += model.prior(batch).kl(draw.given).double().sum().cpu()
             mean = posterior.mean.double().cpu()
             moments += torch.stack([mean.sum(0), (mean**2).sum(0)])

@@ -4,9 +4,7 @@ Each likelihood is one file, for both torch and numpy; importing it does not imp
 """
 
 import importlib
-from typing import TYPE_CHECKING, Literal, get_args
-
-from vae_core.config import require
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from vae_core.likelihoods.base import Likelihood
@@ -19,15 +17,6 @@ LikelihoodName = Literal[
     "gaussian",
     "logistic-mixture",
 ]
-
-
-def require_likelihood(name: str, causal: int) -> None:
-    """Raise a UserError unless the likelihood exists and fits the side of the causal layer, 0 for none."""
-    known = get_args(LikelihoodName)
-    require(name in known, "likelihood", name, f"one of {', '.join(known)}")
-    require(causal == 0 or causal in range(3, 16, 2), "causal", causal, "0 or odd, from 3 to 15")
-    apart = f"a likelihood of independent channels where causal is {causal}, such as discretised-logistic"
-    require(not causal or name != "logistic-mixture", "likelihood", name, apart)
 
 
 def likelihood(name: LikelihoodName) -> "Likelihood":

@@ -1,16 +1,24 @@
 """The interface of a model family to training, the estimators and the graphs of a bundle."""
 
 from abc import ABC, abstractmethod
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from vae_core.batch import Batch
 from vae_core.config import ModelConfig
 from vae_core.elbo import ElboTerms, elbo_terms
+from vae_core.estimators import ImportanceTerms, importance_terms
 from vae_core.latents import Posterior, Prior
+from vae_core.latents.base import Draw
 from vae_core.likelihoods.base import Kind
 from vae_core.outliers.groups import Group
 from vae_core.outputs import Output
+
+# Values of all decodes of a step that are kept for its gradient: about half a gigabyte. With more the draws are decoded
+# again, one by one, which takes a third longer.
+_VALUES_KEPT = 1 << 22
 
 
 class Model(nn.Module, ABC):
@@ -95,6 +103,20 @@ class Model(nn.Module, ABC):
         """
         return float(self.config.dimensions) if self.likelihood_kind == "density" else 1.0
 
-    def forward(self, batch: Batch, noise: Tensor) -> ElboTerms:
-        """The terms of the ELBO with one draw of z per image; see `elbo_terms`."""
-        return elbo_terms(self, batch, noise)
+    def sample_posterior(self, batch: Batch, posterior: Any, noise: Tensor) -> tuple[Draw[Tensor], Tensor]:
+        """A draw z ~ q(z|x) of `posterior` from `noise`, (N, noise_size), and log p(x|z) at it, (N,)."""
+        draw: Draw[Tensor] = posterior.sample(noise)
+        return draw, self.log_px_z(batch, draw.z)
+
+    def forward(self, batch: Batch, noise: Tensor) -> ElboTerms | ImportanceTerms:
+        """The terms of what is maximised.
+
+        Args:
+            batch: N images.
+            noise: (N, noise_size), one draw of z per image: the terms of the ELBO, see `elbo_terms`; or
+                (N, K, noise_size), K draws: those of the importance-weighted bound, see `importance_terms`.
+        """
+        if noise.ndim == 2:
+            return elbo_terms(self, batch, noise)
+        recompute = torch.is_grad_enabled() and noise.shape[:2].numel() * self.config.dimensions > _VALUES_KEPT
+        return importance_terms(self, batch, noise, recompute=recompute)

@@ -8,6 +8,7 @@ from torch import Tensor
 from vae_core.batch import IMAGE, Batch
 from vae_core.likelihoods.base import Kind, Likelihood
 from vae_core.models.base import Model
+from vae_core.models.pixel_config import PixelModelConfig, is_binarised
 from vae_core.networks.causal import CausalLayer
 from vae_core.outliers.pixel_statistics import pixel_surprise
 from vae_core.outputs import Output
@@ -31,6 +32,7 @@ _ALONE = 0.1
 class PixelModel(Model):
     """A model of pixels. Images are grey levels 0…255, uint8 or float, (N, C, H, W)."""
 
+    config: PixelModelConfig
     likelihood: Likelihood
     causal: CausalLayer | None
     """What makes the distribution of a pixel depend on the pixels before it, if anything does."""
@@ -43,8 +45,8 @@ class PixelModel(Model):
 
     @property
     def likelihood_kind(self) -> Kind:
-        """See `Likelihood.kind`."""
-        return self.likelihood.kind
+        """See `Likelihood.kind`: of black and white images, a Bernoulli likelihood is a mass."""
+        return "mass" if is_binarised(self.config) else self.likelihood.kind
 
     @abstractmethod
     def decode_raw(self, z: Tensor) -> Tensor:

@@ -4,14 +4,14 @@ import typing
 from dataclasses import dataclass
 from typing import Literal
 
-from vae_core.config import ModelConfig, require
-from vae_core.likelihoods import LikelihoodName, require_likelihood
+from vae_core.config import require
+from vae_core.models.pixel_config import PixelModelConfig
 
 Upsampling = Literal["transposed", "nearest", "pixel-shuffle"]
 
 
 @dataclass(frozen=True)
-class ConvConfig(ModelConfig):
+class ConvConfig(PixelModelConfig):
     """A convolutional VAE over pixels."""
 
     family: Literal["conv"] = "conv"
@@ -25,12 +25,6 @@ class ConvConfig(ModelConfig):
     upsampling: Upsampling = "transposed"
     """How the decoder doubles height and width: by a 4×4 transposed convolution (the fastest), by repeating pixels
     before a 3×3 convolution, or by a 3×3 convolution to four times the channels, rearranged to pixels."""
-    likelihood: LikelihoodName = "discretised-logistic"
-    """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
-    8-bit images."""
-    causal: int = 0
-    """Side, odd, of the window in which the pixels before a pixel, above it and to its left, shift its distribution: a
-    sharper likelihood, from which draws take a pass for each pixel. 0 leaves this layer out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -40,4 +34,3 @@ class ConvConfig(ModelConfig):
         require(0 <= self.hidden <= 65536, "hidden", self.hidden, "between 0 and 65536")
         forms = typing.get_args(Upsampling)
         require(self.upsampling in forms, "upsampling", self.upsampling, f"one of {', '.join(forms)}")
-        require_likelihood(self.likelihood, self.causal)

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from vae_core.config import ModelConfig, require
-from vae_core.likelihoods import LikelihoodName, require_likelihood
+from vae_core.config import require
+from vae_core.models.pixel_config import PixelModelConfig
 
 
 @dataclass(frozen=True)
-class LadderConfig(ModelConfig):
+class LadderConfig(PixelModelConfig):
     """A hierarchical VAE over pixels."""
 
     family: Literal["ladder"] = "ladder"
@@ -20,14 +20,8 @@ class LadderConfig(ModelConfig):
     """Latent variables at each place of each level's grid, finest first; as many numbers as in widths."""
     blocks: int = 1
     """Residual blocks of each level, of the bottom-up and of the top-down network."""
-    likelihood: LikelihoodName = "discretised-logistic"
-    """The distribution of the pixels, p(x|z); docs/likelihoods.md compares them. The default is an exact likelihood of
-    8-bit images."""
-    causal: int = 0
-    """Side, odd, of the window in which the pixels before a pixel, above it and to its left, shift its distribution: a
-    sharper likelihood, from which draws take a pass for each pixel. 0 leaves this layer out."""
     causal_width: int = 32
-    """Hidden channels of that layer."""
+    """Hidden channels of the causal layer."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -38,5 +32,4 @@ class LadderConfig(ModelConfig):
         fit = all(1 <= c <= 256 for c in self.latent_channels)
         require(fit, "latent_channels", self.latent_channels, "numbers between 1 and 256")
         require(1 <= self.blocks <= 64, "blocks", self.blocks, "between 1 and 64")
-        require_likelihood(self.likelihood, self.causal)
         require(1 <= self.causal_width <= 1024, "causal_width", self.causal_width, "between 1 and 1024")

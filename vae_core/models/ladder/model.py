@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_core.batch import IMAGE, Batch
-from vae_core.elbo import ElboTerms
+from vae_core.latents.base import Draw
 from vae_core.latents.standard_normal import StandardNormal
 from vae_core.likelihoods import likelihood
 from vae_core.models.ladder.config import LadderConfig
@@ -63,11 +63,11 @@ class LadderVAE(PixelModel):
         """See the base class: the posterior's top-down pass made it."""
         return self.posterior(batch).mean_path.raw
 
-    def forward(self, batch: Batch, noise: Tensor) -> ElboTerms:
-        """The terms of the ELBO, whose draw and decoding are one top-down pass."""
-        path = self.posterior(batch).path(noise)
-        kl = self.prior(batch).kl_per_dimension(path.given)
-        return ElboTerms(self.log_px_raw(as_levels(batch[IMAGE]), path.raw), kl)
+    def sample_posterior(self, batch: Batch, posterior: LadderPosterior, noise: Tensor) -> tuple[Draw[Tensor], Tensor]:
+        """See the base class: drawing and decoding are one top-down pass."""
+        path = posterior.path(noise)
+        draw = Draw(path.z, path.given.log_prob_of_draw(noise), path.given)
+        return draw, self.log_px_raw(as_levels(batch[IMAGE]), path.raw)
 
     @property
     def statistic_groups(self) -> tuple[Group, ...]:
