@@ -19,7 +19,8 @@ def optimisation(seed: int = 0, latent_dim: int = 4) -> Optimisation:
     return Optimisation(model, TrainConfig(epochs=2, warmup_steps=2), steps_per_epoch=10)
 
 
-def batch(step: int, size: int = 8) -> tuple[Batch, Tensor]:
+def batch(step: int, size: int = 8, samples: int = 1) -> tuple[Batch, Tensor]:
     generator = torch.Generator().manual_seed(step)
     image = torch.randint(0, 256, (size, 1, 12, 12), generator=generator, dtype=torch.uint8)
-    return {"image": image}, torch.randn(size, 4, generator=generator)
+    shape = (size, 4) if samples == 1 else (size, samples, 4)
+    return {"image": image}, torch.randn(shape, generator=generator)

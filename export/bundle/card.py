@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from vae_core.config import TrainConfig, from_json
+
 _KINDS = {
     "mass": "an exact likelihood of 8-bit images: bits per dimension are meaningful",
     "density": "a density of pixels scaled to [0, 1]",
@@ -18,7 +20,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "# Variational autoencoder",
         "",
         f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
-        f"variables; likelihood {likelihood['name']}, {_KINDS[likelihood['kind']]}. Samples and log p(x) are under the "
+        f"variables; likelihood {likelihood['name']}, {_kind(likelihood)}. Samples and log p(x) are under the "
         f"prior '{prior['name']}'.",
         *(["", "Only the pixels of a region of interest count; the graphs replace the others."] * ("region" in image)),
         "",
@@ -26,7 +28,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "",
         *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
         f"- calibration: {manifest['calibration']['images']} images, {manifest['calibration']['source']}",
-        *_quality(training.get("history", [])),
+        *_quality(training.get("history", []), _selected_by(training)),
         "",
         "## Graphs",
         "",
@@ -61,16 +63,29 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
     return "\n".join(lines) + _ELSEWHERE
 
 
+def _kind(likelihood: Mapping[str, Any]) -> str:
+    if "binarise" in likelihood:
+        return (
+            "an exact likelihood of black and white images: training draws each pixel from its grey value (dynamic "
+            "binarisation), and the graphs compare grey values with constant thresholds"
+        )
+    return _KINDS[likelihood["kind"]]
+
+
 def _row(direction: str, value: Mapping[str, Any]) -> str:
     shape = ", ".join(str(d) for d in value["shape"])
     meaning = value["meaning"].replace("|", "\\|")  # a bar ends the cell
     return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {meaning} | {value['unit']} |"
 
 
-def _quality(history: Sequence[Mapping[str, Any]]) -> list[str]:
+def _selected_by(training: Mapping[str, Any]) -> str:
+    return from_json(TrainConfig, training.get("configuration", {}), "training.configuration").selected_by
+
+
+def _quality(history: Sequence[Mapping[str, Any]], selected_by: str) -> list[str]:
     if not history:
         return []
-    best = max(history, key=lambda epoch: epoch["validation_elbo"])
+    best = max(history, key=lambda epoch: epoch[selected_by])
     lines = [
         f"- validation ELBO: {best['validation_elbo']:.2f} nats per image, one draw of z for each, under N(0, I) "
         f"(epoch {best['epoch']})"

@@ -115,6 +115,11 @@ class Bundle:
         return None if value is None else Region.from_json(value, self.shape)
 
     @property
+    def is_binarised(self) -> bool:
+        """Whether the model is one of black and white images: its graphs binarise grey ones at constant thresholds."""
+        return "binarise" in self.manifest["likelihood"]
+
+    @property
     def latent_dim(self) -> int:
         """D, the number of latent variables."""
         return int(self.manifest["prior"]["latent_dim"])

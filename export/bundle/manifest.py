@@ -60,6 +60,8 @@ def parse_manifest(
             Region.from_json(region, manifest["image"]["shape"])
         except ValueError as error:
             raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
+    if (binarise := manifest["likelihood"].get("binarise")) not in (None, "dynamic"):
+        raise _wrong(where, "likelihood.binarise", "absent or dynamic", binarise)
     graphs = {name for name in needed if name.endswith(".onnx")}
     if manifest["graphs"].keys() != graphs:
         raise _wrong(where, "graphs", f"of {', '.join(sorted(graphs))}", list(manifest["graphs"]))

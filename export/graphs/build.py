@@ -44,11 +44,13 @@ from export.guarantees.p_values import LEAST
 from export.region import Region
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
+from vae_core.binarisation import drawn, thresholds
 from vae_core.config import to_json
 from vae_core.errors import UserError
 from vae_core.latents import GaussianMixture, Prior, StandardNormal
 from vae_core.models.base import Model
 from vae_core.models.conv.model import ConvVAE
+from vae_core.models.pixel_config import is_binarised
 from vae_core.models.pixels import IMAGES, RAW, PixelModel
 from vae_core.networks.causal import CausalLayer
 from vae_core.noise import Purpose, antithetic, standard_normal
@@ -109,7 +111,7 @@ def build(
         raise UserError(f"--int8 needs a model of the family conv, got one of {model.config.family}; export without it")
     real = splits.calibration[:_REAL_PROBES]
     probe = parity.probe_images(real)
-    convert = FromImages(extractor, region)
+    convert = FromImages(extractor, region, _thresholds(model))
     with torch.inference_mode():
         z = model.posterior(convert.tensors(probe)).mean.numpy()
     batches = {"image": probe, **convert.inputs(probe), "z": z}
@@ -205,11 +207,21 @@ def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:
     return open_graph(files[name], files[WEIGHTS], name)
 
 
+def _thresholds(model: Model) -> Images | None:
+    """The thresholds [C,H,W] of all graphs of a model of binarised images: constant, as a graph has no random node."""
+    if not is_binarised(model.config):
+        return None
+    found: Images = thresholds(0, Purpose.BINARISE_GRAPH, [0], model.config.image_shape)[0]
+    return found
+
+
 def _codes(model: Model, splits: Splits, convert: FromImages) -> GaussianMixture:
     """The mixture over codes, fitted to one draw of q(z|x) per available image."""
     images = splits.validation
     if splits.training is not None:
         images = np.concatenate([images, splits.training])
+    if is_binarised(model.config):  # each with thresholds of its own, as in training
+        images = drawn(images, np.arange(len(images)), 0, Purpose.BINARISE_FIT)
     draws = []
     with torch.inference_mode():
         for start in range(0, len(images), BATCH):
@@ -235,6 +247,7 @@ def _manifest(
             "name": model.likelihood_name,
             "kind": model.likelihood_kind,
             "samples": options.samples,
+            **({"binarise": "dynamic"} if is_binarised(model.config) else {}),
         },
         "prior": {"name": prior.name, "latent_dim": prior.latent_dim},
         "groups": [

@@ -27,6 +27,7 @@ from export.runtime.device import Device, Provider
 from export.runtime.encoding import Encoding
 from export.runtime.estimates import Array, Estimate, estimate
 from export.runtime.joint import Joint
+from vae_core.binarisation import drawn
 from vae_core.latents import GaussianMixture
 from vae_core.latents.base import Posterior
 from vae_core.noise import Purpose, standard_normal, uniform
@@ -111,7 +112,12 @@ class LikelihoodEstimator:
     def estimate(
         self, image: npt.NDArray[np.uint8], row: int, estimators: Collection[str] = SAMPLING
     ) -> ImageLikelihood:
-        """The likelihood of `image`, uint8 [C,H,W], with the noise of `row`, by the named estimators."""
+        """The likelihood of `image`, uint8 [C,H,W], with the noise of `row`, by the named estimators.
+
+        Under a model of binarised images it is that of one draw of the image, the same for all estimators.
+        """
+        if self.bundle.is_binarised:
+            image = drawn(image[None], [row], self._seed, Purpose.BINARISE_EVALUATE)[0]
         posterior = self._encoding.posterior(image)
         found = ImageLikelihood()
         if "elbo" in estimators or "importance" in estimators:

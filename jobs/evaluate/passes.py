@@ -74,6 +74,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         "bound": "all are lower bounds in expectation; bias and monte_carlo_standard_error are jackknife estimates, "
         "too small where effective samples are near one",
         "kind": kind,
+        "binarise": bundle.manifest["likelihood"].get("binarise", "none"),
         **likelihood_metrics(
             parts, sample_counts(options), options.samples, math.prod(bundle.shape) if kind == "mass" else None
         ),

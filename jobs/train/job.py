@@ -24,6 +24,7 @@ from jobs.train.run_directory import EXTRACTOR, REGION, Run
 from jobs.train.splits import make_splits
 from vae_core.config import FeatureModelConfig, ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
+from vae_core.models.pixel_config import is_binarised
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
 # Failed attempts to start the workers before the run fails. An attempt takes a minute if the cluster lacks resources,
@@ -49,6 +50,8 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         extractor = open_extractor(options.model)
         options = replace(options, model=extractor.config)
     contract = ImageContract(*options.model.image_shape, resize=options.resize)
+    if options.region is not None and is_binarised(options.model):
+        raise UserError("--region must be left out with --binarise dynamic: the pixels outside it would be drawn, too")
     inside = None if options.region is None else read_inside(options.region, contract)
     head = _head(options, images, inside)
     _check_run(run, head)

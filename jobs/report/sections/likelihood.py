@@ -116,6 +116,13 @@ def likelihood_section(likelihood: Metrics) -> Section:
                 "the largest weights were not drawn, so Monte Carlo error and bias are underestimated too."
             )
         )
+    if likelihood["binarise"] == "dynamic":
+        blocks.append(
+            Note(
+                "Likelihoods of black and white images: each pixel is a Bernoulli draw of its grey value, made once "
+                "for each image from the seed and the image's row."
+            )
+        )
     if likelihood["kind"] == "score":
         blocks.append(Note("On grey pixels this model's likelihood is an unnormalised score, not a density."))
     return Section(

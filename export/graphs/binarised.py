@@ -1,0 +1,44 @@
+"""Graphs of binarised images: the image is made black and white at constant thresholds first."""
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from vae_core.batch import IMAGE
+
+_PREFIX = "binarised/"
+_LEVEL, _AT, _REACHED, _WHITE, _BLACK, _SEEN = (
+    _PREFIX + name for name in ("level", "thresholds", "reached", "white", "black", "image")
+)
+
+
+def binarised_at(content: bytes, thresholds: npt.NDArray[np.uint8]) -> bytes:
+    """The graph `content`, whose input `image` is uint8 [N,C,H,W], of the image binarised at thresholds [C,H,W] first.
+
+    See `vae_core.binarisation`. The levels are compared as floats, which every runtime can do.
+    """
+    model = onnx.load_model_from_string(content)
+    graph = model.graph
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name == IMAGE:
+                node.input[place] = _SEEN
+    constants: dict[str, npt.NDArray[Any]] = {
+        _AT: thresholds[None].astype(np.float32),
+        _WHITE: np.array(255, np.uint8),
+        _BLACK: np.array(0, np.uint8),
+    }
+    graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
+    nodes = [
+        helper.make_node("Cast", [IMAGE], [_LEVEL], name=_LEVEL, to=TensorProto.FLOAT),
+        helper.make_node("GreaterOrEqual", [_LEVEL, _AT], [_REACHED], name=_REACHED),
+        helper.make_node("Where", [_REACHED, _WHITE, _BLACK], [_SEEN], name=_SEEN),
+    ]
+    for place, node in enumerate(nodes):
+        graph.node.insert(place, node)
+    onnx.checker.check_model(model)
+    result: bytes = model.SerializeToString()
+    return result
