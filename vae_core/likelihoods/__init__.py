@@ -4,7 +4,7 @@ Each likelihood is one file, for both torch and numpy; importing it does not imp
 """
 
 import importlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from vae_core.likelihoods.base import Likelihood
@@ -17,6 +17,11 @@ LikelihoodName = Literal[
     "gaussian",
     "logistic-mixture",
 ]
+
+
+def names() -> tuple[str, ...]:
+    """The names of all likelihoods."""
+    return get_args(LikelihoodName)
 
 
 def likelihood(name: LikelihoodName) -> "Likelihood":

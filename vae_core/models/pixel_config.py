@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from vae_core.config import ModelConfig, require
-from vae_core.likelihoods import LikelihoodName
+from vae_core.likelihoods import LikelihoodName, names
 
 Binarise = Literal["none", "dynamic"]
 
@@ -25,8 +25,7 @@ class PixelModelConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        known = get_args(LikelihoodName)
-        require(self.likelihood in known, "likelihood", self.likelihood, f"one of {', '.join(known)}")
+        require(self.likelihood in names(), "likelihood", self.likelihood, f"one of {', '.join(names())}")
         require(self.causal == 0 or self.causal in range(3, 16, 2), "causal", self.causal, "0 or odd, from 3 to 15")
         apart = f"a likelihood of independent channels where causal is {self.causal}, such as discretised-logistic"
         require(not self.causal or self.likelihood != "logistic-mixture", "likelihood", self.likelihood, apart)
