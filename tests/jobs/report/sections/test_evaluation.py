@@ -72,6 +72,7 @@ def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
             "drawn": "at random",
             "samples": 4,
             "kind": "mass",
+            "binarise": "none",
             "elbo": {"mean": -1882.4, "standard_error": 5.4, "monte_carlo_standard_error": 0.2}
             | {"images": 300, "decodes": 4},
             "reconstruction": {"mean": -1850.0, "standard_error": 5.4, "monte_carlo_standard_error": 0.2},
@@ -134,6 +135,8 @@ def test_the_likelihood_section_has_errors_and_a_warning() -> None:
     assert len(likelihood_section(metrics({}, median=40.0)["likelihood"]).blocks) == 2
     score = likelihood_section(metrics({}, median=40.0)["likelihood"] | {"kind": "score"})
     assert "unnormalised score" in str(score.blocks[-1])
+    drawn = likelihood_section(metrics({}, median=40.0)["likelihood"] | {"binarise": "dynamic"})
+    assert "black and white images" in str(drawn.blocks[-1])
 
 
 def test_every_likelihood_has_its_estimator_and_budget() -> None:
@@ -149,7 +152,7 @@ def test_every_likelihood_has_its_estimator_and_budget() -> None:
     section = likelihood_section(found)
     assert "Refined importance sampling is 52.0 ± 1.2 nats above ELBO on the same 50 images." in str(section.blocks)
     for alone in ("elbo", "monte_carlo"):  # any one estimator makes a section
-        few = {key: found[key] for key in ("images", "of", "drawn", "kind", "reconstruction", "kl", alone)}
+        few = {key: found[key] for key in ("images", "of", "drawn", "kind", "binarise", "reconstruction", "kl", alone)}
         assert alone in ("elbo",) or len(likelihood_section(few).blocks) == 1
         assert TITLES[alone] in str(likelihood_figures(few))
 
