@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from vae_core.batch import IMAGE
 
 _PREFIX = "binarised/"
-_LEVEL, _AT, _REACHED, _WHITE, _BLACK, _SEEN = (
-    _PREFIX + name for name in ("level", "thresholds", "reached", "white", "black", "image")
+_LEVEL, _AT, _REACHED, _ON, _OFF, _SEEN = (
+    _PREFIX + name for name in ("level", "thresholds", "reached", "on", "off", "image")
 )
 
 
@@ -28,14 +28,14 @@ def binarised_at(content: bytes, thresholds: npt.NDArray[np.uint8]) -> bytes:
                 node.input[place] = _SEEN
     constants: dict[str, npt.NDArray[Any]] = {
         _AT: thresholds[None].astype(np.float32),
-        _WHITE: np.array(255, np.uint8),
-        _BLACK: np.array(0, np.uint8),
+        _ON: np.array(255, np.uint8),
+        _OFF: np.array(0, np.uint8),
     }
     graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
     nodes = [
         helper.make_node("Cast", [IMAGE], [_LEVEL], name=_LEVEL, to=TensorProto.FLOAT),
         helper.make_node("GreaterOrEqual", [_LEVEL, _AT], [_REACHED], name=_REACHED),
-        helper.make_node("Where", [_REACHED, _WHITE, _BLACK], [_SEEN], name=_SEEN),
+        helper.make_node("Where", [_REACHED, _ON, _OFF], [_SEEN], name=_SEEN),
     ]
     for place, node in enumerate(nodes):
         graph.node.insert(place, node)

@@ -28,6 +28,8 @@ from vae_core.sums import squared_norm, sum_pixels
 _ROUNDING = 1.0 / 12.0
 # Of a single pixel, whose rounding error is not averaged.
 _PEAK_TOLERANCE = 1e-4
+# A sum of small differences of logarithms: where all pixels are alike, they are rounded alike, and it adds up.
+_SURPRISE_TOLERANCE = 1e-4
 
 _PIXELS, _CODE, _ERROR, _ITSELF = "likelihood of the pixels", "latent code", "reconstruction", "the image itself"
 _WORSE, _BETTER = (
@@ -99,6 +101,7 @@ def _likelihood_statistics(nats_scale: float) -> tuple[Statistic, ...]:
             aspect=_PIXELS,
             high="its pixels surprise the model {} more than usual",
             low="its pixels surprise the model suspiciously little ({} less than usual)",
+            tolerance=_SURPRISE_TOLERANCE,
         ),
         Statistic(
             name="log_peak_surprise",

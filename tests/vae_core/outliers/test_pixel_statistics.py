@@ -14,7 +14,7 @@ from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
 from vae_core.outliers import pixel_statistics
 from vae_core.outliers.groups import Statistic, statistics_of
-from vae_core.outliers.pixel_statistics import pixel_groups
+from vae_core.outliers.pixel_statistics import pixel_groups, pixel_surprise
 
 
 def config(likelihood: LikelihoodName = "discretised-logistic") -> ConvConfig:
@@ -124,3 +124,16 @@ def test_no_other_module_names_a_statistic() -> None:
     modules = [path for package in (vae_core, export, jobs) for path in Path(package.__path__[0]).rglob("*.py")]
     quoted = {path: set(re.findall(r"[\"']([a-z_]+)[\"']", path.read_text())) for path in modules}
     assert [path for path, strings in quoted.items() if strings & names] == [here]
+
+
+def test_the_tolerance_of_surprise_covers_a_rounding_that_all_pixels_share() -> None:
+    """A network rounds equal pixels alike: a shift of all parameters by some float32 steps adds up over the image."""
+    tolerance = next(each.tolerance for each in statistics_of(pixel_groups(784.0)) if each.name == "log_surprise")
+    raw = torch.from_numpy(np.random.default_rng(0).normal(0.0, 3.0, (500, 2, 1, 1))).expand(500, 2, 28, 28)
+    level = torch.zeros(500, 1, 28, 28, dtype=torch.float64)
+    exact, rounded = (
+        torch.log1p(pixel_surprise(MODEL.likelihood, level, MODEL.likelihood.constrain(values)).sum((1, 2, 3)))
+        for values in (raw, raw * (1 + 16 * torch.finfo(torch.float32).eps))
+    )
+    error = ((rounded - exact).abs() / exact.clamp(min=1.0)).max()
+    assert 1e-5 < error < tolerance
