@@ -18,7 +18,6 @@ import numpy.typing as npt
 
 from benchmarks.results import Ratio, save
 from export.bundle.format import Bundle
-from export.graphs.reverse import linearise_decoder
 from export.runtime import likelihood, refinement
 from export.runtime.annealing import Annealing
 from export.runtime.estimates import Estimate
@@ -56,7 +55,6 @@ class Study:
     def __init__(self, bundle: Bundle, images: npt.NDArray[np.uint8], cache: Path) -> None:
         self.bundle, self.images, self.cache = bundle, images, cache / bundle.hash[:12]
         self.cache.mkdir(parents=True, exist_ok=True)
-        self.derivative = linearise_decoder(bundle)
 
     def estimator(self, samples: int = 1000, seed: int = 0, annealing: Annealing | None = None) -> LikelihoodEstimator:
         return LikelihoodEstimator(
@@ -64,7 +62,6 @@ class Study:
             samples=samples,
             seed=seed,
             provider="cpu",
-            derivative=self.derivative,
             annealing=annealing,
         )
 

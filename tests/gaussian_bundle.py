@@ -15,6 +15,7 @@ from onnx import TensorProto, helper
 
 from export.bundle import format as names
 from export.bundle.format import Bundle, npz_bytes, write_bundle
+from export.graphs.reverse import with_gradient
 from export.graphs.shared_weights import share_weights
 from export.guarantees.attach import attach
 from export.runtime.session import Session
@@ -117,6 +118,35 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
             most=255,
         ),
     )
+    # log p(x|z) = Σ_i −½ u_i² − log s − ½ log 2π with u = (x − m)/s
+    likelihood = graph(
+        [
+            *nodes(
+                *pixels,
+                "Mul flat unit -> x",
+                "MatMul z decoding -> centred",
+                "Add centred half -> m",
+                "Sub x m -> error",
+                "Mul error precision -> u",
+                "Mul u u -> square",
+                "Mul square minus_half -> exponent",
+                "Add exponent normaliser -> log_prob",
+            ),
+            helper.make_node("ReduceSum", ["log_prob", "axis"], ["log_px_z"], keepdims=0),
+        ],
+        [image, z],
+        [floats("log_px_z")],
+        constants(
+            flat_shape=[-1, PIXELS],
+            unit=1 / 255,
+            decoding=WEIGHT.T,
+            half=0.5,
+            precision=1 / SCALE,
+            minus_half=-0.5,
+            normaliser=-math.log(SCALE) - 0.5 * math.log(2 * math.pi),
+            axis=[1],
+        ),
+    )
     scorer = graph(
         [
             *nodes(*pixels),
@@ -164,6 +194,7 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.SCORER: attach(scorer, table["outlier_score"]),
         names.EXPLAINER: explainer,
         names.LIKELIHOOD: encoder,  # a placeholder: no test uses it
+        names.GRADIENT: with_gradient(likelihood, "log_px_z", "z", "gradient"),
     }
     manifest = {
         "calibration": {"provider": "cpu"},

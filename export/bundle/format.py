@@ -31,7 +31,7 @@ MANIFEST = "manifest.json"
 ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CONDITIONAL, PIXEL = "conditional.onnx", "pixel.onnx"
-POSTERIOR = "posterior.onnx"
+POSTERIOR, GRADIENT = "posterior.onnx", "gradient.onnx"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
 CLASS = "class"
@@ -42,7 +42,9 @@ OF_CAUSAL = (CONDITIONAL, PIXEL)
 """What the manifest of a model with a causal layer lists besides."""
 OF_HIERARCHY = (POSTERIOR,)
 """What the manifest of a model lists besides whose posterior is no diagonal Gaussian."""
-OPTIONAL = (OF_CAUSAL, OF_HIERARCHY)
+OF_GRADIENT = (GRADIENT,)
+"""What the manifest of a model of pixels lists besides, unless its decoder has an operator without a gradient."""
+OPTIONAL = (OF_CAUSAL, OF_HIERARCHY, OF_GRADIENT)
 """Of each of these a manifest lists all or none."""
 
 
@@ -135,6 +137,11 @@ class Bundle:
         return POSTERIOR in self._files
 
     @property
+    def has_gradient(self) -> bool:
+        """Whether it has the gradient of log p(x|z) with respect to z: see gradient.onnx."""
+        return GRADIENT in self._files
+
+    @property
     def decodes_images(self) -> bool:
         """Whether the decoder makes images: the model is one of pixels, and not of features."""
         return any(output.name == "image" for output in self.outputs(DECODER))
@@ -145,6 +152,15 @@ class Bundle:
             raise UserError(
                 f"{purpose} needs a model of pixels, but {self.folder.url} has one of features, which decodes no "
                 "images; train one of another family, such as conv"
+            )
+
+    def require_gradient(self, purpose: str) -> None:
+        """Raise a UserError, which begins with `purpose`, unless the bundle decodes images and has their gradient."""
+        self.require_images(purpose)
+        if not self.has_gradient:
+            raise UserError(
+                f"{purpose} needs the gradient of log p(x|z), but {self.folder.url} has no {GRADIENT}: its decoder has "
+                "an operator without one, which `vae export` names; leave out the estimators refined and annealed"
             )
 
     @property

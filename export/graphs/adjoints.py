@@ -1,4 +1,4 @@
-"""The adjoint of each operator of a decoder, as new ONNX nodes; `export.graphs.reverse` puts them together.
+"""The adjoint of each operator of a decoder and its likelihood, as new ONNX nodes, put together by `reverse`.
 
 For y = f(x) and the adjoint ȳ of y, the adjoint of x is x̄ = (∂f/∂x)ᵀ ȳ.
 """
@@ -10,10 +10,11 @@ import numpy as np
 import onnx
 
 from export.graphs.tape import Tape
-from vae_core.errors import UserError
 
-INSTEAD = "leave out the estimators refined and annealed"
-"""What to do about a decoder without a gradient."""
+
+class NoGradient(Exception):
+    """An operator has no adjoint here; the message says which, as the end of a sentence."""
+
 
 # (tape, node, its attributes, which input) → the name of that input's adjoint
 _Adjoint = Callable[[Tape, onnx.NodeProto, dict[str, Any], int], str]
@@ -21,7 +22,7 @@ _Adjoint = Callable[[Tape, onnx.NodeProto, dict[str, Any], int], str]
 
 def _gemm(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
     if position != 0 or given.get("transA"):
-        raise UserError(f"the decoder multiplies two values that depend on z, which has no gradient here; {INSTEAD}")
+        raise NoGradient("a product of two values that depend on z has no gradient here")
     back = 0 if given.get("transB") else 1
     return tape.emit("Gemm", [tape.given(node), node.input[1]], transB=back, alpha=given.get("alpha", 1.0))
 
@@ -64,7 +65,7 @@ def _slice(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: in
     starts, ends = tape.integers(node.input[1]), tape.integers(node.input[2])
     axes = tape.integers(node.input[3]) if len(node.input) > 3 else list(range(len(starts)))
     if len(node.input) > 4 and set(tape.integers(node.input[4])) != {1}:
-        raise UserError(f"the decoder has a Slice with steps, which has no gradient here; {INSTEAD}")
+        raise NoGradient("a Slice with steps has no gradient here")
     before, after = [0] * len(shape), [0] * len(shape)
     for start, end, axis in zip(starts, ends, axes, strict=True):
         size = shape[axis]
@@ -103,9 +104,9 @@ def _multiply(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position:
         adjoint = tape.emit("Mul", [adjoint, other])
     elif position == 0:
         adjoint = tape.emit("Div", [adjoint, other])
-    else:  # d(a/b)/db = −(a/b)/b
-        ratio = tape.emit("Div", [node.output[0], node.input[1]])
-        adjoint = tape.emit("Neg", [tape.emit("Mul", [adjoint, ratio])])
+    else:  # −ȳ (a/b)/b, in this order: of log(a/b) the first product is one, where (a/b)/b may underflow
+        product = tape.emit("Mul", [adjoint, node.output[0]])
+        adjoint = tape.emit("Neg", [tape.emit("Div", [product, node.input[1]])])
     return tape.summed_to(node.input[position], adjoint, node.output[0])
 
 
@@ -136,6 +137,36 @@ def _kinked(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: i
     if node.op_type == "Relu":
         return tape.zero_where_not(tape.emit("Greater", [y, tape.constant(0.0, np.float32)]), tape.given(node))
     return tape.zero_where_not(tape.emit("Equal", [x, y]), tape.given(node))
+
+
+def _power(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
+    del given
+    assert position == 0, "exponents are constants"
+    (exponent,) = tape.values(node.input[1]).tolist()
+    base, factor = (tape.constant(value, np.float32) for value in (exponent - 1.0, exponent))
+    slope = tape.emit("Mul", [tape.emit("Pow", [node.input[0], base]), factor])
+    return tape.emit("Mul", [tape.given(node), slope])
+
+
+def _larger(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
+    """The adjoint of Max goes to the larger of two, the first if they are equal."""
+    del given
+    first, second = node.input
+    wins = ("GreaterOrEqual", [first, second]) if position == 0 else ("Greater", [second, first])
+    return tape.summed_to(node.input[position], tape.zero_where_not(tape.emit(*wins), tape.given(node)), node.output[0])
+
+
+def _where(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
+    del given
+    condition, adjoint = node.input[0], tape.given(node)
+    if position == 2:
+        condition = tape.emit("Not", [condition])
+    return tape.summed_to(node.input[position], tape.zero_where_not(condition, adjoint), node.output[0])
+
+
+def _expand(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
+    del given
+    return tape.summed_to(node.input[position], tape.given(node), node.output[0])
 
 
 def _negate(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
@@ -190,7 +221,7 @@ def _resize(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: i
     before, after = (list(map(_known, tape.shape(name)[2:])) for name in (node.input[0], node.output[0]))
     factors = [b // a for a, b in zip(before, after, strict=True)]
     if given.get("mode", b"nearest") != b"nearest" or [a * f for a, f in zip(before, factors, strict=True)] != after:
-        raise UserError(f"the decoder has a Resize other than repeating pixels, which has no gradient here; {INSTEAD}")
+        raise NoGradient("a Resize other than repeating pixels has no gradient here")
     mean = tape.emit("AveragePool", [tape.given(node)], kernel_shape=factors, strides=factors)
     return tape.emit("Mul", [mean, tape.constant(float(np.prod(factors)), np.float32)])
 
@@ -219,5 +250,12 @@ ADJOINTS: dict[str, _Adjoint] = {
     **dict.fromkeys(("ReduceSum", "ReduceMax"), _reduce),
     **dict.fromkeys(("Identity", "Cast"), _same),
     "Neg": _negate,
+    "Pow": _power,
+    "Max": _larger,
+    "Where": _where,
+    "Expand": _expand,
 }
 """By operator."""
+
+PIECEWISE_CONSTANT = frozenset(("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "And", "Or", "Not", "Shape"))
+"""Operators whose outputs move with no input, but for jumps."""

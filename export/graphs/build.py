@@ -18,15 +18,21 @@ from export.bundle.format import Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.graphs import parity
 from export.graphs.convert import OPSET
+from export.graphs.adjoints import NoGradient
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
 from export.graphs.modules import (
+    GRADIENT,
+    LATENTS,
+    LOG_PX_Z,
     NOISE,
     ConditionalGraph,
     DecoderGraph,
     EncoderGraph,
     ExplainerGraph,
+    GradientGraph,
     Graph,
+    LikelihoodAtGraph,
     LikelihoodGraph,
     ModelGraph,
     PixelGraph,
@@ -36,6 +42,7 @@ from export.graphs.modules import (
 )
 from export.graphs.options import BuildOptions
 from export.graphs.quantisation import RANGE_IMAGES, check_agreement, quantise
+from export.graphs.reverse import with_gradient
 from export.graphs.shared_weights import share_weights
 from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
@@ -153,11 +160,20 @@ def build(
         drawn = {NOISE.name: standard_normal(0, Purpose.FIT, np.arange(len(probe)), model.noise_size)}
         batches, inputs = batches | drawn, inputs | drawn
     files: dict[str, bytes] = {}
+    without_gradient = None
+    if isinstance(model, PixelModel):
+        value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), batches)
+        try:
+            files[names.GRADIENT] = with_gradient(value, LOG_PX_Z, LATENTS.name, GRADIENT)
+            graphs[names.GRADIENT] = GradientGraph(model)
+        except NoGradient as error:
+            without_gradient = str(error)
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
     for name, graph in graphs.items():
         title = name.removesuffix(".onnx")
-        files[name] = convert.to_onnx(graph, title, batches)
+        if name not in files:
+            files[name] = convert.to_onnx(graph, title, batches)
         checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
         outputs = parity.expected_outputs(graph, batches)
         if int8 and isinstance(graph, ModelGraph) and graph.model is scoring_model:
@@ -182,6 +198,8 @@ def build(
     manifest = _manifest(model, outlier, training, options, prior)
     if region is not None:
         manifest["image"]["region"] = region.to_json()
+    if without_gradient is not None:
+        manifest["without_gradient"] = without_gradient
     source = "the training run's calibration split"
     manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
     manifest["probe"] = {"images": len(probe), "real_images": len(real)}

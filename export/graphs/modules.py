@@ -3,6 +3,7 @@
 Each takes named inputs (whole uint8 images, latent vectors) and holds its constants as buffers; none has a random node.
 """
 
+import copy
 from abc import ABC, abstractmethod
 
 import torch
@@ -22,6 +23,7 @@ from vae_core.sums import sum_pixels
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
+LOG_PX_Z, GRADIENT = "log_px_z", "gradient"
 NOISE = Output("noise", "standard normal numbers", "1")
 _SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (
@@ -114,6 +116,52 @@ class DecoderGraph(ModelGraph):
         return self.model.decoded(batch["z"])
 
 
+class LikelihoodAtGraph(ModelGraph):
+    """Image and z → log p(x|z), which `export.graphs.reverse` differentiates. Not part of a bundle."""
+
+    def __init__(self, model: PixelModel) -> None:
+        super().__init__(model)
+        self.pixels = model
+        self.inputs = (*model.inputs, LATENTS)
+        self.outputs = (_log_px_z(model),)
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        parameters = self.pixels.decode_given(batch[IMAGE], batch[LATENTS.name])
+        return {LOG_PX_Z: sum_pixels(self.pixels.likelihood.log_prob(as_levels(batch[IMAGE]), parameters))}
+
+
+class GradientGraph(ModelGraph):
+    """Image and z → log p(x|z), and its gradient with respect to z, by autograd in float64.
+
+    It is what gradient.onnx is compared with; that graph itself comes from `LikelihoodAtGraph`.
+    """
+
+    def __init__(self, model: PixelModel) -> None:
+        super().__init__(model)
+        self.exact = LikelihoodAtGraph(copy.deepcopy(model).double())
+        self.inputs = self.exact.inputs
+        self.outputs = (
+            _log_px_z(model),
+            Output(
+                GRADIENT,
+                "gradient of log p(x|z) with respect to z",
+                "nats per unit of z",
+                # A sum over pixels and layers, whose parts may cancel.
+                tolerance=1e-4,
+                scale=float(model.config.dimensions),
+            ),
+        )
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            z = batch[LATENTS.name].double().requires_grad_()
+            log_px_z = self.exact.compute({IMAGE: batch[IMAGE].double(), LATENTS.name: z})[LOG_PX_Z]
+            (gradient,) = torch.autograd.grad(log_px_z.sum(), z)
+        return {LOG_PX_Z: log_px_z.detach().float(), GRADIENT: gradient.float()}
+
+
 class ConditionalGraph(ModelGraph):
     """Image and z → the parameters of p(x_i|z, the pixels before x_i), and log p(x|z), for a causal last layer."""
 
@@ -123,14 +171,14 @@ class ConditionalGraph(ModelGraph):
         self.inputs = (*model.inputs, LATENTS)
         self.outputs = (
             *model.likelihood.parameters(model.config.image_shape[0]),
-            Output("log_px_z", "log p(x|z)", "nats per image, higher is likelier", scale=model.nats_scale),
+            _log_px_z(model),
         )
 
     def compute(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
         parameters = self.pixels.decode_given(batch[IMAGE], batch[LATENTS.name])
         log_prob = self.pixels.likelihood.log_prob(as_levels(batch[IMAGE]), parameters)
-        return {**parameters, "log_px_z": sum_pixels(log_prob)}
+        return {**parameters, LOG_PX_Z: sum_pixels(log_prob)}
 
 
 class PixelGraph(Graph):
@@ -268,6 +316,10 @@ class LikelihoodGraph(ModelGraph):
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
         }
+
+
+def _log_px_z(model: Model) -> Output:
+    return Output(LOG_PX_Z, "log p(x|z)", "nats per image, higher is likelier", scale=model.nats_scale)
 
 
 def _mean(model: Model) -> Output:

@@ -1,126 +1,64 @@
-"""The gradient of an ONNX graph, as two ONNX graphs: reverse-mode differentiation without torch.
+"""The gradient of an ONNX graph, as one more output: reverse-mode differentiation without torch.
 
-For outputs y_1, y_2, … of an input z:
+For an output y [N], of which each row depends on its own row of an input z alone:
 
-    forward     inputs → y_1, y_2, …, and the inner values that the second graph needs, called residuals
-    backward    residuals, a cotangent v_i of each output → gradient = Σ_i (∂y_i/∂z)ᵀ v_i, of the shape of z
+    gradient = ∂(Σ_n y_n)/∂z,    of the shape of z: row n is ∂y_n/∂z_n
 
-The backward graph has one adjoint for each node of the forward graph, in reverse order (Griewank and Walther 2008,
-chapter 3). It costs about as much as the graph itself, whatever the number of inputs. Both share the graph's weights
-and are derived when a job needs them, so every bundle has gradients.
+One adjoint for each node is added, in reverse order (Griewank and Walther 2008, chapter 3). That costs about as much as
+the graph itself, whatever the number of inputs, and takes no weights of its own.
 
-Only the operators of decoders have an adjoint; it is not for training.
+Only the operators of decoders and likelihoods have an adjoint; it is not for training.
 """
 
-from collections.abc import Sequence
-from typing import Any
-
+import numpy as np
 import onnx
 from onnx import helper
 
-from export.bundle.format import Bundle
-from export.bundle.weights import OnnxGraph
-from export.graphs.adjoints import ADJOINTS, INSTEAD
+from export.graphs.adjoints import ADJOINTS, PIECEWISE_CONSTANT, NoGradient
 from export.graphs.tape import Tape
-from export.runtime.decoding import GRADIENT, Linearised, cotangent, parameters_graph
-from vae_core.errors import UserError
-from vae_core.likelihoods import likelihood
 
-
-def linearise(graph: OnnxGraph, outputs: Sequence[str], wrt: str = "z") -> Linearised:
-    """The forward and the backward graph.
+def with_gradient(content: bytes, output: str, wrt: str, name: str) -> bytes:
+    """The graph with one more output, the gradient of one that it has.
 
     Args:
-        graph: a graph of a bundle; besides `wrt` it may have other inputs, which count as constants.
-        outputs: the float outputs to differentiate; others are left out.
-        wrt: the float input to differentiate with respect to.
+        content: an ONNX graph that holds its weights.
+        output: the name of y, float [N].
+        wrt: the name of z, a float input. Other inputs count as constants.
+        name: of the new output.
 
     Raises:
-        UserError: an operator between input and outputs has no adjoint here.
+        NoGradient: an operator between input and output has no adjoint here.
     """
-    model = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(graph.content))
-    reverse = _Reverse(model, wrt)
-    gradient = reverse.differentiate(outputs)
-    backward = [*reverse.tape.nodes, helper.make_node("Identity", [gradient], [GRADIENT])]
-    inner = {name for node in reverse.forward for name in node.output} | {each.name for each in model.graph.input}
-    read = dict.fromkeys(name for node in backward for name in node.input)
-    residuals = tuple(name for name in read if name in inner)
-
-    def made(nodes: Sequence[onnx.NodeProto], inputs: Sequence[Any], results: Sequence[Any], name: str) -> OnnxGraph:
-        used = {each for node in nodes for each in node.input}
-        initialisers = [each for each in model.graph.initializer if each.name in used]
-        initialisers += [each for each in reverse.tape.constants if each.name in used]
-        content = helper.make_model(
-            helper.make_graph(nodes, name, inputs, results, initialisers),
-            opset_imports=model.opset_import,
-            ir_version=model.ir_version,
-        )
-        weights = {each: values for each, values in graph.weights.items() if each in used}
-        return OnnxGraph(content.SerializeToString(), weights)
-
-    values = {value.name: value for value in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
-    kept = [name for name in residuals if name not in outputs and name not in {i.name for i in model.graph.input}]
-    return Linearised(
-        forward=made(
-            reverse.forward,
-            list(model.graph.input),
-            [values[name] for name in (*outputs, *kept)],
-            f"{model.graph.name}_forward",
-        ),
-        backward=made(
-            backward,
-            [values[name] for name in residuals] + [_renamed(values[name], cotangent(name)) for name in outputs],
-            [_renamed(values[wrt], GRADIENT)],
-            f"{model.graph.name}_backward",
-        ),
-    )
+    model = onnx.load_model_from_string(content)
+    tape = Tape(onnx.shape_inference.infer_shapes(model))
+    graph = model.graph
+    moves = {wrt}  # values that depend on the input
+    for node in graph.node:
+        if node.op_type not in PIECEWISE_CONSTANT and moves.intersection(node.input):
+            moves.update(node.output)
+    tape.add(output, tape.emit("Expand", [tape.constant(1.0, np.float32), tape.emit("Shape", [output])]))
+    for node in reversed(graph.node):
+        if moves.intersection(node.output) and any(map(tape.has, node.output)):
+            _step(tape, node, moves)
+    (variable,) = (each for each in graph.input if each.name == wrt)
+    gradient = onnx.ValueInfoProto()
+    gradient.CopyFrom(variable)
+    gradient.name = name
+    found = tape.adjoint(wrt)
+    graph.node.extend([*tape.nodes, helper.make_node("Identity", [found], [name])])
+    graph.initializer.extend(tape.constants)
+    graph.output.append(gradient)
+    onnx.checker.check_model(model)
+    result: bytes = model.SerializeToString()
+    return result
 
 
-def linearise_decoder(bundle: Bundle) -> Linearised:
-    """A bundle's `parameters_graph` with the derivative of the likelihood's parameters; raises as `linearise` does."""
-    parameters = likelihood(bundle.manifest["likelihood"]["name"]).parameters(bundle.shape[0])
-    return linearise(parameters_graph(bundle), [parameter.name for parameter in parameters])
-
-
-def _renamed(value: onnx.ValueInfoProto, name: str) -> onnx.ValueInfoProto:
-    renamed = onnx.ValueInfoProto()
-    renamed.CopyFrom(value)
-    renamed.name = name
-    return renamed
-
-
-class _Reverse:
-    """One differentiation: the nodes that the outputs need, and the tape."""
-
-    def __init__(self, model: onnx.ModelProto, wrt: str) -> None:
-        self._model, self._wrt = model, wrt
-        self.tape = Tape(model)
-        self.forward: list[onnx.NodeProto] = []
-
-    def differentiate(self, outputs: Sequence[str]) -> str:
-        """The name of the gradient, made of the cotangents of `outputs`."""
-        needed = set(outputs)
-        for node in reversed(self._model.graph.node):
-            if needed.intersection(node.output):
-                needed.update(name for name in node.input if name)
-                self.forward.insert(0, node)
-        moves = {self._wrt}  # values that depend on the input
-        for node in self.forward:
-            if moves.intersection(node.input):
-                moves.update(node.output)
-        for name in outputs:
-            self.tape.add(name, cotangent(name))
-        for node in reversed(self.forward):
-            if moves.intersection(node.input) and any(map(self.tape.has, node.output)):
-                self._step(node, moves)
-        return self.tape.adjoint(self._wrt)
-
-    def _step(self, node: onnx.NodeProto, moves: set[str]) -> None:
-        """Add what a node contributes to the adjoints of its moving inputs."""
-        adjoint_of = ADJOINTS.get(node.op_type)
-        if adjoint_of is None:
-            raise UserError(f"the decoder has the operator {node.op_type}, which has no gradient here; {INSTEAD}")
-        attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
-        for position, name in enumerate(node.input):
-            if name in moves:
-                self.tape.add(name, adjoint_of(self.tape, node, attributes, position))
+def _step(tape: Tape, node: onnx.NodeProto, moves: set[str]) -> None:
+    """Add what a node contributes to the adjoints of its moving inputs."""
+    adjoint_of = ADJOINTS.get(node.op_type)
+    if adjoint_of is None:
+        raise NoGradient(f"the operator {node.op_type} has no gradient here")
+    attributes = {each.name: helper.get_attribute_value(each) for each in node.attribute}
+    for position, name in enumerate(node.input):
+        if name in moves:
+            tape.add(name, adjoint_of(tape, node, attributes, position))

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -63,9 +64,14 @@ class Tape:
         shape: list[int | None] = self._shapes[name]
         return shape
 
+    def values(self, name: str) -> npt.NDArray[Any]:
+        """The numbers of a constant, [n]."""
+        values: npt.NDArray[Any] = numpy_helper.to_array(self._initialisers[name]).reshape(-1)
+        return values
+
     def integers(self, name: str) -> list[int]:
-        """The numbers of a constant."""
-        return [int(each) for each in numpy_helper.to_array(self._initialisers[name]).reshape(-1)]
+        """The numbers of a constant that holds integers."""
+        return [int(each) for each in self.values(name)]
 
     def zero_where_not(self, condition: str, adjoint: str) -> str:
         """The adjoint where the condition holds, else 0."""

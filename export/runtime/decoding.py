@@ -1,24 +1,22 @@
-"""`Decoding`: log p(x|z) of one image under many latent vectors, and its gradient. All log-probabilities are in nats.
+"""`Decoding`: log p(x|z) of one image under many latent vectors, in nats, its gradient, and draws from it.
 
 The estimators of log p(x) ask this object alone. With a causal layer the parameters depend on the image as well as on
 z: they come from conditional.onnx in the place of decoder.onnx.
 """
 
 import math
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
 
-from export.bundle.format import CONDITIONAL, DECODER, Bundle
-from export.bundle.weights import OnnxGraph
+from export.bundle.format import CONDITIONAL, DECODER, GRADIENT, Bundle
 from export.runtime.device import Device
+from export.runtime.pixel_by_pixel import PixelByPixel
 from export.runtime.session import Arrays, Session
 from vae_core.likelihoods import likelihood
 from vae_core.likelihoods.base import Array, Likelihood
 
-GRADIENT = "gradient"
-"""The output of a backward graph."""
 WITH_GRADIENT = 3
 """What log p(x|z) with its gradient is counted as, in decodes. It takes 2.3 to 2.5 times as long as without."""
 
@@ -30,45 +28,31 @@ _PIXELS = 1 << 22
 _STEP = 0.05
 
 
-def cotangent(output: str) -> str:
-    """The name of the input of a backward graph that holds an output's cotangent."""
-    return f"cotangent.{output}"
-
-
-def parameters_graph(bundle: Bundle) -> OnnxGraph:
-    """The graph of a bundle that computes the likelihood's parameters, from z and, if it has that input, the image."""
-    return bundle.graph(CONDITIONAL if bundle.is_causal else DECODER)
-
-
-class Linearised(NamedTuple):
-    """A graph and its derivative; see `export.graphs.reverse`."""
-
-    forward: OnnxGraph  # z → outputs, residuals
-    backward: OnnxGraph  # residuals, the cotangent of each output → gradient
-
-
 class Decoding:
     """Log p(x|z) of one image at a time. One object per thread."""
 
-    def __init__(self, bundle: Bundle, device: Device, derivative: Linearised | None = None) -> None:
-        """Open the decoder.
+    def __init__(self, bundle: Bundle, device: Device) -> None:
+        """Open the decoder of a model of pixels.
 
         Args:
             bundle: of a model of pixels.
             device: where to run, always on one CPU thread: how a sum is split decides its last bit.
-            derivative: the decoder's, for `with_gradient`.
         """
         self.likelihood: Likelihood = likelihood(bundle.manifest["likelihood"]["name"])
         self.latent_dim = bundle.latent_dim
         self.decodes = 0
         """Latent vectors decoded so far; a gradient counts as `WITH_GRADIENT`."""
+        self._bundle, self._device = bundle, device
         self._names = [output.name for output in self.likelihood.parameters(bundle.shape[0])]
         room = max(1, _PIXELS // math.prod(bundle.shape))
         self.at_once, self._gradients_at_once = min(_DECODES, room), min(_GRADIENTS, room)
-        self._decoder = Session(parameters_graph(bundle), provider=device)
-        self._forward = Session(derivative.forward, provider=device) if derivative else None
-        self._backward = Session(derivative.backward, provider=device) if derivative else None
+        self._decoder = Session(bundle.graph(CONDITIONAL if bundle.is_causal else DECODER), provider=device)
         self.provider = self._decoder.provider
+
+    @cached_property
+    def _gradient(self) -> Session:
+        """Opened when it is needed, as most estimators have no use for it."""
+        return Session(self._bundle.graph(GRADIENT), provider=self._device)
 
     def parameters(self, image: npt.NDArray[np.uint8], z: Array) -> Arrays:
         """The likelihood's parameters for an image, uint8 [C,H,W], at z [K,D]: by name, each float32 with K rows."""
@@ -79,6 +63,16 @@ class Decoding:
         ]
         return {name: np.concatenate([block[name] for block in blocks]) for name in self._names}
 
+    def draw(self, z: Array, row: int, seed: int) -> npt.NDArray[np.uint8]:
+        """One draw x ~ p(x|z), uint8 [C,H,W], for a latent vector z [D], with the noise of `row`."""
+        rows = np.array([row])
+        if not self._bundle.is_causal:
+            nothing = np.zeros(self._bundle.shape, np.uint8)
+            return self.likelihood.draw(self.parameters(nothing, z[None]), rows, seed)[0]
+        decoder = Session(self._bundle.graph(DECODER), provider=self._device)
+        pixels = PixelByPixel(self._bundle, Device.of("cpu"))
+        return pixels.draw(decoder.run({"z": z[None].astype(np.float32)}), rows, seed)[0]
+
     def log_px_z(self, image: npt.NDArray[np.uint8], z: Array) -> Array:
         """Log p(x|z_k) of an image, uint8 [C,H,W], at latent vectors z [K,D]: [K]."""
         found = np.empty(len(z))
@@ -88,20 +82,15 @@ class Decoding:
         return found
 
     def with_gradient(self, image: npt.NDArray[np.uint8], z: Array) -> tuple[Array, Array]:
-        """Log p(x|z_k) and its gradient with respect to z_k: [K] and [K,D]; arguments as for `log_px_z`."""
-        assert self._forward is not None, "opened without a derivative"
-        assert self._backward is not None
-        values, gradients = np.empty(len(z)), np.empty(z.shape)
+        """Log p(x|z_k) and its gradient with respect to z_k: [K] and [K,D]; arguments as for `log_px_z`.
+
+        The value is summed in float32, to some 1e-7 of it, where `log_px_z` sums in float64.
+        """
         self.decodes += WITH_GRADIENT * len(z)
-        for start in range(0, len(z), self._gradients_at_once):
-            here = slice(start, start + self._gradients_at_once)
-            inputs = _inputs(image, z[here])
-            found = self._forward.run(inputs)
-            parameters = {name: found[name] for name in self._names}
-            values[here], scores = self.likelihood.log_px_z_and_score(image, parameters)
-            cotangents = {cotangent(name): value for name, value in scores.items()}
-            gradients[here] = self._backward.run({**inputs, **found, **cotangents})[GRADIENT]
-        return values, gradients
+        step = self._gradients_at_once
+        found = [self._gradient.run(_inputs(image, z[start : start + step])) for start in range(0, len(z), step)]
+        value, gradient = (np.concatenate([each[name] for each in found]) for name in ("log_px_z", "gradient"))
+        return value.astype(np.float64), gradient.astype(np.float64)
 
     def curvature(self, image: npt.NDArray[np.uint8], z: Array) -> Array:
         """JᵀFJ at one latent vector z [D]: [D,D], in D + 1 decodes.

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from export.bundle.format import Bundle
 from export.runtime import refinement
 from export.runtime.annealing import Annealer, Annealing, Randomness
-from export.runtime.decoding import Decoding, Linearised
+from export.runtime.decoding import Decoding
 from export.runtime.device import Device, Provider
 from export.runtime.encoding import Encoding
 from export.runtime.estimates import Array, Estimate, estimate
@@ -80,7 +80,6 @@ class LikelihoodEstimator:
         samples: int = 1000,
         seed: int = 0,
         provider: Provider | Device = "auto",
-        derivative: Linearised | None = None,
         annealing: Annealing | None = None,
     ) -> None:
         """Open a bundle.
@@ -91,18 +90,16 @@ class LikelihoodEstimator:
             seed: of all noise, 0 ≤ seed < 2⁶³.
             provider: where to run, or a device; always on one CPU thread. The attribute `provider` is where it
                 actually runs.
-            derivative: that of the decoder, from `export.graphs.reverse.linearise_decoder`; refined and annealed
-                need it.
             annealing: the budget of annealed, if not the default.
         """
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self.bundle.require_images("estimating log p(x)")
         self.samples, self._seed = samples, seed
         # One thread: how a sum is split decides its last bit.
-        sessions = 2 + (2 if derivative else 0) + self.bundle.is_hierarchical
+        sessions = 2 + self.bundle.has_gradient + self.bundle.is_hierarchical
         device = replace(Device.of(provider).shared_by(sessions), threads=1)
         self._encoding = Encoding(self.bundle, device)
-        self._decoding = Decoding(self.bundle, device, derivative)
+        self._decoding = Decoding(self.bundle, device)
         self._annealing = annealing or Annealing()
         # In float64, as log densities are summed here.
         arrays = {name: values.astype(np.float64) for name, values in self.bundle.prior.to_arrays().items()}
@@ -115,7 +112,11 @@ class LikelihoodEstimator:
         """The likelihood of `image`, uint8 [C,H,W], with the noise of `row`, by the named estimators.
 
         Under a model of binarised images it is that of one draw of the image, the same for all estimators.
+
+        Raises:
+            UserError: refined or annealed is named, and the bundle has no gradient.
         """
+        image = self._seen(image)
         if self.bundle.is_binarised:
             image = drawn(image[None], [row], self._seed, Purpose.BINARISE_EVALUATE)[0]
         posterior = self._encoding.posterior(image)
@@ -127,6 +128,7 @@ class LikelihoodEstimator:
         if "monte-carlo" in estimators:
             found = found._replace(monte_carlo=self._from_prior(image, row))
         if "refined" in estimators or "annealed" in estimators:
+            self.bundle.require_gradient("refined importance sampling")
             joint = Joint(image, self._decoding, self._prior)
             before = self._decoding.decodes
             proposal = self._proposal(joint, row, posterior)
@@ -141,13 +143,16 @@ class LikelihoodEstimator:
     def certify(self, index: int) -> Certificate:
         """Bounds on log p(x) from both sides, of image `index` that the model draws: z from its prior, x from p(x|z).
 
-        Strict for a `mass`, whose draws are 8-bit images. Draws from a `density` are rounded to grey levels, so that z
-        is then only nearly a draw of p(z|x).
+        Strict for a `mass`, whose draws are 8-bit images. Draws from a `density` are rounded to grey levels, and with
+        a region of interest pixels outside are replaced, so that z is then only nearly a draw of p(z|x).
+
+        Raises:
+            UserError: the bundle has no gradient.
         """
+        self.bundle.require_gradient("a certificate")
         noise = standard_normal(self._seed, Purpose.CERTIFY, [index], self._prior.noise_size)[0]
         z = self._prior.draw(noise.astype(np.float64))
-        parameters = self._decoding.parameters(np.zeros(self.bundle.shape, np.uint8), z[None])
-        image = self._decoding.likelihood.draw(parameters, np.array([index]), self._seed)[0]
+        image = self._seen(self._decoding.draw(z, index, self._seed))
         joint = Joint(image, self._decoding, self._prior)
         before = self._decoding.decodes
         proposal = self._proposal(joint, index, self._encoding.posterior(image))
@@ -161,6 +166,10 @@ class LikelihoodEstimator:
             forward,
             of_inverse._replace(log_px=-of_inverse.log_px, bias=-of_inverse.bias, bounds=-of_inverse.bounds),
         )
+
+    def _seen(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The image as the graphs see it: those of its pixels that count, with a region of interest."""
+        return image if self.bundle.region is None else self.bundle.region.apply(image[None])[0]
 
     def _from_posterior(self, image: npt.NDArray[np.uint8], row: int, posterior: Posterior) -> tuple[Elbo, Estimate]:
         reconstruction, log_ratio, kl = np.empty((3, self.samples))

@@ -44,9 +44,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if options.certify:
         bundle.require_images("--certify")
     if options.needs_gradient and bundle.decodes_images:
-        from export.graphs.reverse import linearise_decoder  # which imports onnx, 0.1 s
-
-        linearise_decoder(bundle)  # an operator without a gradient ends here, not on the workers
+        bundle.require_gradient("refined importance sampling")
     inliers = plan_set(options, bundle, options.images, output.child(IMAGES))
     outliers = {
         name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))

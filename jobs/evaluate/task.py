@@ -1,6 +1,6 @@
 """The likelihood task: from a unit of images to a table of estimates and a table of errors.
 
-Workers import numpy, pyarrow, an image decoder, ONNX Runtime, and onnx where a gradient is needed, but not torch.
+Workers import numpy, pyarrow, an image decoder and ONNX Runtime, but not torch.
 """
 
 import math
@@ -120,22 +120,16 @@ class LikelihoodTask:
 
 
 def open_estimator(bundle: BundleRef, options: EvaluateOptions, device: Device) -> LikelihoodEstimator:
-    """The estimator of a worker, with the decoder's gradient if the options need it.
+    """The estimator of a worker.
 
     Raises:
         UserError: the bundle is not the one that the job was planned with.
     """
-    opened, derivative = bundle.open(), None
-    if options.needs_gradient:
-        from export.graphs.reverse import linearise_decoder  # which imports onnx, 0.1 s
-
-        derivative = linearise_decoder(opened)
     return LikelihoodEstimator(
-        opened,
+        bundle.open(),
         samples=options.samples,
         seed=options.seed,
         provider=device,
-        derivative=derivative,
         annealing=options.annealing,
     )
 

@@ -142,20 +142,6 @@ class Likelihood(ABC):
         summed: npt.NDArray[np.float32] = values.sum(axis=tuple(range(1, values.ndim - 2)))[:, None]
         return summed
 
-    def log_px_z_and_score(
-        self, image: npt.NDArray[np.uint8], parameters: Mapping[str, npt.NDArray[np.floating]]
-    ) -> tuple[Array, dict[str, npt.NDArray[np.float32]]]:
-        """`log_px_z`, [K], and the score of each pixel with K rows; arguments as there."""
-        level = image.astype(np.float64)
-        scores = {name: np.empty(value.shape, np.float32) for name, value in parameters.items()}
-        count = len(next(iter(parameters.values())))
-        for start in range(0, count, step := max(1, _SLAB // level.size)):
-            here = slice(start, start + step)
-            wide = {name: value[here].astype(np.float64) for name, value in parameters.items()}
-            for name, value in self.score(level, wide).items():
-                scores[name][here] = value
-        return self.log_px_z(image, parameters), scores
-
     def log_px_z(self, image: npt.NDArray[np.uint8], parameters: Mapping[str, npt.NDArray[np.floating]]) -> Array:
         """Log p(x|z_k) of one image under K decoded latent vectors, in nats, [K], by `log_prob_float64`.
 

@@ -10,7 +10,6 @@ import torch
 from export.bundle.format import CONDITIONAL, OF_CAUSAL, Bundle, write_bundle
 from export.graphs.build import Splits, build
 from export.graphs.options import BuildOptions
-from export.graphs.reverse import linearise_decoder
 from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
@@ -85,7 +84,7 @@ def test_a_draw_does_not_depend_on_the_others(bundle: Bundle) -> None:
 
 
 def test_refined_estimates_take_the_layer_into_account(bundle: Bundle) -> None:
-    estimator = LikelihoodEstimator(bundle, samples=40, derivative=linearise_decoder(bundle))
+    estimator = LikelihoodEstimator(bundle, samples=40)
     for row in range(3):
         found = estimator.estimate(IMAGES[row], row, ("elbo", "refined"))
         assert found.elbo is not None

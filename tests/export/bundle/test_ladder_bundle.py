@@ -14,7 +14,6 @@ from export.graphs import parity
 from export.graphs.build import Splits, build
 from export.graphs.modules import PosteriorGraph
 from export.graphs.options import BuildOptions
-from export.graphs.reverse import linearise_decoder
 from export.runtime.agreement import compare
 from export.runtime.decoding import Decoding
 from export.runtime.device import Device
@@ -120,7 +119,7 @@ def test_estimates_draw_from_the_true_posterior(bundle: Bundle) -> None:
 @pytest.mark.parametrize("causal", [0, 5])
 def test_its_decoder_has_a_gradient(causal: int, tmp_path: Path) -> None:
     opened = write_bundle(Folder.at(tmp_path), *contents(causal))
-    decoding = Decoding(opened, Device.of("cpu"), linearise_decoder(opened))
+    decoding = Decoding(opened, Device.of("cpu"))
     z = 0.5 * np.random.default_rng(0).standard_normal((2, opened.latent_dim))
     value, gradient = decoding.with_gradient(IMAGES[0], z)
     tensor = torch.from_numpy(z).float().requires_grad_()
@@ -131,7 +130,7 @@ def test_its_decoder_has_a_gradient(causal: int, tmp_path: Path) -> None:
 
 
 def test_a_refined_estimate_is_better_than_the_elbo(bundle: Bundle) -> None:
-    estimator = LikelihoodEstimator(bundle, samples=20, derivative=linearise_decoder(bundle))
+    estimator = LikelihoodEstimator(bundle, samples=20)
     found = estimator.estimate(IMAGES[0], 0, ("elbo", "refined"))
     assert found.elbo is not None
     assert found.refined is not None

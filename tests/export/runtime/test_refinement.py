@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 from export.bundle.format import Bundle
-from export.graphs.reverse import linearise_decoder
 from export.runtime import likelihood, refinement
 from export.runtime.annealing import Annealer, Annealing, Randomness
 from export.runtime.decoding import Decoding
@@ -33,7 +32,7 @@ def images() -> np.ndarray:
 
 
 def estimator(bundle: Bundle, **options: Any) -> LikelihoodEstimator:
-    return LikelihoodEstimator(bundle, provider="cpu", derivative=linearise_decoder(bundle), **options)
+    return LikelihoodEstimator(bundle, provider="cpu", **options)
 
 
 def test_on_a_linear_model_the_proposal_is_the_posterior(oracle: Bundle, images: np.ndarray) -> None:
@@ -63,7 +62,7 @@ def randomness(seed: int) -> Randomness:
 
 
 def test_annealing_both_ways_gives_the_exact_value(oracle: Bundle, images: np.ndarray) -> None:
-    joint = Joint(images[0], Decoding(oracle, Device("cpu"), linearise_decoder(oracle)), StandardNormal(LATENTS))
+    joint = Joint(images[0], Decoding(oracle, Device("cpu")), StandardNormal(LATENTS))
     (exact,) = exact_log_px(images[:1])
     annealer = Annealer(joint, displaced(images[0]), temperatures=12)
     annealer.pilot(8, randomness(0))
@@ -98,7 +97,7 @@ def test_intervals_cover_in_95_of_100_repetitions(
             assert each is not None
             covered += abs(np.exp(exact - each.log_px) - 1) < 1.96 * each.relative_error
     else:
-        joint = Joint(images[0], Decoding(oracle, Device("cpu"), linearise_decoder(oracle)), StandardNormal(LATENTS))
+        joint = Joint(images[0], Decoding(oracle, Device("cpu")), StandardNormal(LATENTS))
         annealer = Annealer(joint, displaced(images[0]), temperatures=12)
         annealer.pilot(50, randomness(0))
         weights = np.exp(annealer.forward(50_000, randomness(1)) - exact).reshape(1000, 50)
