@@ -257,5 +257,7 @@ ADJOINTS: dict[str, _Adjoint] = {
 }
 """By operator."""
 
-PIECEWISE_CONSTANT = frozenset(("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "And", "Or", "Not", "Shape"))
+PIECEWISE_CONSTANT = frozenset(
+    ("Less", "Greater", "LessOrEqual", "GreaterOrEqual", "Equal", "And", "Or", "Not", "Shape")
+)
 """Operators whose outputs move with no input, but for jumps."""

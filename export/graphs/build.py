@@ -17,8 +17,8 @@ from export.bundle import format as names
 from export.bundle.format import Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.graphs import parity
-from export.graphs.convert import OPSET
 from export.graphs.adjoints import NoGradient
+from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
 from export.graphs.modules import (

@@ -17,6 +17,7 @@ from onnx import helper
 from export.graphs.adjoints import ADJOINTS, PIECEWISE_CONSTANT, NoGradient
 from export.graphs.tape import Tape
 
+
 def with_gradient(content: bytes, output: str, wrt: str, name: str) -> bytes:
     """The graph with one more output, the gradient of one that it has.
 

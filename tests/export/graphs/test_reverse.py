@@ -86,7 +86,7 @@ def test_the_slope_of_a_far_tail_does_not_underflow() -> None:
 
 
 def one_node(operator: str, inputs: tuple[str, ...], **attributes: Any) -> bytes:
-    """A graph y_n = Σ_d w_nd z_nd operator(…)_nd with z and w [N,6] and constants c = (2, …, 7), near = 1.3, axis = 1."""
+    """A graph y_n = Σ_d w_nd z_nd operator(…)_nd, with z and w [N,6] and some constants."""
     made = helper.make_tensor_value_info
     values = [made(name, TensorProto.FLOAT, ["N", 6]) for name in ("z", "w")]
     constants = {
