@@ -41,6 +41,7 @@ SUMMARY = ScoreSummary(
     calibration_images=500,
     tail=None,
     drift=Drift("like the calibration images", [], []),
+    likelihood=None,
     explained=12,
     no_longer_readable=0,
     bundle="bundle",

@@ -160,7 +160,7 @@ class Bundle:
         if not self.has_gradient:
             raise UserError(
                 f"{purpose} needs the gradient of log p(x|z), but {self.folder.url} has no {GRADIENT}: its decoder has "
-                "an operator without one, which `vae export` names; leave out the estimators refined and annealed"
+                "an operator without one, which `vae export` names; leave it out"
             )
 
     @property

@@ -68,10 +68,13 @@ class Decoding:
         rows = np.array([row])
         if not self._bundle.is_causal:
             nothing = np.zeros(self._bundle.shape, np.uint8)
-            return self.likelihood.draw(self.parameters(nothing, z[None]), rows, seed)[0]
-        decoder = Session(self._bundle.graph(DECODER), provider=self._device)
-        pixels = PixelByPixel(self._bundle, Device.of("cpu"))
-        return pixels.draw(decoder.run({"z": z[None].astype(np.float32)}), rows, seed)[0]
+            drawn = self.likelihood.draw(self.parameters(nothing, z[None]), rows, seed)
+        else:
+            decoder = Session(self._bundle.graph(DECODER), provider=self._device)
+            pixels = PixelByPixel(self._bundle, Device.of("cpu"))
+            drawn = pixels.draw(decoder.run({"z": z[None].astype(np.float32)}), rows, seed)
+        image: npt.NDArray[np.uint8] = drawn[0]
+        return image
 
     def log_px_z(self, image: npt.NDArray[np.uint8], z: Array) -> Array:
         """Log p(x|z_k) of an image, uint8 [C,H,W], at latent vectors z [K,D]: [K]."""

@@ -70,6 +70,13 @@ class Certificate(NamedTuple):
     reverse: Estimate  # of −log 1/p(x); in expectation at least log p(x)
 
 
+def require_estimators(bundle: Bundle, estimators: Collection[str], option: str) -> None:
+    """Raise a UserError, which begins with `option`, unless the bundle has what the estimators need."""
+    bundle.require_images(option)
+    if needing := [name for name in estimators if name not in SAMPLING]:
+        bundle.require_gradient(f"{option} {needing[0]}")
+
+
 class LikelihoodEstimator:
     """Estimates log p(x). One object per thread."""
 
@@ -128,7 +135,7 @@ class LikelihoodEstimator:
         if "monte-carlo" in estimators:
             found = found._replace(monte_carlo=self._from_prior(image, row))
         if "refined" in estimators or "annealed" in estimators:
-            self.bundle.require_gradient("refined importance sampling")
+            require_estimators(self.bundle, estimators, "the estimator")
             joint = Joint(image, self._decoding, self._prior)
             before = self._decoding.decodes
             proposal = self._proposal(joint, row, posterior)

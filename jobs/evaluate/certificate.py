@@ -20,9 +20,9 @@ from export.storage import Folder
 from jobs.bulk import Part, finish, run
 from jobs.bulk.commit import ERRORS, tally
 from jobs.discoveries.walk import walk
-from jobs.evaluate.mean_likelihood import MomentCounter
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.task import open_estimator
+from jobs.likelihood.means import MomentCounter
 from jobs.sample.task import SampleUnit, plan_samples
 from vae_core.errors import UserError
 

@@ -7,6 +7,7 @@ from typing import Any
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
+from export.runtime.likelihood import require_estimators
 from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
@@ -42,9 +43,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
     if options.certify:
-        bundle.require_images("--certify")
-    if options.needs_gradient and bundle.decodes_images:
-        bundle.require_gradient("refined importance sampling")
+        bundle.require_gradient("--certify")
+    if options.likelihood_images and bundle.decodes_images:
+        require_estimators(bundle, options.estimators, "--estimators")
     inliers = plan_set(options, bundle, options.images, output.child(IMAGES))
     outliers = {
         name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))
@@ -122,14 +123,9 @@ def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
 def _sentence(metrics: Mapping[str, Any]) -> str:
     results = []
     if (likelihood := metrics["likelihood"]) is not None:
-        from jobs.report.sections.likelihood import TITLES
+        from jobs.report.sections.likelihood import in_words
 
-        bounds = [
-            f"{TITLES[name]} {found['mean']:,.2f} ({found['decodes']:,.0f} decodes, {found['images']:,} images)"
-            for name in TITLES
-            if (found := likelihood.get(name)) is not None
-        ]
-        results.append(f"bounds on log p(x) in nats per image: {', '.join(bounds)}")
+        results.append(in_words(likelihood))
     if (certificate := metrics["certificate"]) is not None:
         gap = certificate["gap"]
         results.append(

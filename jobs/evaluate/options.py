@@ -3,14 +3,13 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from export.runtime.annealing import Annealing
-from export.runtime.likelihood import ESTIMATORS, SAMPLING
+from export.runtime.likelihood import ESTIMATORS
 from jobs.bulk import InferenceOptions
+from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
-
-EstimatorName = Literal["elbo", "importance", "monte-carlo", "refined", "annealed"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,11 +94,6 @@ class EvaluateOptions(InferenceOptions):
             if (value := getattr(self, name)) is not None and value < lowest:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
         self.mask_places()
-
-    @property
-    def needs_gradient(self) -> bool:
-        """Whether anything asked for needs the decoder's gradient."""
-        return bool(self.certify or (self.likelihood_images and set(self.estimators) - set(SAMPLING)))
 
     @property
     def annealing(self) -> Annealing:

@@ -1,6 +1,5 @@
 """The bulk jobs of an evaluation, each resumable and in its own folder."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,12 +11,12 @@ from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import ERRORS, tally
 from jobs.bulk.run import uses_ray
-from jobs.evaluate.mean_likelihood import likelihood_metrics
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
-from jobs.evaluate.task import LikelihoodTask, sample_counts
+from jobs.evaluate.task import LikelihoodTask
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
+from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
 from vae_core.errors import UserError
@@ -62,20 +61,11 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         )
     if totals.summary is None:
         finish(output, {"images": estimated, "errors": failed, "last_run": totals.describe()})
-    kind = bundle.manifest["likelihood"]["kind"]
+    budget = Budget(options.estimators, options.samples, options.chains)
     return {
         "images": estimated,
         "errors": failed,
         "of": images.rows,
         "drawn": "all" if estimated + failed == images.rows else "at random",
-        "samples": options.samples,
-        "estimators": list(options.estimators),
-        "unit": "nats per image",
-        "bound": "all are lower bounds in expectation; bias and monte_carlo_standard_error are jackknife estimates, "
-        "too small where effective samples are near one",
-        "kind": kind,
-        "binarise": bundle.manifest["likelihood"].get("binarise", "none"),
-        **likelihood_metrics(
-            parts, sample_counts(options), options.samples, math.prod(bundle.shape) if kind == "mass" else None
-        ),
+        **summarise_likelihood(parts, bundle, budget),
     }

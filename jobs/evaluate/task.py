@@ -3,7 +3,6 @@
 Workers import numpy, pyarrow, an image decoder and ONNX Runtime, but not torch.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -14,45 +13,17 @@ import pyarrow as pa
 
 from export.bundle.reference import BundleRef
 from export.runtime.device import Device
-from export.runtime.likelihood import REFINED_SAMPLES, ImageLikelihood, LikelihoodEstimator
+from export.runtime.likelihood import ESTIMATORS, LikelihoodEstimator
 from jobs.bulk import Part
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import Drawn, DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
+from jobs.likelihood.columns import estimate_fields, estimate_row
 
-ELBO = ("elbo", "elbo_variance", "reconstruction", "reconstruction_variance", "kl")
-WEIGHTED = ("importance", "monte_carlo", "refined", "annealed")
-"""Estimators with weights: fields of an ImageLikelihood, and prefixes of column names."""
-BOUNDS = "bounds"
-
-_ESTIMATE = [
-    *((name, pa.float64()) for name in ("log_px", "variance", "bias", "relative_error")),
-    *((name, pa.float64()) for name in ("effective_samples", "pareto_k", "setup", "decodes")),
-    (BOUNDS, pa.list_(pa.float64())),
-]
-# Null where an estimator was not asked for, or not for this image.
-SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),
-        ("row", pa.int64()),
-        *((name, pa.float64()) for name in ELBO),
-        *((f"{estimator}_{name}", kind) for estimator in WEIGHTED for name, kind in _ESTIMATE),
-    ]
-)
+SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), *estimate_fields(ESTIMATORS, bounds=True)])
 _NO_ERRORS = error_schema(pa.schema([])).empty_table()
-
-
-def sample_counts(options: EvaluateOptions) -> dict[str, int]:
-    """Weights of each estimate, by name in `WEIGHTED`, of the estimators asked for."""
-    counts = {
-        "importance": options.samples,
-        "monte_carlo": options.samples,
-        "refined": REFINED_SAMPLES,
-        "annealed": options.chains,
-    }
-    return {name: count for name, count in counts.items() if name.replace("_", "-") in options.estimators}
 
 
 @dataclass(frozen=True)
@@ -89,12 +60,8 @@ class LikelihoodTask:
         estimator = open_estimator(self.bundle, self.options, device)
 
         def estimate(drawn: Drawn, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
-            with np.errstate(all="ignore"):  # non-finite values become an error row
-                try:
-                    found = _columns(estimator.estimate(image, drawn.row, self._estimators_of(drawn)))
-                except np.linalg.LinAlgError:  # a curvature of non-finite values
-                    found = {"elbo": math.nan}
-            if not all(map(math.isfinite, _numbers(found))):
+            found = estimate_row(estimator, image, drawn.row, self._estimators_of(drawn))
+            if found is None:
                 return Part(SCHEMA.empty_table(), with_reasons(keys, ["the likelihood is not finite"]))
             return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)
 
@@ -132,23 +99,3 @@ def open_estimator(bundle: BundleRef, options: EvaluateOptions, device: Device) 
         provider=device,
         annealing=options.annealing,
     )
-
-
-def _columns(found: ImageLikelihood) -> dict[str, Any]:
-    """The likelihood of an image as a row of the results."""
-    row: dict[str, Any] = {}
-    if found.elbo is not None:
-        row |= dict(zip(ELBO, found.elbo, strict=True))
-    for name in WEIGHTED:
-        estimate = getattr(found, name)
-        if estimate is not None:
-            row |= {f"{name}_{field}": value for field, value in estimate._asdict().items()}
-            if math.isnan(estimate.pareto_k):  # too few weights for a tail
-                row[f"{name}_pareto_k"] = None
-    return row
-
-
-def _numbers(row: Mapping[str, Any]) -> Iterator[float]:
-    for name, value in row.items():
-        if value is not None:
-            yield from value if name.endswith(BOUNDS) else [value]

@@ -39,6 +39,8 @@ def export(options: ExportOptions) -> None:
         print(
             f"the bundle's prior is N(0, I): models of the family {model.config.family} have no mixture fitted to codes"
         )
+    if (reason := bundle.manifest.get("without_gradient")) is not None:
+        print(f"the estimators refined and annealed cannot be used with the bundle, as it has no gradient: {reason}")
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "

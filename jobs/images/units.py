@@ -4,8 +4,9 @@ A piece is a run of rows of one row group. A unit is a run of pieces, possibly a
 only on the input and `unit_rows`, so that a resumed job recognises its finished units.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 
@@ -47,6 +48,7 @@ class Unit:
     pieces: tuple[Piece, ...]
     rows: int
     bad_files: tuple[tuple[str, str], ...] = ()  # (file, reason): each becomes one error with a null row
+    first: int = 0  # rows of the input before it
 
     def halves(self) -> tuple["Unit", "Unit"]:
         """The unit split in two, both with its number; the first keeps the bad files.
@@ -71,9 +73,18 @@ class Unit:
                 second.append(piece)
             room = max(0, room - piece.rows)
         return (
-            Unit(self.number, tuple(first), half, self.bad_files),
-            Unit(self.number, tuple(second), self.rows - half),
+            Unit(self.number, tuple(first), half, self.bad_files, self.first),
+            Unit(self.number, tuple(second), self.rows - half, first=self.first + half),
         )
+
+    def numbers(self, files: Sequence[str], rows: Sequence[int]) -> list[int]:
+        """The numbers in the whole input, from 0, of some of its rows, each given by its file and its row there."""
+        before: dict[str, int] = {}  # of row 0 of each file, of which the unit has consecutive rows
+        number = self.first
+        for piece in self.pieces:
+            before.setdefault(piece.file, number - piece.first_row)
+            number += piece.rows
+        return [before[file] + row for file, row in zip(files, rows, strict=True)]
 
     def to_json(self) -> dict[str, Any]:
         """JSON-serialisable form."""
@@ -101,9 +112,10 @@ def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[st
         _extend(runs[-1], piece)
         rows += piece.rows
     bad = tuple(bad_files)
+    counts = [sum(piece.rows for piece in run) for run in runs]
     return [
-        Unit(number, tuple(run), sum(piece.rows for piece in run), () if number else bad)
-        for number, run in enumerate(runs)
+        Unit(number, tuple(run), count, () if number else bad, first)
+        for number, (run, count, first) in enumerate(zip(runs, counts, accumulate([0, *counts[:-1]]), strict=True))
     ]
 
 

@@ -9,6 +9,7 @@ from jobs.report.page import render_page, write_page
 from jobs.report.sections.bundle import bundle_sections, footer
 from jobs.report.sections.drift import drift_section
 from jobs.report.sections.guarantees import guarantee_section
+from jobs.report.sections.likelihood import likelihood_section
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import error_section, histogram_section, score_head
 from jobs.report.sections.tail import tail_note
@@ -38,6 +39,7 @@ def write_score_report(
         guarantee_section(summary),
         outlier_section(explained, summary),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
+        *([] if summary.likelihood is None else [likelihood_section(summary.likelihood)]),
         error_section(reasons),
         *bundle_sections(job.bundle),
     ]

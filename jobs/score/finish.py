@@ -17,6 +17,7 @@ from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import Place, TopCounter
 from jobs.discoveries.walk import walk
+from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
 from jobs.score.options import SHOWN
@@ -85,6 +86,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         calibration_images=len(calibration),
         tail=job.tail,
         drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
+        likelihood=_likelihood(job, scores.rows) if options.likelihood else None,
         explained=explained.written,
         no_longer_readable=explained.unreadable,
         bundle=options.bundle,
@@ -99,6 +101,13 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     content = summary.to_json()
     finish(job.output, content)
     return content
+
+
+def _likelihood(job: ScoreJob, rows: int) -> dict[str, Any]:
+    options = job.options
+    budget = Budget(options.likelihood, options.samples, options.chains)
+    images = {"images": rows, "of": rows, "drawn": "all"}
+    return images | summarise_likelihood(job.parts, job.bundle, budget)
 
 
 def _explain(job: ScoreJob, places: list[Place]) -> Explained:

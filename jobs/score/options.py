@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.bulk import InferenceOptions
+from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
 SHOWN = 48  # explained images in the report
@@ -30,8 +31,23 @@ class ScoreOptions(InferenceOptions):
     keep: tuple[str, ...] = ()
     """Further input columns to copy to scores and errors."""
 
-    likelihood: bool = False
-    """Also estimate log p(x), with many decodes per image: `elbo` and `log_px` in nats, and `effective_samples`."""
+    likelihood: tuple[EstimatorName, ...] = ()
+    """Also estimate log p(x), in nats, by one or more estimators: `elbo`; `importance` sampling from the encoder's
+    posterior; `monte-carlo` from the prior; `refined`, importance sampling from Gaussians fitted to each image; and
+    `annealed`, the most reliable. Every column begins with its estimator's name."""
+
+    samples: int = 100
+    """Samples per estimate by elbo, importance and monte-carlo; refined takes up to some 600 decodes with 32 latent
+    variables, annealed some 12,000."""
+
+    chains: int = 16
+    """Chains of `annealed` for each image."""
+
+    temperatures: int = 100
+    """Distributions that each chain of `annealed` goes through, between the fitted Gaussians and the posterior."""
+
+    seed: int = 0
+    """Seed of the estimates' noise."""
 
     resize: bool = False
     """Convert images of another size or channel count; otherwise they are errors."""
@@ -81,6 +97,11 @@ class ScoreOptions(InferenceOptions):
             raise UserError(
                 "--storey must not be given with --per-class: its rate is proven for one calibration set only"
             )
-        for name, least in (("unit_rows", 1), ("batch_size", 1), ("explain", 0)):
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
+        if len(set(self.likelihood)) < len(self.likelihood):
+            raise UserError(f"--likelihood must name an estimator once, got {' '.join(self.likelihood)}")
+        least_values = {"unit_rows": 1, "batch_size": 1, "explain": 0, "samples": 2, "chains": 2, "temperatures": 1}
+        for name, least in least_values.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

@@ -8,6 +8,7 @@ from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.classes import Classes, check_class_type
 from export.guarantees.tail import Tail, fit_tail
+from export.runtime.likelihood import require_estimators
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
 from jobs.images.contract import ImageContract
@@ -34,9 +35,11 @@ class ScoreJob:
 
         Raises:
             UserError: there are no images, the bundle has too few calibration images for the false positive rate or no
-                classes, or it does not support the provider.
+                classes, or it does not support the provider or an estimator of the likelihood.
         """
         Significance.plan(options, bundle)
+        if options.likelihood:
+            require_estimators(bundle, options.likelihood, "--likelihood")
         if scoring_provider(bundle, options.provider) == "cpu":
             options = replace(options, provider="cpu", workers_per_gpu=None)  # so that workers reserve no GPU
         return cls(options, bundle, find_images(options.images))
@@ -105,7 +108,7 @@ class ScoreJob:
             options=options,
             contract=self.contract,
             columns=columns,
-            outputs=Scorer(self.bundle, likelihood=options.likelihood, provider="cpu").output_names,
+            outputs=Scorer(self.bundle, provider="cpu").output_names,
             inputs=self.images.fingerprint,
             significance=self.significance,
             tail=self.tail,

@@ -98,6 +98,8 @@ class ScoreSummary:
     calibration_images: int
     tail: Tail | None
     drift: Drift
+    likelihood: dict[str, Any] | None
+    """With --likelihood: by estimator, as `vae evaluate` has it, over the scored rows."""
     explained: int
     no_longer_readable: int
     """Images to explain that could not be read again."""

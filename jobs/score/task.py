@@ -5,16 +5,20 @@ Workers import numpy, pyarrow, an image decoder and ONNX Runtime, but not torch.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
 
+from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
+from export.runtime.annealing import Annealing
 from export.runtime.device import Device
+from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.runtime.session import Arrays, concatenate
 from jobs.bulk import Part
@@ -22,6 +26,7 @@ from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
+from jobs.likelihood.columns import estimate_fields, estimate_row
 from jobs.score.options import ScoreOptions
 from jobs.score.significance import RESERVED, Significance
 from vae_core.errors import UserError
@@ -49,22 +54,27 @@ class ScoreTask:
     results: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        ours = [*self.outputs, *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
+        ours = [*self.outputs, *(field.name for field in self.likelihood), *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(
                 f"the column {taken[0]} cannot be kept: the name is reserved for scores; rename it in the input"
             )
 
     @property
+    def likelihood(self) -> list[pa.Field]:
+        """The columns of the estimators of --likelihood, which are null where no estimate is finite."""
+        return estimate_fields(self.options.likelihood, bounds=False)
+
+    @property
     def parquet_options(self) -> Mapping[str, object]:
         """Dictionary-encode p-values, keys and flags, which repeat; scores hardly do."""
-        plain = {*self.outputs, ROW.name} - {P_VALUE}
+        plain = {*self.outputs, *(field.name for field in self.likelihood), ROW.name} - {P_VALUE}
         return {"use_dictionary": [name for name in self.schema.names if name not in plain]}
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of the scores."""
-        numbers = [pa.field(name, pa.float32()) for name in self.outputs]
+        numbers = [pa.field(name, pa.float32()) for name in self.outputs] + self.likelihood
         if self.tail is not None:
             numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # float32 would round the smallest to 0
         numbers += self.significance.fields
@@ -76,7 +86,7 @@ class ScoreTask:
             "bundle": self.bundle.hash,
             "inputs": self.inputs,
             "columns": self.columns.names,
-            "likelihood": self.options.likelihood,
+            "likelihood": self._estimation,
             "resize": self.contract.resize,
             "fpr": self.options.fpr,
             "fdr": self.options.fdr,
@@ -87,6 +97,13 @@ class ScoreTask:
             "tail": self.tail is not None,  # its parameters follow from the bundle
         }
 
+    @property
+    def _estimation(self) -> dict[str, Any] | None:
+        if not self.options.likelihood:
+            return None
+        names = ("samples", "chains", "temperatures", "seed")
+        return {"estimators": list(self.options.likelihood)} | {name: getattr(self.options, name) for name in names}
+
     def open(self, device: Device) -> Callable[[Unit], Iterator[Part]]:
         """Open and verify the bundle, and return the function that scores a unit.
 
@@ -95,12 +112,14 @@ class ScoreTask:
         """
         bundle = self.bundle.open()
         options = self.options
-        scorer = Scorer(bundle, likelihood=options.likelihood, provider=device, batch_size=options.batch_size)
+        estimator = self._estimator(bundle, device.shared_by(2)) if options.likelihood else None
+        scorer = Scorer(bundle, provider=device.shared_by(2 if estimator else 1), batch_size=options.batch_size)
+        likelihood = pa.schema(self.likelihood)
         classes = self.significance.classes(bundle)
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
-        def part(keys: pa.Table, numbers: Arrays) -> Part:
+        def part(keys: pa.Table, numbers: Arrays, estimates: list[dict[str, Any]]) -> Part:
             # NaN and infinity have no rank, hence no p-value.
             finite = np.isfinite(numbers[SCORE])
             errors = nothing.errors
@@ -108,12 +127,14 @@ class ScoreTask:
                 lost = keys.filter(~finite)
                 errors = with_reasons(lost, ["the outlier score is not finite"] * len(lost))
                 keys, numbers = keys.filter(finite), {name: values[finite] for name, values in numbers.items()}
+                estimates = list(compress(estimates, finite))
             modelled = () if self.tail is None else self.tail.p_values(numbers[SCORE], numbers[P_VALUE])
             tested, outlying = self.significance.test(classes, keys, numbers)
             scores = pa.Table.from_arrays(
                 [
                     *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
                     *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
+                    *(pa.Table.from_pylist(estimates, likelihood).columns if estimates else ()),
                     *map(pa.array, modelled),
                     *tested,
                     pa.array(outlying),
@@ -130,10 +151,26 @@ class ScoreTask:
                 for run in scorer.runs(batch.images) if len(batch.images) else ():
                     runs.append(run)
                     yield nothing  # allows stopping here; a table per run would be slow
+                estimates: list[dict[str, Any]] = []
+                if estimator is not None:
+                    numbers = unit.numbers(batch.keys["file"].to_pylist(), batch.keys["row"].to_pylist())
+                    for number, image in zip(numbers, batch.images, strict=True):
+                        estimates.append(estimate_row(estimator, image, number, options.likelihood) or {})
+                        yield nothing
                 if runs:
-                    yield part(batch.keys, concatenate(runs))
+                    yield part(batch.keys, concatenate(runs), estimates)
 
         return score
+
+    def _estimator(self, bundle: Bundle, device: Device) -> LikelihoodEstimator:
+        options = self.options
+        return LikelihoodEstimator(
+            bundle,
+            samples=options.samples,
+            seed=options.seed,
+            provider=device,
+            annealing=Annealing(options.chains, options.temperatures),
+        )
 
     def failed(self, unit: Unit, reason: str) -> Part:
         """The errors of a one-row unit that failed: its bad files, then the row."""

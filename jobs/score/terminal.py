@@ -35,10 +35,15 @@ def notices(job: ScoreJob) -> Iterator[str]:
 def sentence(summary: Mapping[str, Any]) -> str:
     """The result of a finished job, from its summary."""
     failed = summary["errors"] + summary["bad_files"]
+    likelihood = ""
+    if summary["likelihood"] is not None:
+        from jobs.report.sections.likelihood import in_words
+
+        likelihood = f"; {in_words(summary['likelihood'])}"
     return (
         f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
         f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
-        f"{counted(failed, 'error')}{_classes(summary)}"
+        f"{counted(failed, 'error')}{_classes(summary)}{likelihood}"
     )
 
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from image_files import LAYOUTS, write_parquet
 from scored import assert_same_scores, outliers_and_blobs, read_errors, read_scores
@@ -62,7 +63,7 @@ def test_a_killed_score_resumes(tmp_path: Path, bundle: Path, engine: str, signa
     source = write_parquet(tmp_path / "in.parquet", pa.array(rows), row_group_size=100)
     output = tmp_path / "out"
     arguments = ["jobs.score", "--bundle", str(bundle), "--images", source, "--output", str(output)]
-    arguments += ["--likelihood", "--unit-rows", "10", "--workers", "2", "--engine", engine]
+    arguments += ["--likelihood", "elbo", "--samples", "8", "--unit-rows", "10", "--workers", "2", "--engine", engine]
 
     code = interrupt(arguments, output / "scores", signal_number)
     assert code == (130 if signal_number == signal.SIGINT else -signal_number)
@@ -80,7 +81,10 @@ def test_a_killed_score_resumes(tmp_path: Path, bundle: Path, engine: str, signa
     assert [error["row"] for error in errors] == [250]
     good = [row for row in range(900) if row != 250]
     assert scores["row"].to_pylist() == good
-    assert_same_scores(scores, {k: v[good] for k, v in Scorer(str(bundle), likelihood=True).score(images).items()})
+    assert_same_scores(scores, {k: v[good] for k, v in Scorer(str(bundle)).score(images).items()})
+    estimator = LikelihoodEstimator(str(bundle), samples=8)
+    expected = [estimator.estimate(images[row], row, ["elbo"]).elbo for row in good]
+    assert scores["elbo"].to_pylist() == [each.value for each in expected if each is not None]
     summary = json.loads((output / "summary.json").read_text())
     assert (summary["rows"], summary["scored"], summary["errors"]) == (900, 899, 1)
     assert summary["outliers"] == np.sum(scores["is_outlier"].to_numpy(zero_copy_only=False))

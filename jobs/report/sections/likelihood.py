@@ -25,6 +25,9 @@ _BEST = ("refined", "annealed", "importance", "monte_carlo", "elbo")
 _FEW = 10  # with fewer effective samples an estimate is unreliable
 
 
+_SUBSETS = "Estimators on fewer images have a random subset of them: the curves are over the same images. "
+
+
 def best_of(likelihood: Metrics) -> str:
     """The estimator to quote: the tightest on many images."""
     return next(name for name in _BEST if likelihood.get(name) is not None)
@@ -33,6 +36,16 @@ def best_of(likelihood: Metrics) -> str:
 def budget(found: Metrics) -> str:
     """What an estimate took: "527 decodes for each of 500 images"."""
     return f"{counted(round(found['decodes']), 'decode')} for each of {counted(found['images'], 'image')}"
+
+
+def in_words(likelihood: Metrics) -> str:
+    """All estimates in a sentence for the terminal, each with its budget."""
+    bounds = [
+        f"{title} {found['mean']:,.2f} ({found['decodes']:,.0f} decodes, {counted(found['images'], 'image')})"
+        for name, title in TITLES.items()
+        if (found := likelihood.get(name)) is not None
+    ]
+    return f"bounds on log p(x) in nats per image: {', '.join(bounds)}"
 
 
 def likelihood_figures(likelihood: Metrics) -> list[Figure]:
@@ -90,7 +103,8 @@ def likelihood_section(likelihood: Metrics) -> Section:
     )
     blocks: list[Block] = [Table(columns, rows, columns[1:])]
     reference = likelihood.get("reference")
-    if reference is not None and reference in present:
+    has_curves = "by_samples" in present.get(reference or "", {})
+    if reference is not None and has_curves:
         curves = {
             name: _curve(name, style, found) for (name, found), style in zip(present.items(), STYLES, strict=False)
         }
@@ -129,10 +143,9 @@ def likelihood_section(likelihood: Metrics) -> Section:
         "likelihood",
         "Likelihood of the images",
         f"Estimated on {images}, with fresh samples for each image and estimator. Every estimate of log p(x) is biased "
-        "low; the bias shrinks with more samples. Estimators on fewer images have a random subset of them: the curves "
-        "are over the same images. The standard error is over images and includes the Monte Carlo error, which shrinks "
-        "with more samples. Bias and Monte Carlo error are jackknife estimates. Where Pareto's k̂ is above 0.7, an "
-        "image's estimate hangs on samples that were not drawn.",
+        f"low; the bias shrinks with more samples. {_SUBSETS if has_curves else ''}The standard error is over images "
+        "and includes the Monte Carlo error, which shrinks with more samples. Bias and Monte Carlo error are jackknife "
+        "estimates. Where Pareto's k̂ is above 0.7, an image's estimate hangs on samples that were not drawn.",
         blocks,
     )
 

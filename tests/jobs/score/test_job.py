@@ -17,12 +17,17 @@ from export.bundle.format import Bundle
 from export.guarantees.p_values import p_values, threshold
 from export.guarantees.tail import fit_tail
 from export.runtime.scorer import Scorer
+from export.storage import Folder
+from gaussian_bundle import draw_images, exact_log_px, write_gaussian_bundle
 from image_files import LAYOUTS, encode, huggingface, packed, write_parquet
 from jobs.calibrate.job import calibrate
 from jobs.calibrate.options import CalibrateOptions
+from jobs.evaluate.job import evaluate
+from jobs.evaluate.options import EvaluateOptions
 from jobs.score import __main__ as command
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
+from linear_bundle import write_linear_bundle
 from scored import assert_same_scores, outliers_and_blobs, read_errors, read_scores
 from vae_core.errors import UserError
 
@@ -134,15 +139,88 @@ def test_scores_do_not_depend_on_the_layout(
         assert_same_scores(read_scores(tmp_path / f"out-{source}"), expected)
 
 
-def test_likelihood_adds_its_columns(tmp_path: Path, bundle: Path, source: str, images: np.ndarray) -> None:
-    run_score(bundle, source, tmp_path / "out", likelihood=True, unit_rows=100)
-    scores = read_scores(tmp_path / "out")
-    expected = Scorer(str(bundle), likelihood=True).score(images)
-    assert {"elbo", "log_px", "effective_samples", "bits_per_dim"} <= set(scores.schema.names)
-    assert_same_scores(scores, expected)
-    log_px, elbo = scores["log_px"].to_numpy(), scores["elbo"].to_numpy()
-    assert (log_px >= elbo - 1e-5 * np.abs(elbo)).all()
-    np.testing.assert_allclose(scores["bits_per_dim"].to_numpy(), -log_px / (20 * 16 * np.log(2)), rtol=1e-5)
+@pytest.fixture(scope="module")
+def oracle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A linear-Gaussian bundle with an encoder that is off."""
+    path = tmp_path_factory.mktemp("oracle")
+    write_gaussian_bundle(Folder.at(path), mean_error=0.15, log_scale_error=0.1)
+    return path
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> list[str]:
+    """Images of the oracle's model in two tables, between them an image file that cannot be read."""
+    images = draw_images(60, seed=5)
+    first = write_parquet(tmp_path / "drawn/a.parquet", *LAYOUTS["packed"](images[:37]), row_group_size=10)
+    (tmp_path / "drawn/b.png").write_bytes(b"no image")
+    return [
+        first,
+        str(tmp_path / "drawn/b.png"),
+        write_parquet(tmp_path / "drawn/c.parquet", *LAYOUTS["packed"](images[37:])),
+    ]
+
+
+ALL: tuple[Any, ...] = ("elbo", "importance", "monte-carlo", "refined", "annealed")
+SHORT = {"samples": 20, "chains": 2, "temperatures": 2}
+
+
+def test_likelihoods_are_exact_within_their_errors_and_those_of_evaluate(
+    tmp_path: Path, oracle: Path, drawn: list[str]
+) -> None:
+    summary = run_score(oracle, drawn, tmp_path / "scored", likelihood=ALL, seed=4, explain=3, **SHORT)
+    scores = read_scores(tmp_path / "scored").to_pylist()
+    exact = exact_log_px(draw_images(60, seed=5))
+    assert (summary["scored"], summary["errors"]) == (60, 1)
+    for row, log_px in zip(scores, exact, strict=True):
+        assert row["refined_log_px"] == pytest.approx(log_px, abs=2e-3)
+        assert row["annealed_log_px"] == pytest.approx(log_px, abs=2e-3)
+        assert row["elbo"] == pytest.approx(row["reconstruction"] - row["kl"])
+        assert row["refined_decodes"] < 400
+        assert row["annealed_pareto_k"] is None  # of two weights
+    evaluated = evaluate(
+        EvaluateOptions(
+            bundle=str(oracle),
+            images=tuple(drawn),
+            output=str(tmp_path / "evaluated"),
+            engine="local",
+            likelihood_images=61,
+            annealed_images=61,
+            estimators=ALL,
+            fpr=0.05,
+            seed=4,
+            **SHORT,
+        )
+    )
+    for row in pq.read_table(tmp_path / "evaluated/likelihood/estimates").to_pylist():
+        (own,) = (each for each in scores if (each["file"], each["row"]) == (row["file"], row["row"]))
+        assert {name: own[name] for name in row if name in own} == {name: row[name] for name in row if name in own}
+    for name in ALL:
+        found, expected = (each["likelihood"][name.replace("-", "_")] for each in (summary, evaluated))
+        assert found.keys() == expected.keys() - {"by_samples"}
+        for key in ("mean", "decodes", "images"):
+            assert found[key] == pytest.approx(expected[key], rel=1e-12)
+    explained = pq.read_table(tmp_path / "scored/explanations.parquet")
+    assert "refined_log_px" in explained.schema.names
+    assert "refined importance sampling" in (tmp_path / "scored/report.html").read_text()
+
+
+def test_likelihoods_do_not_depend_on_batches_units_and_workers(tmp_path: Path, oracle: Path, drawn: list[str]) -> None:
+    run_score(oracle, drawn, tmp_path / "one", likelihood=ALL, unit_rows=1000, workers=1, **SHORT)
+    expected = read_scores(tmp_path / "one")
+    for number, options in enumerate(({"unit_rows": 7, "batch_size": 3, "workers": 3}, {"unit_rows": 20})):
+        run_score(oracle, drawn, tmp_path / str(number), likelihood=ALL, **SHORT, **options)
+        assert read_scores(tmp_path / str(number)).equals(expected)
+    with pytest.raises(UserError, match="job with likelihood"):
+        run_score(oracle, drawn, tmp_path / "one", likelihood=ALL, seed=1, **SHORT)
+
+
+def test_a_bundle_without_a_gradient_refuses_refined(tmp_path: Path, drawn: list[str]) -> None:
+    linear = tmp_path / "bundle"
+    write_linear_bundle(Folder.at(linear))
+    for options in ({"likelihood": ("refined",)}, {"likelihood": ("elbo", "annealed")}):
+        with pytest.raises(UserError, match=f"--likelihood {options['likelihood'][-1]} needs the gradient of log p"):
+            run_score(linear, drawn, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_tail_adds_its_columns(tmp_path: Path, bundle: Path, source: str) -> None:

@@ -1,4 +1,4 @@
-"""Mean likelihood over a set of images, from the parts of a `LikelihoodTask`, with two errors.
+"""Mean likelihood over a set of images, from the parts of a job, with two errors.
 
 - standard error, sd/√N over images: the uncertainty of the population mean. It includes the Monte Carlo error, as each
   image has independent noise.
@@ -9,22 +9,26 @@ The parts are streamed: only counts, means and sums of squares are kept.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.parquet as pq
 
+from export.bundle.format import Bundle
 from export.runtime.estimates import bound_sizes
 from export.runtime.pareto import UNRELIABLE
 from export.storage import Folder
+from jobs.bulk.commit import part_names
 from jobs.discoveries.histogram import Histogram, HistogramCounter
 from jobs.discoveries.walk import Counter, Piece, walk
-from jobs.evaluate.task import BOUNDS, ELBO
+from jobs.likelihood.columns import BOUNDS, ELBO, sample_counts
 
 Array = npt.NDArray[np.float64]
 
+_FIELDS = ("log_px", "variance", "bias", "effective_samples", "setup", "decodes")
 _BINS = 4096  # logarithmic bins of effective samples: the median is known to within one bin
 _K_EDGES = (UNRELIABLE + 0.002 * np.arange(-1500, 2501)).astype(np.float64)  # of k̂, one of them at the limit
 
@@ -97,21 +101,47 @@ class MomentCounter:
         self.moments = self.moments.merge(other.moments)
 
 
+class Budget(NamedTuple):
+    """Estimators, and what they may take."""
+
+    estimators: Sequence[str]
+    samples: int
+    chains: int
+
+
+def summarise_likelihood(parts: Folder, bundle: Bundle, budget: Budget) -> dict[str, Any]:
+    """What a job says of the likelihoods in its parts: how they were estimated, and `likelihood_metrics`."""
+    kind = bundle.manifest["likelihood"]["kind"]
+    return {
+        "samples": budget.samples,
+        "estimators": list(budget.estimators),
+        "unit": "nats per image",
+        "bound": "all are lower bounds in expectation; bias and monte_carlo_standard_error are jackknife estimates, "
+        "too small where effective samples are near one",
+        "kind": kind,
+        "binarise": bundle.manifest["likelihood"].get("binarise", "none"),
+        **likelihood_metrics(
+            parts, sample_counts(*budget), budget.samples, math.prod(bundle.shape) if kind == "mass" else None
+        ),
+    }
+
+
 def likelihood_metrics(
     parts: Folder, counts: Mapping[str, int], samples: int, dimensions: int | None
 ) -> dict[str, Any]:
-    """Means over all parts, in nats per image, of the estimators that have any.
+    """Means over all parts, in nats per image, of the estimators that have any, as far as the parts have the columns.
 
     Args:
         parts: folder of the results; at least one part.
-        counts: weights of each estimate, by name of the estimator; see `jobs.evaluate.task.sample_counts`.
+        counts: weights of each estimate, by name of the estimator; see `sample_counts`.
         samples: draws behind an ELBO.
         dimensions: values per image, for bits per dimension; None if the likelihood is not a probability mass.
     """
-    elbo = MomentCounter(ELBO)
+    columns = _columns(parts)
+    elbo = MomentCounter(ELBO if ELBO[0] in columns else ())
     reference = next((name for name in ("refined", "annealed", "importance") if name in counts), None)
-    weighted = {name: _Weighted(name, count, reference) for name, count in counts.items()}
-    counters: list[Counter] = [elbo]
+    weighted = {name: _Weighted(name, count, reference, columns) for name, count in counts.items()}
+    counters: list[Counter] = [elbo] if elbo.columns else []
     for each in weighted.values():
         counters += each.counters
     walk(parts, counters)
@@ -130,31 +160,37 @@ def likelihood_metrics(
     return metrics | found | {"reference": reference}
 
 
+def _columns(parts: Folder) -> frozenset[str]:
+    with parts.filesystem.open_input_file(parts.file(part_names(parts)[0])) as stream:
+        return frozenset(pq.read_schema(stream).names)
+
+
 class _Weighted:
     """The counters of one estimator with weights."""
 
-    def __init__(self, name: str, count: int, reference: str | None) -> None:
-        self._sizes = bound_sizes(count)
+    def __init__(self, name: str, count: int, reference: str | None, columns: Collection[str]) -> None:
+        self._count = count
+        self._sizes = bound_sizes(count) if f"{name}_{BOUNDS}" in columns else []
         # In decreasing precision for large K; both ends tolerate rounding.
         edges = np.geomspace(1.0, count, _BINS + 1)
         edges[0], edges[-1] = 0.0, count * 1.001
         self._effective = HistogramCounter(f"{name}_effective_samples", edges)
         self._pareto_k = HistogramCounter(f"{name}_pareto_k", _K_EDGES)
-        fields = ("log_px", "variance", "bias", "effective_samples", "setup", "decodes", BOUNDS)
-        self._moments = MomentCounter([f"{name}_{field}" for field in fields], len(self._sizes))
+        bounds = [f"{name}_{BOUNDS}"] if self._sizes else []
+        self._moments = MomentCounter([*(f"{name}_{field}" for field in _FIELDS), *bounds], len(self._sizes))
         self._gains = {
             over: MomentCounter([f"{name}_log_px"], less=column)
             for over, column in (("elbo", "elbo"), ("importance", "importance_log_px"))
-            if name in ("refined", "annealed")
+            if name in ("refined", "annealed") and column in columns
         }
         # The bounds on the images that both have, so that a curve does not mix the difference between images in.
         against = f"{reference or name}_log_px"
-        self._against = MomentCounter([f"{name}_{BOUNDS}"], len(self._sizes), against)
+        self._against = MomentCounter(bounds, len(self._sizes), against)
         self.counters: list[Counter] = [
             self._effective,
             self._pareto_k,
             self._moments,
-            self._against,
+            *([self._against] if bounds else []),
             *self._gains.values(),
         ]
 
@@ -164,9 +200,8 @@ class _Weighted:
 
     def describe(self, dimensions: int | None) -> dict[str, Any]:
         """The estimator's entry in the metrics."""
-        sizes, count = self._sizes, self._sizes[-1]
-        fields = ["log_px", "variance", "bias", "effective_samples", "setup", "decodes"]
-        means = _Means([*fields, *(f"{BOUNDS}/{size}" for size in sizes)], self.moments, dimensions)
+        sizes, count = self._sizes, self._count
+        means = _Means([*_FIELDS, *(f"{BOUNDS}/{size}" for size in sizes)], self.moments, dimensions)
         k = self._pareto_k.histogram
         setup, decodes = means.mean("setup"), means.mean("decodes")
         gains = {}
@@ -174,6 +209,15 @@ class _Weighted:
             if counter.moments.rows:
                 gain = _Means(["gain"], counter.moments, dimensions)
                 gains[over] = {**gain.value("gain"), **gain.bits("gain"), "images": counter.moments.rows}
+        by_samples = [
+            {
+                "samples": size,
+                "decodes": setup + (decodes - setup) * size / count,
+                **means.value(f"{BOUNDS}/{size}"),
+                "less_reference": float(less),
+            }
+            for size, less in zip(sizes, self._against.moments.mean, strict=True)
+        ]
         return {
             **means.value("log_px", "variance"),
             **means.bits("log_px"),
@@ -191,15 +235,7 @@ class _Weighted:
             "decodes": decodes,
             "images": self.moments.rows,
             **({"gain_over": gains} if gains else {}),
-            "by_samples": [
-                {
-                    "samples": size,
-                    "decodes": setup + (decodes - setup) * size / count,
-                    **means.value(f"{BOUNDS}/{size}"),
-                    "less_reference": float(less),
-                }
-                for size, less in zip(sizes, self._against.moments.mean, strict=True)
-            ],
+            **({"by_samples": by_samples} if by_samples else {}),
         }
 
 

@@ -9,8 +9,9 @@ import pytest
 
 from export.runtime.estimates import bound_sizes
 from export.storage import Folder
-from jobs.evaluate.mean_likelihood import likelihood_metrics
-from jobs.evaluate.task import SCHEMA, WEIGHTED
+from jobs.evaluate.task import SCHEMA
+from jobs.likelihood.columns import WEIGHTED
+from jobs.likelihood.means import likelihood_metrics
 
 SAMPLES = 100
 COUNTS = dict.fromkeys(WEIGHTED, SAMPLES)
