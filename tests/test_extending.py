@@ -121,7 +121,7 @@ def test_the_family_learns_and_is_exported(reader: Path, capsys: pytest.CaptureF
     splits = Splits(validation=images[:200], calibration=images[200:])
     contents = build(trained, splits, {"history": []}, BuildOptions(samples=2, prior="normal"))
     assert contents.manifest["model"]["family"] == "linear"
-    assert len(contents.manifest["graphs"]) == 5
+    assert "gradient.onnx" in contents.manifest["graphs"]
 
 
 def test_the_export_target_computes_the_probe(reader: Path, bundle: Path) -> None:

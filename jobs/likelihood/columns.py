@@ -15,8 +15,8 @@ from export.runtime.likelihood import REFINED_SAMPLES, ImageLikelihood, Likeliho
 
 EstimatorName = Literal["elbo", "importance", "monte-carlo", "refined", "annealed"]
 
-ELBO = ("elbo", "elbo_variance", "reconstruction", "reconstruction_variance", "kl")
-"""The fields of an `Elbo`."""
+ELBO = ("elbo", "elbo_variance", "elbo_reconstruction", "elbo_reconstruction_variance", "elbo_kl")
+"""Columns of the fields of an `Elbo`; scores have statistics `reconstruction` and `kl`, which are others."""
 WEIGHTED = ("importance", "monte_carlo", "refined", "annealed")
 """Estimators with weights: fields of an `ImageLikelihood`, and prefixes of column names."""
 NUMBERS = ("log_px", "variance", "bias", "relative_error", "effective_samples", "pareto_k", "setup", "decodes")

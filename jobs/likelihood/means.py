@@ -154,8 +154,8 @@ def likelihood_metrics(
             "decodes": samples,
             "images": elbo.moments.rows,
         }
-        metrics["reconstruction"] = means.value("reconstruction", "reconstruction_variance")
-        metrics["kl"] = means.value("kl")
+        metrics["reconstruction"] = means.value("elbo_reconstruction", "elbo_reconstruction_variance")
+        metrics["kl"] = means.value("elbo_kl")
     found = {name: each.describe(dimensions) for name, each in weighted.items() if each.moments.rows}
     return metrics | found | {"reference": reference}
 
