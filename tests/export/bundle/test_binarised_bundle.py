@@ -10,7 +10,6 @@ from bundles import HISTORY, SHAPE, pictures
 from export.bundle.format import CARD, ENCODER, Bundle, write_bundle
 from export.graphs.build import Splits, build
 from export.graphs.options import BuildOptions
-from export.graphs.reverse import linearise_decoder
 from export.runtime.annealing import Annealing
 from export.runtime.likelihood import ESTIMATORS, LikelihoodEstimator
 from export.runtime.scorer import Scorer
@@ -96,9 +95,7 @@ def test_estimates_are_those_of_an_image_drawn_for_its_row(bundle: Bundle) -> No
 
 
 def test_all_estimators_agree_on_the_drawn_image(bundle: Bundle) -> None:
-    estimator = LikelihoodEstimator(
-        bundle, samples=400, derivative=linearise_decoder(bundle), annealing=Annealing(chains=4, temperatures=30)
-    )
+    estimator = LikelihoodEstimator(bundle, samples=400, annealing=Annealing(chains=4, temperatures=30))
     on_grey = estimator.estimate(IMAGES[1], 11, ESTIMATORS)
     black_and_white = drawn(IMAGES[1:2], [11], 0, Purpose.BINARISE_EVALUATE)[0]
     on_draw = estimator.estimate(black_and_white, 11, ESTIMATORS)
