@@ -23,6 +23,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.likelihood_estimators import first_images
 from benchmarks.results import Ratio, save
 from export.bundle.format import ENCODER, Bundle
 from export.graphs.reverse import linearise_decoder
@@ -33,7 +34,6 @@ from export.runtime.encoding import Encoding
 from export.runtime.estimates import estimate
 from export.runtime.joint import Joint
 from export.runtime.session import Session
-from benchmarks.likelihood_estimators import first_images
 from vae_core.latents import StandardNormal
 from vae_core.latents.diagonal_gaussian import LOG_2PI
 from vae_core.likelihoods.base import Array
@@ -93,9 +93,7 @@ class Study:
         noise = _antithetic(random, _MEASURED // 2, size)
         bounds = [
             float(joint.log_prob(mean + np.exp(log_sigma) * noise).mean()) + _entropy(log_sigma)
-            for mean, log_sigma in zip(
-                (q.mean, *best_means), (0.5 * q.log_variance, *best_log_sigmas), strict=True
-            )
+            for mean, log_sigma in zip((q.mean, *best_means), (0.5 * q.log_variance, *best_log_sigmas), strict=True)
         ]
         return Found(*bounds, log_px)
 
@@ -184,8 +182,8 @@ def main() -> None:
         error = gap.std(ddof=1) / len(gap) ** 0.5
         ratio = microseconds / times[0]
         print(
-            f"| {name} | {whole.mean():.2f} | {encoder.mean():.2f} | {from_encoder.mean():.2f} | {from_mode.mean():.2f} "
-            f"| {gap.mean():.1f} ± {error:.1f} | {(log_px - best).mean():.1f} | {log_px.mean():.2f} "
+            f"| {name} | {whole.mean():.2f} | {encoder.mean():.2f} | {from_encoder.mean():.2f} "
+            f"| {from_mode.mean():.2f} | {gap.mean():.1f} ± {error:.1f} | {(log_px - best).mean():.1f} | {log_px.mean():.2f} "
             f"| {microseconds:.1f} | {ratio:.2f} |",
             flush=True,
         )

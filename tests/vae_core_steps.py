@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vae_core.batch import Batch
-from vae_core.config import TrainConfig
+from vae_core.config import Optimiser, TrainConfig
 from vae_core.models import seeded
 from vae_core.models.conv.config import ConvConfig
 from vae_core.optimisation import Optimisation, to_device
@@ -14,9 +14,9 @@ from vae_core.optimisation import Optimisation, to_device
 MODEL = ConvConfig(image_shape=(1, 12, 12), latent_dim=4, widths=(8, 8), hidden=16)
 
 
-def optimisation(seed: int = 0, latent_dim: int = 4) -> Optimisation:
+def optimisation(seed: int = 0, latent_dim: int = 4, optimiser: Optimiser = "adamw") -> Optimisation:
     model = to_device(seeded(replace(MODEL, latent_dim=latent_dim), seed), "cpu")
-    return Optimisation(model, TrainConfig(epochs=2, warmup_steps=2), steps_per_epoch=10)
+    return Optimisation(model, TrainConfig(epochs=2, warmup_steps=2, optimiser=optimiser), steps_per_epoch=10)
 
 
 def batch(step: int, size: int = 8, samples: int = 1) -> tuple[Batch, Tensor]:

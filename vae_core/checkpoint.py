@@ -4,7 +4,7 @@ A checkpoint is three small files, built as bytes so that any storage can hold t
 
     checkpoint.json         format, configurations, progress (epoch, step, whatever the training loop adds)
     model.safetensors       `weights.*` and `averaged.*`, by parameter name
-    optimiser.safetensors   AdamW's moments, by parameter name
+    optimiser.safetensors   the optimiser's moments, by parameter name
 
 No generator state is stored: the noise, the order of the images and the splits are functions of
 (seed, epoch, row), and checkpoint.json records seed, epoch and step. `save` and `load` are for a plain script on a
@@ -50,7 +50,7 @@ def to_files(optimisation: Optimisation, progress: Mapping[str, Any]) -> dict[st
     moments = {
         f"{name}.{key}": _portable(value)
         for name, parameter in model.named_parameters()
-        for key, value in optimisation.optimizer.state.get(parameter, {}).items()
+        for key, value in optimisation.state_of(parameter).items()
     }
     return {
         _HEAD: json.dumps(head, indent=2).encode(),
@@ -72,11 +72,11 @@ def restore(files: Mapping[str, bytes], optimisation: Optimisation) -> dict[str,
     _fill(optimisation.average, tensors, "averaged.")
     moments = safetensors.torch.load(files[_OPTIMISER])
     for name, parameter in optimisation.model.named_parameters():
-        for key in ("step", "exp_avg", "exp_avg_sq"):
+        for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
             if (value := moments.get(f"{name}.{key}")) is not None:
                 # Same device and memory layout as the parameter; the step counter is a scalar.
                 target = torch.empty_like(value if key == "step" else parameter, device=parameter.device).copy_(value)
-                optimisation.optimizer.state[parameter][key] = target
+                optimisation.state_of(parameter)[key] = target
     optimisation.steps_done = head["steps_done"]
     optimisation.skipped.fill_(head["steps_skipped"])
     progress: dict[str, Any] = head["progress"]

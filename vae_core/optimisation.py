@@ -13,7 +13,7 @@ prepare the next step while the device works on this one.
 
 import copy
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,7 @@ from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms, objective
 from vae_core.estimators import ImportanceTerms, importance_objective
 from vae_core.models.base import Model
+from vae_core.muon import Muon
 
 
 class StepMetrics(NamedTuple):
@@ -36,7 +37,7 @@ class StepMetrics(NamedTuple):
 
 
 class Optimisation:
-    """AdamW with warm-up and cosine decay, KL warm-up, clipping, and averaged weights."""
+    """AdamW or Muon with warm-up and cosine decay, KL warm-up, clipping, and averaged weights."""
 
     def __init__(
         self, model: Model, config: TrainConfig, steps_per_epoch: int, parallel: nn.Module | None = None
@@ -58,17 +59,23 @@ class Optimisation:
         # Not torch's AveragedModel: it reads its counter in every step and copies it to the device, for which the host
         # would wait (and takes 0.2 ms longer on a CPU).
         self.average = copy.deepcopy(model).requires_grad_(False)
-        self.optimizer = torch.optim.AdamW(
-            _decay_groups(model, config.weight_decay), lr=config.learning_rate, betas=(0.9, 0.99), fused=True
-        )
+        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
+        self.optimizers = _optimizers(model, config, self.bf16)
         self.steps_done = 0
         self.skipped = torch.zeros((), device=self.device)  # steps, counted on the device
-        self.bf16 = config.precision == "bf16" or (config.precision == "auto" and has_bf16(self.device))
 
     @property
     def steps_skipped(self) -> int:
         """Steps whose gradient was not finite; waits for the device."""
         return int(self.skipped)
+
+    def state_of(self, parameter: Tensor) -> dict[str, Tensor]:
+        """What an optimiser remembers of one of the model's parameters, by name; it may be written to."""
+        for optimizer in self.optimizers:
+            if any(parameter is owned for group in optimizer.param_groups for owned in group["params"]):
+                state: dict[str, Tensor] = optimizer.state[parameter]
+                return state
+        raise AssertionError("not a parameter of the model")
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimisation step `step` (from 0)."""
@@ -99,7 +106,8 @@ class Optimisation:
 
     def step(self, batch: Batch, noise: Tensor) -> StepMetrics:
         """One optimisation step on this worker's batch of N images with noise ~ N(0, I); see `Model.forward`."""
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
         loss, terms = self.loss(batch, noise)
         loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.get_total_norm(p.grad for p in self.model.parameters() if p.grad is not None)
@@ -118,12 +126,13 @@ class Optimisation:
     @torch.no_grad()
     def _update(self, norm: Tensor, skipped: Tensor) -> None:
         """Update the weights and their average, unless `skipped` is 1."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.learning_rate(self.steps_done)
-        # Fused AdamW divides the gradient by `grad_scale`, which clips it, and skips the step where `found_inf` is 1.
-        self.optimizer.grad_scale = (norm / self.config.gradient_clip).clamp(min=1.0).float()  # type: ignore[attr-defined]
-        self.optimizer.found_inf = skipped  # type: ignore[attr-defined]
-        self.optimizer.step()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate(self.steps_done)
+            # Both divide the gradient by `grad_scale`, which clips it, and skip the step where `found_inf` is 1.
+            optimizer.grad_scale = (norm / self.config.gradient_clip).clamp(min=1.0).float()
+            optimizer.found_inf = skipped
+            optimizer.step()
         # θ̄ ← d·θ̄ + (1−d)·θ with d = min(decay, (1+t)/(10+t)), so that the first steps are forgotten quickly.
         taken = self.steps_done - self.skipped  # t
         decay = ((1.0 + taken) / (10.0 + taken)).clamp(max=self.config.ema_decay)
@@ -155,10 +164,15 @@ def to_device(model: Model, device: torch.device | str) -> Model:
     return model.to(device).to(memory_format=torch.channels_last)
 
 
-def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Weights decay towards zero; biases, which shift the inputs of the ReLUs, do not."""
-    parameters = list(model.parameters())
-    return [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+def _optimizers(model: nn.Module, config: TrainConfig, bf16: bool) -> list[Any]:
+    """The optimisers, each of its own parameters. Biases, which shift the inputs of the ReLUs, do not decay."""
+    weights = [p for p in model.parameters() if p.ndim > 1]
+    others = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
+    if config.optimiser == "muon":
+        muon = Muon(weights, config.learning_rate, config.weight_decay, bf16=bf16)
+        return [muon, _adamw([others], config)]
+    return [_adamw([{"params": weights, "weight_decay": config.weight_decay}, others], config)]
+
+
+def _adamw(groups: list[dict[str, Any]], config: TrainConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(groups, lr=config.learning_rate, betas=(0.9, 0.99), fused=True)

@@ -4,19 +4,21 @@ import pytest
 import torch
 
 from vae_core import checkpoint
+from vae_core.config import Optimiser
 from vae_core.errors import UserError
 from vae_core_steps import MODEL, batch, optimisation
 
 
-def test_a_restored_run_continues_bit_for_bit(tmp_path: Path) -> None:
-    straight = optimisation()
+@pytest.mark.parametrize("optimiser", ["adamw", "muon"])
+def test_a_restored_run_continues_bit_for_bit(tmp_path: Path, optimiser: Optimiser) -> None:
+    straight = optimisation(optimiser=optimiser)
     for step in range(6):
         straight.step(*batch(step))
-    broken = optimisation()
+    broken = optimisation(optimiser=optimiser)
     for step in range(3):
         broken.step(*batch(step))
     checkpoint.save(tmp_path / "ck", broken, {"epoch": 0, "step": 3})
-    resumed = optimisation(seed=99)  # other initial weights, all of them replaced
+    resumed = optimisation(seed=99, optimiser=optimiser)  # other initial weights, all of them replaced
     assert checkpoint.restore(checkpoint.load(tmp_path / "ck"), resumed) == {"epoch": 0, "step": 3}
     for step in range(3, 6):
         resumed.step(*batch(step))
