@@ -183,8 +183,8 @@ def main() -> None:
         ratio = microseconds / times[0]
         print(
             f"| {name} | {whole.mean():.2f} | {encoder.mean():.2f} | {from_encoder.mean():.2f} "
-            f"| {from_mode.mean():.2f} | {gap.mean():.1f} ± {error:.1f} | {(log_px - best).mean():.1f} | {log_px.mean():.2f} "
-            f"| {microseconds:.1f} | {ratio:.2f} |",
+            f"| {from_mode.mean():.2f} | {gap.mean():.1f} ± {error:.1f} | {(log_px - best).mean():.1f} "
+            f"| {log_px.mean():.2f} | {microseconds:.1f} | {ratio:.2f} |",
             flush=True,
         )
         ratios.append(Ratio(f"{name}: amortisation gap", float(gap.mean()), 23.0, "nats", "<= 1.00", "allowed"))
