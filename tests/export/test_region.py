@@ -10,6 +10,7 @@ from bundles import BUNDLE, HISTORY, SHAPE, pictures, trained
 from export.bundle.format import Bundle, Contents, write_bundle
 from export.graphs.build import Splits, build
 from export.region import Region
+from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 
@@ -97,4 +98,9 @@ def test_nothing_depends_on_pixels_outside(tmp_path: object, made: object) -> No
     fresh[:, :, ~region.inside] = 255
     p = Scorer(bundle).score(fresh)["p_value"]
     assert abs((p <= 0.5).mean() - 0.5) < 4 * np.sqrt(0.25 * (1 / 400 + 1 / 200))
+    if bundle.decodes_images:
+        estimator = LikelihoodEstimator(bundle, samples=10)
+        for name in ("importance", "monte-carlo", "refined"):
+            first, second = (estimator.estimate(each[0], 0, [name]) for each in (images, other))
+            assert repr(first) == repr(second)
     assert "region of interest" in contents.files["README.md"].decode()

@@ -14,7 +14,7 @@ import torch
 from bundles import SHAPE, codes, contents, described, pictures, trained
 from export.bundle.format import Bundle, write_bundle
 from export.bundle.weights import WEIGHTS
-from export.graphs import parity
+from export.graphs import adjoints, parity
 from export.graphs.build import Splits, build
 from export.graphs.convert import to_onnx
 from export.graphs.fit import fit_outlier_model
@@ -23,6 +23,7 @@ from export.graphs.options import BuildOptions
 from export.guarantees.p_values import p_values
 from export.runtime.agreement import compare
 from export.runtime.device import cuda_devices
+from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
 from export.runtime.session import Session
@@ -52,6 +53,26 @@ def test_a_bundle_opens_as_it_was_written(bundle: Bundle) -> None:
         assert (len(data), hashlib.sha256(data).hexdigest()) == (entry["bytes"], entry["sha256"])
     assert "| in | `image` | uint8 | [N, 1, 20, 16] |" in bundle.folder.read_text("README.md")
     assert len(opened.examples) == 32
+
+
+def test_its_gradient_takes_no_weights_of_its_own(bundle: Bundle) -> None:
+    shared = {values.ctypes.data for values in bundle.graph("decoder.onnx").weights.values()}
+    own = bundle.graph("gradient.onnx").weights.values()
+    assert {values.ctypes.data for values in own} <= shared
+    assert len(bundle.read("gradient.onnx")) < 100_000
+
+
+def test_a_bundle_without_a_gradient_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(adjoints.ADJOINTS, "Exp")
+    held = Splits(validation=pictures(100, seed=1), calibration=pictures(99, seed=2))
+    made = build(trained(), held, {"history": []}, BuildOptions(samples=2, prior="normal"))
+    assert made.manifest["without_gradient"] == "the operator Exp has no gradient here"
+    bundle = write_bundle(Folder.at(tmp_path), *made)
+    assert not bundle.has_gradient
+    estimator = LikelihoodEstimator(bundle, samples=4)
+    assert estimator.estimate(bundle.examples[0], 0, ["elbo"]).elbo is not None
+    with pytest.raises(UserError, match=r"the estimator refined needs the gradient of log p\(x\|z\), but .* has no"):
+        estimator.estimate(bundle.examples[0], 0, ["refined"])
 
 
 def test_the_manifest_describes_the_graphs(bundle: Bundle) -> None:
