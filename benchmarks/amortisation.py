@@ -40,7 +40,7 @@ from vae_core.likelihoods.base import Array
 
 Images = npt.NDArray[np.uint8]
 
-STEPS, PAIRS = 200, 4
+STEPS, PAIRS = 100, 4
 """Of Adam, and antithetic pairs of draws in each step."""
 _RATE, _FIRST, _SECOND = 0.1, 0.9, 0.99  # of Adam
 _MEASURED = 256  # draws that a bound is measured with
