@@ -8,8 +8,7 @@ With the gradient G_t of a matrix W of R rows and C columns,
 where orthogonal(U S Vᵀ) = U Vᵀ: every direction of the matrix moves by as much, however small its part of the gradient
 is. A convolution's weight is the matrix of its first axis and all others together.
 
-It learns what Adam is slow to learn: an encoder's mean to within the posterior's width, of which most directions are
-weak in every gradient. See `benchmarks.amortisation` for what that brings.
+AdamW is slow where most directions are weak in every gradient. docs/benchmarks.md compares them.
 """
 
 from collections.abc import Iterable
