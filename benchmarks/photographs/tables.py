@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.photographs import front
 from benchmarks.photographs.detector import Method
 from benchmarks.photographs.measure import Result, aurocs, false_positives, found, paired_difference, speed
-from benchmarks.photographs.settings import FAINT, JOINT, MORE, SHARED
+from benchmarks.photographs.settings import EMOJI, FAINT, JOINT, MORE, SHARED
 
 Results = Mapping[str, Mapping[str, Sequence[Result]]]
 """By setting and method, the results of its seeds."""
@@ -21,7 +21,7 @@ _OTHERS = ("patchcore", "padim", "efficientad", "flow", "handmade")
 
 def render(results: Results, methods: Mapping[str, Method]) -> str:
     """All tables that there are results for."""
-    tables = [_shared(name, results[name], methods) for name in SHARED if results.get(name)]
+    tables = [_shared(name, results[name], methods) for name in (*SHARED, EMOJI) if results.get(name)]
     if faint := {name: results[name] for name in FAINT if results.get(name)}:
         tables += [_by_texture("Faint defects: image AUROC", faint, methods), _differences(faint, methods)]
     if joint := {name: results[name] for name in JOINT if results.get(name)}:
