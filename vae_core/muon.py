@@ -8,7 +8,8 @@ With the gradient G_t of a matrix W of R rows and C columns,
 where orthogonal(U S Vᵀ) = U Vᵀ: every direction of the matrix moves by as much, however small its part of the gradient
 is. A convolution's weight is the matrix of its first axis and all others together.
 
-AdamW is slow where most directions are weak in every gradient. docs/benchmarks.md compares them.
+AdamW is slow where most directions are weak in every gradient. docs/benchmarks.md compares them. torch.optim.Muon takes
+weights of two axes only, not those of convolutions, and cannot skip a step without asking the device.
 """
 
 from collections.abc import Iterable
