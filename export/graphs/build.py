@@ -21,6 +21,7 @@ from export.graphs.adjoints import NoGradient
 from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
+from export.graphs.kinks import away_from_kinks
 from export.graphs.modules import (
     GRADIENT,
     LATENTS,
@@ -122,6 +123,8 @@ def build(
     with torch.inference_mode():
         z = model.posterior(convert.tensors(probe)).mean.numpy()
     batches = {"image": probe, **convert.inputs(probe), "z": z}
+    if isinstance(model, PixelModel):
+        batches["z"] = z = away_from_kinks(GradientGraph(model), batches)
     # What the outlier score depends on; the other graphs are always in fp32.
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]

@@ -13,6 +13,7 @@ import ladder_bundles  # noqa: E402
 from bundles import SHAPE, pictures, trained  # noqa: E402
 from export.graphs.adjoints import NoGradient  # noqa: E402
 from export.graphs.convert import to_onnx  # noqa: E402
+from export.graphs.kinks import away_from_kinks  # noqa: E402
 from export.graphs.modules import GradientGraph, LikelihoodAtGraph  # noqa: E402
 from export.graphs.parity import expected_outputs, probe_images  # noqa: E402
 from export.graphs.reverse import with_gradient  # noqa: E402
@@ -138,3 +139,22 @@ def test_every_operator_against_differences(node: tuple[str, ...]) -> None:
 def test_an_operator_without_a_gradient_is_named() -> None:
     with pytest.raises(NoGradient, match="the operator Erf has no gradient here"):
         with_gradient(one_node("Erf", ("z",)), "y", "z", "gradient")
+
+
+def test_a_latent_vector_at_a_kink_is_moved_and_no_other() -> None:
+    """Row 1 lies where a hidden unit of the decoder has the input 0."""
+    model = trained("discretised-logistic", SHAPE, 0)
+    image = pictures(3, SHAPE, seed=3)
+    with torch.inference_mode():
+        z = model.posterior({"image": torch.from_numpy(image)}).mean.double().numpy()
+    weight, bias = (
+        value.detach().double().numpy() for value in (model.decoder.hidden.weight, model.decoder.hidden.bias)
+    )
+    inputs = weight @ z[1] + bias
+    unit = np.abs(inputs).argmin()
+    z[1] -= weight[unit] * inputs[unit] / (weight[unit] ** 2).sum()
+    graph, batch = GradientGraph(model), {"image": image, "z": z.astype(np.float32)}
+    moved = away_from_kinks(graph, batch)
+    assert (moved != batch["z"]).any(1).tolist() == [False, True, False]
+    assert np.abs(moved - batch["z"]).max() < 0.01
+    np.testing.assert_array_equal(away_from_kinks(graph, {**batch, "z": moved}), moved)
