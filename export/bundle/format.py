@@ -182,7 +182,8 @@ class Bundle:
     @cached_property
     def calibration(self) -> pa.Table:
         """The calibration images' scores (ascending), statistics, codes and pictures."""
-        return pq.read_table(io.BytesIO(self.read(CALIBRATION)))
+        # Without Arrow's threads: if they start while the process ends, as it does after an error, it is aborted.
+        return pq.read_table(io.BytesIO(self.read(CALIBRATION)), use_threads=False, pre_buffer=False)
 
     @cached_property
     def calibration_scores(self) -> npt.NDArray[np.float32]:
