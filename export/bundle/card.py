@@ -28,7 +28,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "",
         *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
         f"- calibration: {manifest['calibration']['images']} images, {manifest['calibration']['source']}",
-        *_quality(training.get("history", []), _selected_by(training)),
+        *_quality(training.get("history", []), _configuration(training)),
         "",
         "## Graphs",
         "",
@@ -78,18 +78,23 @@ def _row(direction: str, value: Mapping[str, Any]) -> str:
     return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {meaning} | {value['unit']} |"
 
 
-def _selected_by(training: Mapping[str, Any]) -> str:
-    return from_json(TrainConfig, training.get("configuration", {}), "training.configuration").selected_by
+def _configuration(training: Mapping[str, Any]) -> TrainConfig:
+    return from_json(TrainConfig, training.get("configuration", {}), "training.configuration")
 
 
-def _quality(history: Sequence[Mapping[str, Any]], selected_by: str) -> list[str]:
+def _quality(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[str]:
     if not history:
         return []
-    best = max(history, key=lambda epoch: epoch[selected_by])
+    best = max(history, key=lambda epoch: epoch[config.selected_by])
     lines = [
         f"- validation ELBO: {best['validation_elbo']:.2f} nats per image, one draw of z for each, under N(0, I) "
         f"(epoch {best['epoch']})"
     ]
+    if config.iwae_samples > 1:
+        lines.append(
+            f"- trained on the importance-weighted bound with {config.iwae_samples} draws of z, not the ELBO; with "
+            f"{config.importance_samples} it is {best['validation_iwae']:.2f} nats per validation image"
+        )
     if (bits := best.get("bits_per_dim")) is not None:
         lines.append(f"- validation bits per dimension, by the ELBO: {bits:.3f}")
     return lines
