@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
+from export.graphs.image_input import preceded
 from vae_core.batch import IMAGE
 
 _PREFIX = "binarised/"
@@ -20,25 +20,14 @@ def binarised_at(content: bytes, thresholds: npt.NDArray[np.uint8]) -> bytes:
 
     See `vae_core.binarisation`. The levels are compared as floats, which every runtime can do.
     """
-    model = onnx.load_model_from_string(content)
-    graph = model.graph
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name == IMAGE:
-                node.input[place] = _SEEN
     constants: dict[str, npt.NDArray[Any]] = {
         _AT: thresholds[None].astype(np.float32),
         _ON: np.array(255, np.uint8),
         _OFF: np.array(0, np.uint8),
     }
-    graph.initializer.extend(numpy_helper.from_array(values, name) for name, values in constants.items())
     nodes = [
         helper.make_node("Cast", [IMAGE], [_LEVEL], name=_LEVEL, to=TensorProto.FLOAT),
         helper.make_node("GreaterOrEqual", [_LEVEL, _AT], [_REACHED], name=_REACHED),
         helper.make_node("Where", [_REACHED, _ON, _OFF], [_SEEN], name=_SEEN),
     ]
-    for place, node in enumerate(nodes):
-        graph.node.insert(place, node)
-    onnx.checker.check_model(model)
-    result: bytes = model.SerializeToString()
-    return result
+    return preceded(content, nodes, constants, _SEEN)
