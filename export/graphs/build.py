@@ -123,8 +123,9 @@ def build(
     with torch.inference_mode():
         z = model.posterior(convert.tensors(probe)).mean.numpy()
     batches = {"image": probe, **convert.inputs(probe), "z": z}
-    if isinstance(model, PixelModel):
-        batches["z"] = z = away_from_kinks(GradientGraph(model), batches)
+    gradient = GradientGraph(model) if isinstance(model, PixelModel) else None
+    if gradient is not None:
+        batches["z"] = z = away_from_kinks(gradient, batches)
     # What the outlier score depends on; the other graphs are always in fp32.
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
@@ -164,11 +165,11 @@ def build(
         batches, inputs = batches | drawn, inputs | drawn
     files: dict[str, bytes] = {}
     without_gradient = None
-    if isinstance(model, PixelModel):
+    if isinstance(model, PixelModel) and gradient is not None:
         value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), batches)
         try:
             files[names.GRADIENT] = with_gradient(value, LOG_PX_Z, LATENTS.name, GRADIENT)
-            graphs[names.GRADIENT] = GradientGraph(model)
+            graphs[names.GRADIENT] = gradient
         except NoGradient as error:
             without_gradient = str(error)
     checks: dict[str, list[dict[str, Any]]] = {}

@@ -63,6 +63,12 @@ class Decoding:
         ]
         return {name: np.concatenate([block[name] for block in blocks]) for name in self._names}
 
+    @cached_property
+    def _pixel_by_pixel(self) -> tuple[Session, PixelByPixel]:
+        """The decoder, and what draws the pixels of a causal model from what it computes."""
+        decoder = Session(self._bundle.graph(DECODER), provider=self._device)
+        return decoder, PixelByPixel(self._bundle, Device.of("cpu"))
+
     def draw(self, z: Array, row: int, seed: int) -> npt.NDArray[np.uint8]:
         """One draw x ~ p(x|z), uint8 [C,H,W], for a latent vector z [D], with the noise of `row`."""
         rows = np.array([row])
@@ -70,8 +76,7 @@ class Decoding:
             nothing = np.zeros(self._bundle.shape, np.uint8)
             drawn = self.likelihood.draw(self.parameters(nothing, z[None]), rows, seed)
         else:
-            decoder = Session(self._bundle.graph(DECODER), provider=self._device)
-            pixels = PixelByPixel(self._bundle, Device.of("cpu"))
+            decoder, pixels = self._pixel_by_pixel
             drawn = pixels.draw(decoder.run({"z": z[None].astype(np.float32)}), rows, seed)
         image: npt.NDArray[np.uint8] = drawn[0]
         return image
