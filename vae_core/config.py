@@ -108,7 +108,7 @@ class TrainConfig:
     free_bits: float = 0.0
     """Free bits: nats of KL per latent variable and image that are not penalised (Kingma et al. 2016, per image)."""
     gradient_clip: float = 1.0
-    """Largest norm of the gradient of −ELBO/(C·H·W)."""
+    """Largest norm of the gradient of the bound that is maximised, in nats per pixel."""
     ema_decay: float = 0.999
     """Decay per step of the averaged weights, which are validated and exported."""
     precision: Precision = "auto"

@@ -77,16 +77,9 @@ def importance_terms(
 def importance_log_weights(
     model: LatentVariableModel, batch: Batch, noise: Tensor, prior: Prior | None = None
 ) -> Tensor:
-    """Log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), with z_k drawn from q(z|x).
+    """Log w_k = log p(x|z_k) + log p(z_k) − log q(z_k|x), with z_k drawn from q(z|x): (N, K), in nats.
 
-    Args:
-        model: the model.
-        batch: N images.
-        noise: ~ N(0, I), (N, K, noise_size), or (K, noise_size) for the same noise in every image.
-        prior: p(z), if not the one that the model is trained under.
-
-    Returns:
-        (N, K), in nats.
+    Arguments as for `importance_terms`.
     """
     return importance_terms(model, batch, noise, prior).log_weights()
 
@@ -94,7 +87,7 @@ def importance_log_weights(
 def monte_carlo_log_weights(
     model: LatentVariableModel, batch: Batch, noise: Tensor, prior: Prior | None = None
 ) -> Tensor:
-    """Log w_k = log p(x|z_k) with z_k drawn from the prior; arguments as for `importance_log_weights`."""
+    """Log w_k = log p(x|z_k) with z_k drawn from the prior; arguments as for `importance_terms`."""
     prior = prior or model.prior(batch)
     images = len(next(iter(batch.values())))
     draws = (prior.draw(epsilon) for epsilon in noise.unbind(-2))
