@@ -1,5 +1,6 @@
-"""`Sampler`: images drawn from a bundle's model, each a function of (bundle, seed, index) alone."""
+"""`Sampler`: images drawn from a bundle's model, each a function of (bundle, temperature, seed, index) alone."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
@@ -21,12 +22,29 @@ _RUNS_OF_LATENTS = 16
 class Sampler:
     """Draws images from p(z) and p(x|z). One object per thread."""
 
-    def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 64) -> None:
-        """Open a bundle for sampling; the arguments are those of `Scorer`, but it always uses one CPU thread.
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        *,
+        provider: Provider | Device = "auto",
+        batch_size: int = 64,
+        temperature: float = 1.0,
+    ) -> None:
+        """Open a bundle for sampling; other arguments are those of `Scorer`, but it always uses one CPU thread.
+
+        Args:
+            bundle: see `Scorer`.
+            provider: likewise.
+            batch_size: likewise.
+            temperature: of the prior, whose noise it scales: see `Prior.tempered`.
 
         Raises:
-            UserError: there is no such bundle or provider, or its model decodes no images.
+            UserError: there is no such bundle or provider, its model decodes no images, or the temperature is not
+                positive.
         """
+        if not 0.0 < temperature < math.inf:
+            raise UserError(f"temperature must be a positive number, got {temperature:g}")
+        self.temperature = temperature
         self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
         self.bundle.require_images("sampling")
         self.batch_size = batch_size
@@ -39,11 +57,10 @@ class Sampler:
         self.provider = self._decoder.provider
 
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
-        """Z ~ p(z) of each sample, under the bundle's prior, float32 [N,D]."""
+        """Z ~ p(z) of each sample, under the bundle's prior at the sampler's temperature, float32 [N,D]."""
         prior = self.bundle.prior
-        z: npt.NDArray[np.float32] = prior.draw(
-            standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), prior.noise_size)
-        )
+        noise = standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), prior.noise_size)
+        z: npt.NDArray[np.float32] = prior.draw(prior.tempered(noise, self.temperature))
         return z
 
     def sample(

@@ -44,6 +44,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "seed": options.seed,
         "format": options.format,
         "draw": options.draw,
+        "temperature": options.temperature,
         "bundle": options.bundle,
         "bundle_hash": bundle.hash,
         "engine": totals.engine,

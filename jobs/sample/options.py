@@ -1,5 +1,6 @@
 """Options of `vae sample`."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -31,6 +32,9 @@ class SampleOptions(InferenceOptions):
     draw: bool = False
     """Draw pixels from p(x|z), including the noise of the likelihood; otherwise images are its means."""
 
+    temperature: float = 1.0
+    """Scale of the prior's noise. Below 1, samples are nearer to what is typical, and less varied."""
+
     unit_rows: int | None = None
     """Images per unit of work; default 1/64 of all, at least 256 and at most 4,096."""
 
@@ -40,5 +44,7 @@ class SampleOptions(InferenceOptions):
             raise UserError(f"--count must be at least 1, got {self.count}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
+        if not 0.0 < self.temperature < math.inf:
+            raise UserError(f"--temperature must be a positive number, got {self.temperature:g}")
         if self.unit_rows is not None and self.unit_rows < 1:
             raise UserError(f"--unit-rows must be at least 1, got {self.unit_rows}")

@@ -95,6 +95,7 @@ class SampleTask:
             "bundle": self.bundle.hash,
             "seed": self.options.seed,
             "draw": self.options.draw,
+            "temperature": self.options.temperature,
             "format": self.options.format,
         }
 
@@ -105,7 +106,7 @@ class SampleTask:
             UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
-        sampler = Sampler(bundle, provider=device)
+        sampler = Sampler(bundle, provider=device, temperature=self.options.temperature)
 
         def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
             encoded = pa.array([encode_png(image) for image in images], pa.binary())

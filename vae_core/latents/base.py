@@ -82,6 +82,16 @@ class Prior(ABC):
     def draw(self, noise: V) -> V:
         """Z ~ p(z) from noise ~ N(0, I): (..., noise_size) → (..., D)."""
 
+    def tempered(self, noise: V, temperature: float) -> V:
+        """The noise whose draw has covariances temperature² times those of p(z): (..., noise_size), likewise.
+
+        In a mixture they are those of its components, which are selected as before. Below one, samples lie nearer to
+        where p(z) is high; at one the noise is unchanged, to the bit.
+        """
+        array: Any = noise
+        scaled: V = array * temperature
+        return scaled
+
     @abstractmethod
     def log_prob(self, z: V) -> V:
         """Log p(z) in nats: (..., D) → (...)."""

@@ -64,6 +64,12 @@ class GaussianMixture(Prior):
         z: V = self.mean[component] + shift[..., 0]
         return z
 
+    def tempered(self, noise: V, temperature: float) -> V:
+        """Z = m_k + temperature · L_k ε: the first number, which selects the component, is left as it is."""
+        array: Any = noise
+        tempered: V = library(noise).concatenate([array[..., :1], array[..., 1:] * temperature], -1)
+        return tempered
+
     def log_prob(self, z: V) -> V:
         """Log Σ_k π_k N(z; m_k, S_k)."""
         return log_sum_exp(self.log_joint(z))

@@ -328,6 +328,22 @@ class TestSampler:
         assert np.abs(drawn - mean).max() > 5
         assert abs((drawn - mean).mean()) < 2
 
+    def test_a_temperature_scales_the_prior(self, bundle: Bundle) -> None:
+        plain = Sampler(bundle)
+        for draw in (False, True):
+            usual = plain.sample(range(70), seed=3, draw=draw)
+            assert np.array_equal(Sampler(bundle, temperature=1.0).sample(range(70), seed=3, draw=draw), usual)
+            assert not np.array_equal(Sampler(bundle, temperature=0.7).sample(range(70), seed=3, draw=draw), usual)
+        # Towards zero only the components' means are left, whose pictures are as many as there are components.
+        cold = Sampler(bundle, temperature=1e-6).latents(range(500))
+        centres = np.unique(cold.round(3), axis=0)
+        assert 1 < len(centres) <= len(bundle.prior.to_arrays()["mean"])
+        spread = [np.abs(Sampler(bundle, temperature=t).latents(range(500)) - cold) for t in (0.5, 1.0)]
+        np.testing.assert_allclose(2 * spread[0], spread[1], atol=1e-4)
+        for wrong in (0.0, -1.0, float("nan"), float("inf")):
+            with pytest.raises(UserError, match=f"temperature must be a positive number, got {wrong:g}"):
+                Sampler(bundle, temperature=wrong)
+
     def test_invalid_seeds_and_indices_are_refused(self, bundle: Bundle) -> None:
         sampler = Sampler(bundle)
         with pytest.raises(UserError, match=r"seed must lie between 0 and .*, got -1"):

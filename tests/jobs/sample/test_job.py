@@ -74,6 +74,15 @@ def test_seeds_differ(tmp_path: Path, bundle: Path) -> None:
     assert all(a["bytes"] != b["bytes"] for a, b in zip(first, second, strict=True))
 
 
+def test_the_temperature_is_part_of_the_job(tmp_path: Path, bundle: Path) -> None:
+    assert run_sample(bundle, tmp_path / "out", 20, temperature=0.6)["temperature"] == 0.6
+    expected = Sampler(str(bundle), temperature=0.6).sample(range(20))
+    found = np.stack([pixels(image["bytes"]) for image in corpus(tmp_path / "out")["image"].to_pylist()])
+    assert np.array_equal(found, expected[:, 0])
+    with pytest.raises(UserError, match="job with temperature"):
+        run_sample(bundle, tmp_path / "out", 20)
+
+
 def test_png_files_are_the_same_bytes(tmp_path: Path, bundle: Path) -> None:
     run_sample(bundle, tmp_path / "parquet", 70)
     summary = run_sample(bundle, tmp_path / "png", 70, format="png", unit_rows=30)
@@ -117,6 +126,7 @@ def test_a_finished_corpus_is_not_repeated_and_another_is_refused(
     [
         (["--count", "0"], "--count must be at least 1, got 0"),
         (["--seed", "-1"], "--seed must lie between 0 and 2^63 − 1, got -1"),
+        (["--temperature", "0"], "--temperature must be a positive number, got 0"),
         (["--unit-rows", "0"], "--unit-rows must be at least 1, got 0"),
         (["--format", "gif"], "invalid choice 'gif'"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is not a bundle"),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vae_core.latents import GaussianMixture, StandardNormal
+from vae_core.latents import GaussianMixture, Prior, StandardNormal
 
 WEIGHTS = np.array([0.2, 0.5, 0.3])
 SIZE = 3
@@ -73,6 +73,19 @@ def test_one_component_is_a_gaussian_and_draws_by_its_factor() -> None:
     )
     noise = np.random.default_rng(3).normal(size=(7, SIZE + 1))
     np.testing.assert_allclose(one.draw(noise), one.mean[0] + noise[:, 1:] @ one.factor[0].T)
+
+
+@pytest.mark.parametrize("prior", [mixture(), StandardNormal(SIZE)], ids=lambda prior: prior.name)
+def test_tempered_noise_scales_the_covariance_of_each_component(prior: Prior) -> None:
+    noise = np.random.default_rng(4).normal(size=(50, prior.noise_size))
+    centre = prior.draw(prior.tempered(noise, 0.0))  # of the component of each draw
+    shift = prior.draw(noise) - centre
+    for temperature in (0.5, 1.2):
+        tempered = prior.tempered(noise, temperature)
+        np.testing.assert_allclose(prior.draw(tempered), centre + temperature * shift, rtol=1e-12, atol=1e-12)
+        np.testing.assert_array_equal(prior.tempered(torch.from_numpy(noise), temperature), tempered)
+    assert np.array_equal(prior.tempered(noise, 1.0), noise)
+    assert prior.tempered(noise.astype(np.float32), 0.7).dtype == np.float32
 
 
 def test_it_has_no_closed_kl_and_says_so() -> None:
