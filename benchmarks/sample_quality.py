@@ -1,62 +1,101 @@
 """How close samples are to real images under either prior: the bundle's mixture of Gaussians, and N(0, I).
 
-    python -m benchmarks.sample_quality --bundle BUNDLE --test IMAGES… [--labelled IMAGES… --label COLUMN]
+    python -m benchmarks.sample_quality --bundle BUNDLE… --test IMAGES… [--labelled IMAGES… --label COLUMN]
+        [--picture FILE.png]
 
-The Fréchet distance between Gaussians, ‖m₁ − m₂‖² + Tr(S₁ + S₂ − 2 (S₁S₂)^½), fitted to samples and to test images in
-two spaces (Heusel et al. 2017, who also use a classifier's features): the 64 leading principal components of the test
-images, whitened; and, if labelled images are given, the last hidden layer of a small classifier trained on them here.
-The distance between test images and as many other test images is due to chance alone: distances are reported relative
-to it. Both means of p(x|z) and draws from it are sampled, 1,000 of each.
+The figures of `vae evaluate --sample-quality`, for means of p(x|z) and draws from it, beside those of as many other
+test images, in two spaces: that of the filter bank, and, if labelled images are given, the last hidden layer of a small
+classifier trained on them here, which knows what the images are of.
 """
 
 import argparse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from benchmarks.results import Ratio, save
 from export.bundle.format import Bundle
+from export.extractors.descriptor import filter_bank_descriptor
+from export.runtime.descriptor import Descriptor
 from export.runtime.sampler import Sampler
+from jobs.evaluate.quality.compare import Quality, Reference
+from jobs.evaluate.quality.sharpness import gradient_energy
+from jobs.evaluate.quality.space import Components
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.latents import Prior, StandardNormal
 
 Images = npt.NDArray[np.uint8]
-Floats = npt.NDArray[np.float64]
-Features = Callable[[Images], Floats]
+Vectors = npt.NDArray[np.float32]
+Space = Callable[[Images], Vectors]
 
-COMPONENTS = 64
+COLUMNS = ("Fréchet distance", "÷ test images", "precision", "recall", "density", "coverage", "sharpness")
+KINDS = ("means", "draws")
+TITLES = {"normal": "N(0, I)", "mixture": "mixture"}
 EPOCHS, BATCH = 3, 128
+SIDE = 6  # images along a panel of the picture
 
 
-class _Under(Bundle):
+class Under(Bundle):
     """A bundle that samples from a different prior."""
 
     def __init__(self, bundle: Bundle, prior: Prior) -> None:
         self.__dict__.update(bundle.__dict__, prior=prior)
 
 
-def frechet_distance(a: Floats, b: Floats) -> float:
-    """Between the Gaussians of two sets of vectors, [N, D] and [M, D]."""
-    shift = float(((a.mean(0) - b.mean(0)) ** 2).sum())
-    first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    # Tr (S₁S₂)^½ is the sum of the square roots of the eigenvalues of S₁S₂, which are real and not negative.
-    roots = np.sqrt(np.linalg.eigvals(first @ second).real.clip(min=0.0))
-    return shift + float(np.trace(first) + np.trace(second) - 2.0 * roots.sum())
+class Split(NamedTuple):
+    """Two disjoint halves of the test images, at random, of one size."""
+
+    real: Images
+    others: Images
+
+    @classmethod
+    def of(cls, test: Images, count: int) -> "Split":
+        chosen = np.random.default_rng(0).permutation(len(test))
+        assert len(test) >= 2 * count, f"{2 * count:,} test images are needed, got {len(test):,}"
+        return cls(test[chosen[:count]], test[chosen[count : 2 * count]])
 
 
-def whitened_components(images: Images) -> Features:
-    """The projection on the leading principal components of `images`, each with variance one there."""
-    flat = images.reshape(len(images), -1).astype(np.float64)
-    mean = flat.mean(0)
-    _, scales, directions = np.linalg.svd(flat - mean, full_matrices=False)
-    projection = directions[:COMPONENTS].T / (scales[:COMPONENTS] / np.sqrt(len(images) - 1))
-    return lambda others: (others.reshape(len(others), -1) - mean) @ projection
+class Measure:
+    """Compares images with a half of the test images, in one space; the other half is the floor."""
+
+    def __init__(self, split: Split, space: Space) -> None:
+        self._space, self._reference = space, Reference(space(split.real))
+        self._sharpness = gradient_energy(split.real).mean()
+        self.floor, self.floor_sharpness = self(split.others)
+
+    def __call__(self, images: Images) -> tuple[Quality, float]:
+        """The figures, and the sharpness."""
+        return self._reference.quality(self._space(images)), float(gradient_energy(images).mean() / self._sharpness)
 
 
-def classifier_features(images: Images, labels: npt.NDArray[np.int64]) -> Features:
+class Line(NamedTuple):
+    """The figures of one set of images."""
+
+    name: str
+    quality: Quality
+    ratio: float  # of the Fréchet distance to that of other test images
+    sharpness: float
+
+    def __str__(self) -> str:
+        distance, *shares = self.quality
+        figures = " | ".join(f"{each:.2f}" for each in (*shares, self.sharpness))
+        return f"| {self.name} | {distance:.1f} | {self.ratio:.1f} | {figures} |"
+
+
+def bank_space(split: Split) -> Space:
+    """The space of `vae evaluate --sample-quality`, by default."""
+    shape: tuple[int, int, int] = split.real.shape[1:]  # type: ignore[assignment]
+    describe = Descriptor(filter_bank_descriptor(shape), shape, "the filter bank", provider="cpu").describe
+    components = Components.of(describe(np.concatenate(split)))
+    return lambda images: components.project(describe(images))
+
+
+def classifier_space(images: Images, labels: npt.NDArray[np.int64]) -> Space:
     """The last hidden layer, of 64 units, of a small convolutional classifier trained on labelled images."""
     import torch
     from torch import nn
@@ -86,58 +125,123 @@ def classifier_features(images: Images, labels: npt.NDArray[np.int64]) -> Featur
             optimiser.step()
 
     @torch.inference_mode()
-    def features(others: Images) -> Floats:
+    def space(others: Images) -> Vectors:
         parts = np.array_split(others, -(-len(others) // 1000))
-        return np.concatenate([body(torch.from_numpy(part).float() / 255.0).double().numpy() for part in parts])
+        return np.concatenate([body(torch.from_numpy(part).float() / 255.0).numpy() for part in parts])
 
-    return features
-
-
-def read(paths: Sequence[str], shape: tuple[int, int, int], columns: Sequence[str] = ()) -> tuple[Images, list[Floats]]:
-    """The images at `paths`, and their other columns."""
-    batches = list(read_images(find_images(list(paths)).pieces, ImageContract(*shape), list(columns)))
-    beside = [np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in columns]
-    return np.concatenate([batch.images for batch in batches]), beside
+    return space
 
 
-def measure(bundle: Bundle, test: Images, spaces: Mapping[str, Features], count: int) -> list[Ratio]:
-    """A line for each space, prior and kind of sample."""
-    chosen = np.random.default_rng(0).permutation(len(test))
-    real, others = test[chosen[:count]], test[chosen[count : 2 * count]]
-    priors = {prior.name: prior for prior in (bundle.prior, StandardNormal(bundle.latent_dim))}
-    ratios = []
-    for space, features in spaces.items():
-        reference = features(real)
-        between = frechet_distance(features(others), reference)
-        for name, prior in priors.items():
-            sampler = Sampler(_Under(bundle, prior), provider="cpu")
-            for draw in (False, True):
-                found = frechet_distance(features(sampler.sample(range(count), seed=0, draw=draw)), reference)
-                kind = "draws from p(x|z)" if draw else "means of p(x|z)"
-                target = "<= 5.00" if draw and name == "mixture" and space.startswith("principal") else ""
-                note = f"{count:,} other test images"
-                ratios.append(Ratio(f"{space}: {kind}, prior {name}", found, between, "", target, note))
-    return ratios
+def read(paths: Sequence[str], shape: tuple[int, int, int], label: str = "") -> tuple[Images, npt.NDArray[np.int64]]:
+    """The images at `paths`, and their labels, if there is a column of them."""
+    columns = [label] if label else []
+    batches = list(read_images(find_images(list(paths)).pieces, ImageContract(*shape), columns))
+    labels = [batch.keys[name].to_numpy().astype(np.int64) for batch in batches for name in columns]
+    return np.concatenate([batch.images for batch in batches]), np.concatenate([np.empty(0, np.int64), *labels])
+
+
+def spaces_of(split: Split, labelled: Sequence[str], label: str) -> dict[str, Space]:
+    """The spaces to compare images in."""
+    spaces = {"filter bank": bank_space(split)}
+    if labelled:
+        shape: tuple[int, int, int] = split.real.shape[1:]  # type: ignore[assignment]
+        spaces["classifier"] = classifier_space(*read(labelled, shape, label))
+    return spaces
+
+
+def sampled(bundles: Mapping[str, Bundle], count: int) -> Iterator[tuple[str, Images]]:
+    """Samples of each bundle under each prior, of either kind."""
+    for name, bundle in bundles.items():
+        for prior in {each.name: each for each in (StandardNormal(bundle.latent_dim), bundle.prior)}.values():
+            sampler = Sampler(Under(bundle, prior), provider="cpu")
+            for kind in KINDS:
+                drawn = sampler.sample(range(count), seed=0, draw=kind == "draws")
+                yield f"{name}, {TITLES[prior.name]}: {kind}", drawn
+
+
+def draw_picture(file: Path, real: Images, bundles: Mapping[str, Bundle]) -> None:
+    """A PNG: test images, and of each bundle and prior the first samples, means above draws."""
+    import matplotlib as mpl
+
+    mpl.use("agg")
+    from matplotlib import pyplot as plt
+
+    panels: dict[str, list[Images]] = {}
+    for name, images in sampled(bundles, SIDE**2):
+        panels.setdefault(name.rpartition(":")[0], []).append(images)
+    shown = {"test images": [real[: SIDE**2], real[SIDE**2 : 2 * SIDE**2]], **panels}
+    with mpl.rc_context({"font.size": 9}):
+        figure, axes = plt.subplots(2, len(shown), figsize=(2.2 * len(shown), 4.7), layout="constrained")
+        for column, (title, kinds) in enumerate(shown.items()):
+            axes[0, column].set_title(title, fontsize=9)
+            for row, images in enumerate(kinds):
+                axes[row, column].imshow(_mosaic(images), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+                axes[row, column].set(xticks=[], yticks=[])
+                if column == 1:
+                    axes[row, column].set_ylabel(f"{KINDS[row]} of p(x|z)" if row == 0 else "draws from p(x|z)")
+        figure.savefig(file, dpi=130, metadata={"Software": None})
+        plt.close(figure)
+
+
+def _mosaic(images: Images) -> Images:
+    """SIDE² images [N, C, H, W] as one, [SIDE·H, SIDE·W, C]."""
+    _, channels, height, width = images.shape
+    grid = images.reshape(SIDE, SIDE, channels, height, width).transpose(0, 3, 1, 4, 2)
+    return grid.reshape(SIDE * height, SIDE * width, channels)
+
+
+def measure(measures: Mapping[str, Measure], sets: Iterator[tuple[str, Images]]) -> dict[str, list[Line]]:
+    """A line for each set of images, by space."""
+    lines = {
+        space: [Line("other test images", each.floor, 1.0, each.floor_sharpness)] for space, each in measures.items()
+    }
+    for name, images in sets:
+        for space, each in measures.items():
+            quality, sharpness = each(images)
+            ratio = quality.frechet_distance / each.floor.frechet_distance
+            lines[space].append(Line(name, quality, ratio, sharpness))
+    return lines
+
+
+def print_lines(lines: Mapping[str, Sequence[Line]]) -> None:
+    """A table for each space."""
+    for space, rows in lines.items():
+        print(f"\n{space}:\n\n| {' | '.join(('', *COLUMNS))} |\n|{'---|' * (1 + len(COLUMNS))}")
+        print(*rows, sep="\n", flush=True)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--bundle", nargs="+", required=True)
     parser.add_argument("--test", nargs="+", required=True)
-    parser.add_argument("--labelled", nargs="+", help="images with labels, to train a classifier on")
+    parser.add_argument("--labelled", nargs="+", default=(), help="images with labels, to train a classifier on")
     parser.add_argument("--label", default="label", help="their column")
-    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--count", type=int, default=2000)
+    parser.add_argument("--picture", type=Path, help="write samples side by side as this PNG")
     options = parser.parse_args()
-    bundle = Bundle.open(options.bundle)
-    test, _ = read(options.test, bundle.shape)
-    spaces = {"principal components": whitened_components(test)}
-    if options.labelled:
-        images, (labels,) = read(options.labelled, bundle.shape, [options.label])
-        spaces["classifier features"] = classifier_features(images, labels.astype(np.int64))
-    ratios = measure(bundle, test, spaces, options.count)
-    for ratio in ratios:
-        print(f"{ratio.claim}: {ratio.ours:.2f}, test against test {ratio.other:.2f}")
-    save("sample_quality", ratios, bundle=bundle.hash)
+    bundles = {Path(path).name: Bundle.open(path) for path in options.bundle}
+    shape = next(iter(bundles.values())).shape
+    split = Split.of(read(options.test, shape)[0], options.count)
+    measures = {
+        name: Measure(split, space) for name, space in spaces_of(split, options.labelled, options.label).items()
+    }
+    lines = measure(measures, sampled(bundles, options.count))
+    print_lines(lines)
+    if options.picture:
+        draw_picture(options.picture, split.real, bundles)
+    ratios = [
+        Ratio(
+            f"{space}: {line.name}",
+            line.quality.frechet_distance,
+            measures[space].floor.frechet_distance,
+            "",
+            "",
+            f"{options.count:,} other test images",
+        )
+        for space, rows in lines.items()
+        for line in rows[1:]
+    ]
+    save("sample_quality", ratios, bundles={name: bundle.hash for name, bundle in bundles.items()})
 
 
 if __name__ == "__main__":

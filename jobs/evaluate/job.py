@@ -20,13 +20,15 @@ from jobs.evaluate.masks import MaskedSet, find_masks
 from jobs.evaluate.options import EvaluateOptions, named_paths
 from jobs.evaluate.passes import estimate_likelihood, plan_set, shared_cluster
 from jobs.evaluate.pixels import aupro_name, measure_pixels
+from jobs.evaluate.quality.measure import draw_pictures, measure_quality, require_images
+from jobs.evaluate.quality.space import Network, choose_network
 from jobs.evaluate.sets import summarise_set
 from jobs.score.job import run_job
 from jobs.score.plan import ScoreJob
 
 METRICS = "metrics.json"
 IMAGES, OUTLIERS, LIKELIHOOD, PIXELS = "images", "outliers", "likelihood", "pixels"  # folders of the output
-CERTIFICATE = "certificate"
+CERTIFICATE, QUALITY = "certificate", "sample_quality"
 
 
 def evaluate(options: EvaluateOptions) -> dict[str, Any]:
@@ -38,7 +40,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         JobFailed: the job failed; the same call resumes it.
     """
     from jobs.report.curves import RocCurve
-    from jobs.report.evaluation_report import write_evaluation_report
+    from jobs.report.evaluation_report import Illustrations, write_evaluation_report
 
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
@@ -52,7 +54,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         for name, path in named_paths(options.outliers).items()
     }
     masked = find_masks(options, outliers)
-    plan = make_plan("evaluate", _identity(options, inliers, outliers, masked), [])
+    network = _network_of_quality(options, inliers) if options.sample_quality else None
+    identity = _identity(options, inliers, outliers, masked) | {"quality_features": network and network.identity()}
+    plan = make_plan("evaluate", identity, [])
     if not check_output(output, plan):
         output.write_text(PLAN, plan.to_json())
     elif output.has(METRICS):
@@ -71,6 +75,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             certify(options, BundleRef.of(bundle), bundle.shape, output.child(CERTIFICATE)) if options.certify else None
         )
         pixels = measure_pixels(MaskedSet(inliers), masked, output.child(PIXELS)) if masked else {}
+        quality = measure_quality(options, bundle, network, inliers.images, output.child(QUALITY)) if network else None
     images = summarise_set(inliers.title, inliers, options.seed, are_outliers=False)
     sets = [summarise_set(name, job, options.seed, are_outliers=True) for name, job in outliers.items()]
     compared = {each.name: compare(images.sample, each.sample, options.seed) for each in sets}
@@ -87,6 +92,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         "intervals": {"level": LEVEL, "method": f"percentile bootstrap, {REPLICATES} resamples of both sets"},
         "likelihood": likelihood,
         "certificate": certificate,
+        "sample_quality": quality,
         "seed": options.seed,
         "calibration_images": len(bundle.calibration_scores),
         "bundle": options.bundle,
@@ -95,7 +101,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     }
     curves = [RocCurve(name, *each.curve) for name, each in compared.items()]
     located = [draw_located(name, each, options.seed) for name, each in masked.items()]
-    write_evaluation_report(output, images, sets, curves, metrics, located)
+    samples = draw_pictures(options, bundle, inliers.images) if quality else None
+    write_evaluation_report(output, images, sets, curves, metrics, Illustrations(located, samples))
     output.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
     print(f"{output.url}: {_sentence(metrics)}; see report.html")
     return metrics
@@ -106,7 +113,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What identifies the job: an output is resumed only if all of this is unchanged."""
     budget = ("estimators", "samples", "refined_images", "annealed_images", "chains", "temperatures", "certify")
-    names = ("likelihood_images", *budget, "seed", "fpr", "resize")
+    names = ("likelihood_images", *budget, "sample_quality", "seed", "fpr", "resize")
     return {
         "bundle": inliers.bundle.hash,
         "inputs": inliers.images.fingerprint,
@@ -114,6 +121,12 @@ def _identity(
         "masks": {name: each.source.identity() for name, each in masked.items()},
         **{name: list(value) if isinstance(value := getattr(options, name), tuple) else value for name in names},
     }
+
+
+def _network_of_quality(options: EvaluateOptions, inliers: ScoreJob) -> Network:
+    """The network that samples are compared by; raises as `require_images` and `choose_network` do."""
+    require_images(inliers.bundle, inliers.images)
+    return choose_network(options.quality_features, inliers.bundle.shape)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -132,6 +145,10 @@ def _sentence(metrics: Mapping[str, Any]) -> str:
             f"annealing on {certificate['images']:,} images of the model: upper bound − lower bound {gap['mean']:.2f} "
             f"nats, {gap['root_mean_square']:.2f} for a typical image"
         )
+    if (quality := metrics["sample_quality"]) is not None:
+        from jobs.report.sections.samples import quality_in_words
+
+        results.append(quality_in_words(quality))
     for name, outliers in metrics["outliers"].items():
         score = outliers[SCORE]
         result = f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}"

@@ -11,6 +11,9 @@ from jobs.bulk import InferenceOptions
 from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
+LEAST_SAMPLES = 10
+"""Samples without which nothing can be said about quality."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions(InferenceOptions):
@@ -62,8 +65,16 @@ class EvaluateOptions(InferenceOptions):
     """Check annealing on this many images drawn from the model, where chains in the other direction, from the latent
     vector that the image came from, bound log p(x) from above: the gap between the two bounds is reported."""
 
+    sample_quality: int = 0
+    """Compare this many samples of the model, and twice as many test images at random, in a space of features: Fréchet
+    distance, precision, recall, density, coverage and sharpness; 0 for none."""
+
+    quality_features: str | None = None
+    """Network of these features, an ONNX file: images uint8 [N,C,H,W] → one vector each, or maps [N,F,h,w], which are
+    averaged; default the built-in filter bank."""
+
     seed: int = 0
-    """Seed of the estimates' noise, of the choice of images for them, and of the bootstrap."""
+    """Seed of the estimates' noise, of samples, of the choice of images for them, and of the bootstrap."""
 
     fpr: float = 0.01
     """False positive rate at which to report the true positive rate."""
@@ -90,9 +101,14 @@ class EvaluateOptions(InferenceOptions):
             )
         least = {"likelihood_images": 0, "samples": 2, "unit_rows": 1, "batch_size": 1}
         least |= {"refined_images": 1, "annealed_images": 1, "chains": 2, "temperatures": 1, "certify": 0}
+        least |= {"sample_quality": 0}
         for name, lowest in least.items():
             if (value := getattr(self, name)) is not None and value < lowest:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {lowest}, got {value}")
+        if 0 < self.sample_quality < LEAST_SAMPLES:
+            raise UserError(f"--sample-quality must be 0 or at least {LEAST_SAMPLES}, got {self.sample_quality}")
+        if self.quality_features is not None and not self.sample_quality:
+            raise UserError("--quality-features requires --sample-quality, got none; give a number of samples")
         self.mask_places()
 
     @property

@@ -50,13 +50,13 @@ class DrawnUnit:
         return {"number": self.number, "drawn": [[row, rank, list(piece)] for row, rank, piece in self.drawn]}
 
 
-def plan_drawn(images: ImageSet, wanted: int, seed: int) -> list[DrawnUnit]:
-    """At most `wanted` random images of the set, in units that take seconds: 1/64 of them each, at most 32."""
+def plan_drawn(images: ImageSet, wanted: int, seed: int, most: int = _UNIT_ROWS) -> list[DrawnUnit]:
+    """At most `wanted` random images of the set, in units that take seconds: 1/64 of them each, at most `most`."""
     rows = draw_rows(images.rows, wanted, seed)
     ranks = np.random.default_rng([seed, 1]).permutation(len(rows)).tolist()
     located = zip(_locate(images, rows), ranks, strict=True)
     drawn = tuple(Drawn(row, rank, piece) for (row, piece), rank in located)
-    size = min(max(1, len(drawn) // _MAX_UNITS), _UNIT_ROWS)
+    size = min(max(1, len(drawn) // _MAX_UNITS), most)
     return [DrawnUnit(number, drawn[start : start + size]) for number, start in enumerate(range(0, len(drawn), size))]
 
 

@@ -1,12 +1,13 @@
 """Write the report of an evaluation from the outputs of its scoring jobs."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from export.guarantees.p_values import threshold
 from export.storage import Folder
 from jobs.discoveries.top import read_rows
 from jobs.evaluate.located import Located
+from jobs.evaluate.quality.measure import Pictures
 from jobs.evaluate.sets import EvaluatedSet
 from jobs.report.blocks import Section, Table
 from jobs.report.curves import RocCurve
@@ -23,8 +24,16 @@ from jobs.report.sections.evaluation import (
 )
 from jobs.report.sections.likelihood import certificate_section, likelihood_section
 from jobs.report.sections.pixels import pixel_section
+from jobs.report.sections.samples import samples_section
 from jobs.report.wording import count
 from jobs.score.explain.write import explain_rows
+
+
+class Illustrations(NamedTuple):
+    """Pictures of a report."""
+
+    located: Sequence[Located] = ()  # images with masks
+    samples: Pictures | None = None  # of the model, beside test images
 
 
 def write_evaluation_report(
@@ -33,7 +42,7 @@ def write_evaluation_report(
     outliers: Sequence[EvaluatedSet],
     curves: Sequence[RocCurve],
     metrics: Mapping[str, Any],
-    located: Sequence[Located] = (),
+    shown: Illustrations,
 ) -> str:
     """Write the report, and return its address.
 
@@ -43,7 +52,7 @@ def write_evaluation_report(
         outliers: the sets of outliers, in the order of `metrics`.
         curves: their ROC curves.
         metrics: the content of `metrics.json`.
-        located: images with masks to show.
+        shown: pictures that the metrics are illustrated with.
     """
     bundle, fpr = inliers.job.bundle, metrics["fpr"]
     limit = threshold(bundle.calibration_scores, fpr)
@@ -53,7 +62,7 @@ def write_evaluation_report(
         sections += [
             separation_section(metrics, curves),
             histograms_section(inliers.histogram, histograms, limit, fpr),
-            pixel_section(metrics["outliers"], located),
+            pixel_section(metrics["outliers"], shown.located),
             statistics_section(metrics["outliers"]),
             missed_section([_explain_worst(each) for each in outliers]),
         ]
@@ -62,6 +71,8 @@ def write_evaluation_report(
         sections.append(likelihood_section(metrics["likelihood"]))
     if metrics["certificate"] is not None:
         sections.append(certificate_section(metrics["certificate"]))
+    if shown.samples is not None:
+        sections.append(samples_section(metrics["sample_quality"], shown.samples))
     sections += [
         _sets_section(output, [inliers, *outliers], metrics),
         *bundle_sections(bundle),

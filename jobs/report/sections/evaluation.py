@@ -18,6 +18,7 @@ from jobs.report.pictures import common_top, heat, heat_scale
 from jobs.report.sections.likelihood import TITLES, best_of, likelihood_figures, nats
 from jobs.report.sections.outliers import explanation_card, reading
 from jobs.report.sections.pixels import pixel_figure
+from jobs.report.sections.samples import quality_figures
 from jobs.report.sections.scores import common_folder, shown_bars
 from jobs.report.wording import count, counted, fraction, number, share
 from jobs.score.explain.explanation import Explanation
@@ -62,6 +63,8 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
     ]
     if likelihood is not None:
         figures += likelihood_figures(likelihood)
+    if metrics["sample_quality"] is not None:
+        figures += quality_figures(metrics["sample_quality"])
     figures.append(
         Figure(
             "Bundle",

@@ -1,6 +1,8 @@
 """The bundle of a model of features: every graph takes images, and it needs no other file."""
 
 import re
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -24,6 +26,9 @@ from export.runtime.scorer import Scorer
 from export.runtime.session import Session
 from export.storage import Folder
 from feature_bundles import SHAPE, contents, extractor, trained, whitened, with_defects
+from image_files import LAYOUTS, write_parquet
+from jobs.evaluate.job import evaluate
+from jobs.evaluate.options import EvaluateOptions
 from jobs.report.sections.bundle import bundle_sections
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
@@ -126,11 +131,16 @@ def test_explanations_show_where_and_not_what_was_expected(bundle: Bundle) -> No
     assert found["mean"].shape == (40, bundle.latent_dim)
 
 
-def test_what_needs_pictures_refuses_in_a_sentence(bundle: Bundle) -> None:
+def test_what_needs_pictures_refuses_in_a_sentence(bundle: Bundle, tmp_path: Path) -> None:
     why = f"needs a model of pixels, but {re.escape(bundle.folder.url)} has one of features, which decodes no images"
     for kind, purpose in ((Sampler, "sampling"), (LikelihoodEstimator, r"estimating log p\(x\)")):
         with pytest.raises(UserError, match=f"^{purpose} {why}; train one of another family, such as conv$"):
             kind(bundle)
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(30, SHAPE)))
+    options: dict[str, Any] = {"images": (source,), "output": str(tmp_path / "out"), "sample_quality": 10}
+    with pytest.raises(UserError, match=f"^--sample-quality {why}"):
+        evaluate(EvaluateOptions(bundle=bundle.folder.url, **options))
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_shows_its_training_only(bundle: Bundle) -> None:

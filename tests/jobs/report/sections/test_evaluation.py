@@ -82,6 +82,7 @@ def metrics(areas: dict[str, float], median: float = 1.2) -> dict[str, Any]:
             "monte_carlo": estimate(-2500.0, 50.0),
         },
         "certificate": None,
+        "sample_quality": None,
         "calibration_images": 600,
         "bundle_hash": "abcdef0123456789",
     }
