@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from PIL import Image
 
 from benchmarks.results import Ratio, save
 from export.bundle.format import Bundle
@@ -179,8 +180,11 @@ def draw_picture(file: Path, real: Images, bundles: Mapping[str, Bundle]) -> Non
                 axes[row, column].set(xticks=[], yticks=[])
                 if column == 1:
                     axes[row, column].set_ylabel(f"{KINDS[row]} of p(x|z)" if row == 0 else "draws from p(x|z)")
-        figure.savefig(file, dpi=130, metadata={"Software": None})
+        figure.set_dpi(110)
+        figure.canvas.draw()
+        pixels = np.asarray(figure.canvas.buffer_rgba())[:, :, :3]  # type: ignore[attr-defined]
         plt.close(figure)
+    Image.fromarray(pixels).quantize(64, dither=Image.Dither.NONE).save(file, optimize=True)
 
 
 def _mosaic(images: Images) -> Images:

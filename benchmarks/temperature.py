@@ -70,7 +70,7 @@ def plot(file: Path, curves: Mapping[tuple[str, str], Curve], floor: Line) -> No
 
 
 def _panel(ax: "Axes", panel: str, curves: Mapping[tuple[str, str], Curve], floor: Line) -> None:
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     for (prior, kind), curve in curves.items():
         values = [_value(line, panel) for line in curve.values()]
@@ -84,8 +84,9 @@ def _panel(ax: "Axes", panel: str, curves: Mapping[tuple[str, str], Curve], floo
     ax.set_xlabel("temperature")
     if panel == PANELS[0]:
         ax.set_yscale("log")
+        ax.yaxis.set_major_locator(LogLocator(subs=(1, 3)))
         ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-        ax.yaxis.set_minor_formatter(NullFormatter())
+        ax.yaxis.set_minor_locator(NullLocator())
     else:
         ax.set_ylim(0, 1)
 
