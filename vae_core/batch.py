@@ -4,6 +4,7 @@
     features  feature maps of the images, (N, F, G, G), where a model is one of features
     appearance what is said of the whole image: means and spreads of the maps before whitening, palette, (N, A)
     row       index of each image in the data set, (N,), int64: its noise depends on it
+    label     number of each image's class, (N,), int64, −1 where it has none, in training with labels
 
 A model family may add fields. The reader makes numpy arrays; a training step takes tensors.
 """
@@ -18,4 +19,4 @@ if TYPE_CHECKING:
 Batch = Mapping[str, "Tensor"]
 Arrays = Mapping[str, "npt.NDArray[Any]"]
 
-IMAGE, ROW, FEATURES, APPEARANCE = "image", "row", "features", "appearance"
+IMAGE, ROW, FEATURES, APPEARANCE, LABEL = "image", "row", "features", "appearance", "label"

@@ -36,6 +36,8 @@ class ModelConfig:
     """The model family."""
     image_shape: tuple[int, int, int] = (0, 0, 0)
     """Channels, height and width of the images; 0 0 0: those of the first training image."""
+    classes: int = 0
+    """Number of classes that the model learns to tell apart; set from the labels where class_weight is above 0."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.image_shape
@@ -43,6 +45,7 @@ class ModelConfig:
             require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
             sides_fit = 8 <= height <= 256 and 8 <= width <= 256
             require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
+        require(self.classes >= 0, "classes", self.classes, "zero or more")
 
     @property
     def dimensions(self) -> int:
@@ -107,6 +110,9 @@ class TrainConfig:
     1: the ELBO."""
     free_bits: float = 0.0
     """Free bits: nats of KL per latent variable and image that are not penalised (Kingma et al. 2016, per image)."""
+    class_weight: float = 0.0
+    """With --label, the weight of log p(y|z), a classifier of the latent vector that is trained along: it makes classes
+    lie apart there. 0: training does not see the labels, and classes are fitted when the bundle is made."""
     gradient_clip: float = 1.0
     """Largest norm of the gradient of the bound that is maximised, in nats per pixel."""
     ema_decay: float = 0.999
@@ -144,6 +150,9 @@ class TrainConfig:
         alone = "0 where iwae_samples is above 1, whose KL is not known for each latent variable"
         require(self.iwae_samples == 1 or self.free_bits == 0, "free_bits", self.free_bits, alone)
         optimisers = typing.get_args(Optimiser)
+        require(self.class_weight >= 0, "class_weight", self.class_weight, "zero or more")
+        only = "0 where iwae_samples is above 1"
+        require(self.iwae_samples == 1 or self.class_weight == 0, "class_weight", self.class_weight, only)
         require(self.optimiser in optimisers, "optimiser", self.optimiser, f"one of {', '.join(optimisers)}")
         known = typing.get_args(Precision)
         require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")

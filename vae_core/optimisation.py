@@ -99,7 +99,7 @@ class Optimisation:
             terms: ElboTerms | ImportanceTerms = self.parallel(batch, noise)
         beta = self.beta(self.steps_done)
         if isinstance(terms, ElboTerms):
-            goal = objective(terms, beta, self.config.free_bits)
+            goal = objective(terms, beta, self.config.free_bits, self.config.class_weight)
         else:
             goal = importance_objective(terms, beta)
         return -goal.mean() / self.model.config.dimensions, terms

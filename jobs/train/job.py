@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from export.class_labels import ClassLabels
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.shared import require_shared
@@ -16,12 +17,14 @@ from jobs.images.batches import bad_file_errors
 from jobs.images.contract import ImageContract
 from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
+from jobs.train.labels import find_labels
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
 from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
 from jobs.train.run_directory import EXTRACTOR, REGION, Run
 from jobs.train.splits import make_splits
+from vae_core import models
 from vae_core.config import FeatureModelConfig, ModelConfig, to_json
 from vae_core.errors import JobFailed, UserError
 from vae_core.models.pixel_config import is_binarised
@@ -49,11 +52,13 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
 
         extractor = open_extractor(options.model)
         options = replace(options, model=extractor.config)
+    labels = None if options.label is None else find_labels(images, options.label)
+    options = replace(options, model=_fit_to_labels(options, labels))
     contract = ImageContract(*options.model.image_shape, resize=options.resize)
     if options.region is not None and is_binarised(options.model):
         raise UserError("--region must be left out with --binarise dynamic: the pixels outside it would be drawn, too")
     inside = None if options.region is None else read_inside(options.region, contract)
-    head = _head(options, images, inside)
+    head = _head(options, images, inside, labels)
     _check_run(run, head)
     if len(history := run.history()) == options.train.epochs:
         return history[-1]
@@ -61,7 +66,7 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         require_shared(run.folder, [file.url for file in images.files[:3]])
         options = place(options, cluster)
         if not run.exists():
-            errors = make_splits(run, images, contract, options.train)
+            errors = make_splits(run, images, contract, options.train, labels)
             if inside is not None:
                 confine_splits(run, inside, contract.shape)
             if extractor is not None:
@@ -121,6 +126,24 @@ def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
     return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
 
 
+def _fit_to_labels(options: TrainOptions[ModelConfig], labels: ClassLabels | None) -> ModelConfig:
+    """Set the number of classes that the model learns to tell apart.
+
+    Raises:
+        UserError: there are classes to learn and no labels, or models of the family have no classes.
+    """
+    if labels is None:
+        if options.train.class_weight > 0:
+            raise UserError("--class-weight must be 0 without --label, which names the column of classes")
+        return options.model
+    if not models.model_type(options.model.family).has_fitted_prior:
+        raise UserError(
+            f"--label must be left out with --family {options.model.family}, to whose codes no prior is fitted; "
+            "use another family, such as conv"
+        )
+    return replace(options.model, classes=len(labels) if options.train.class_weight > 0 else 0)
+
+
 def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
     """Resolve device, number of workers and CPUs per worker, so that none is `auto` or None.
 
@@ -148,7 +171,9 @@ def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
     return replace(options, device="cuda" if use_gpu else "cpu", workers=workers, cpus_per_worker=cpus)
 
 
-def _head(options: TrainOptions[ModelConfig], images: ImageSet, inside: Inside | None) -> dict[str, Any]:
+def _head(
+    options: TrainOptions[ModelConfig], images: ImageSet, inside: Inside | None, labels: ClassLabels | None = None
+) -> dict[str, Any]:
     return {
         "model": to_json(options.model),
         "train": to_json(options.train),
@@ -159,6 +184,7 @@ def _head(options: TrainOptions[ModelConfig], images: ImageSet, inside: Inside |
             "fingerprint": images.fingerprint,
             "resize": options.resize,
             "region": inside_hash(inside),
+            "label": None if labels is None else labels.to_json(),
         },
         "recipe": options.recipe,  # for information; its values are above
         "versions": {"python": platform.python_version(), "torch": torch.__version__},

@@ -22,6 +22,7 @@ from export.runtime.device import Device
 from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
+from jobs.train.columns import Columns
 from jobs.train.inputs import Inputs
 from jobs.train.options import TrainOptions
 from jobs.train.recorder import Recorder
@@ -31,7 +32,7 @@ from jobs.train.shared_gradients import share_gradients
 from jobs.train.splits import held_rows
 from jobs.train.validation import Validator, sum_over_workers
 from vae_core import checkpoint, noise
-from vae_core.batch import IMAGE, ROW, Batch
+from vae_core.batch import IMAGE, LABEL, ROW, Batch
 from vae_core.binarisation import drawn
 from vae_core.config import ModelConfig
 from vae_core.errors import UserError
@@ -75,7 +76,8 @@ class _Loop:
         extracts_on = Device("cuda", index=device.index or 0) if device.type == "cuda" else Device("cpu")
         inputs = Inputs(run.read_extractor(), extracts_on, run.read_region(shape))
         contract = ImageContract(*shape, resize=options.resize)
-        images = TrainingImages(work.pieces, held_rows(run), contract, inputs, options.model.input_bytes)
+        labels = run.read_labels() if options.model.classes else None
+        images = TrainingImages(work.pieces, held_rows(run), contract, inputs, options.model.input_bytes, labels)
         cache_bytes = int(options.cache_gigabytes * 1e9)
         self.share = Share(images, rank, workers, config.seed, cache_bytes, on_errors=run.write_errors)
         # Equal on all workers, although shares may differ by a row. A data set smaller than a batch is one batch.
@@ -90,14 +92,17 @@ class _Loop:
             if device.type == "cpu":
                 share_gradients(parallel, rank, workers)
         self.optimisation = Optimisation(model, config, self.steps, parallel)
-        held = run.read_split("validation", shape).images
-        rows = np.arange(rank, len(held), workers)
-        held = held[rows]
+        validation = run.read_split("validation", shape)
+        rows = np.arange(rank, len(validation.images), workers)
+        held = validation.images[rows]
         self.is_binarised = is_binarised(options.model)
         if self.is_binarised:  # one draw for all epochs, so that they are comparable
             held = drawn(held, rows, config.seed, Purpose.BINARISE_VALIDATION)
+        columns: Columns = {IMAGE: held}
+        if labels is not None and validation.labels is not None:
+            columns[LABEL] = validation.labels[rows]
         self.validator = Validator(
-            inputs({IMAGE: held}), rows, samples=config.importance_samples, seed=config.seed, device=device
+            inputs(columns), rows, samples=config.importance_samples, seed=config.seed, device=device
         )
         self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
@@ -196,6 +201,8 @@ class _Loop:
         }
         if average.likelihood_kind == "mass":
             record["bits_per_dim"] = -validation.elbo / average.config.dimensions / math.log(2.0)
+        if validation.accuracy is not None:
+            record["validation_accuracy"] = validation.accuracy
         bound = self.config.selected_by
         best = all(record[bound] > earlier[bound] for earlier in self.history)
         self.history.append(record)

@@ -60,6 +60,8 @@ def describe(record: dict[str, Any], epochs: int) -> str:
         f"importance-weighted {record['validation_iwae']:.1f}  train ELBO {record['elbo']:.1f}  "
         f"active units {record['active_units']}"
     )
+    if (accuracy := record.get("validation_accuracy")) is not None:
+        line += f"  accuracy {accuracy:.3f}"
     if (bits := record.get("bits_per_dim")) is not None:
         line += f"  bits/dim {bits:.3f}"
     if record["skipped_steps"]:

@@ -33,6 +33,9 @@ class TrainOptions(Generic[M]):
     """CPUs, hence torch threads, per worker; default one on a shared cluster, or an equal share of a local one."""
     resize: bool = False
     """Convert images of another size or channel count; otherwise they are left out."""
+    label: str | None = None
+    """Column of the images' classes, integers or text; rows may lack one. The bundle then has p(x, y): it tells which
+    class an image is of and which labels look wrong, and samples by class. See also `class_weight`."""
     region: str | None = None
     """An image file as large as the images: pixels where it is zero count for nothing. The bundle's graphs replace them
     by a constant, as training does, so no score depends on them, and maps are zero there."""

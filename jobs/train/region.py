@@ -44,6 +44,6 @@ def confine_splits(run: Run, inside: Inside, shape: tuple[int, int, int]) -> Non
     """Apply the region of interest to the splits of a new run, and write it."""
     region = Region.fitted(inside, run.read_split("training", shape).images)
     for split in (*HELD_OUT, "training"):
-        images, rows = run.read_split(split, shape)
-        run.write_split(split, region.apply(images), rows)
+        content = run.read_split(split, shape)
+        run.write_split(split, content._replace(images=region.apply(content.images)))
     run.write_region(region)

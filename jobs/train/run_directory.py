@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.class_labels import ClassLabels
 from export.region import Region
 from export.storage import Folder
 from jobs.images.contract import ImageContract
@@ -35,6 +36,7 @@ FORMAT = 2
 CHECKPOINTS = "checkpoints"
 EXTRACTOR = "extractor.onnx"
 REGION = "region.json"
+_LABEL = "label"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
 Split = Literal["validation", "calibration", "training"]
@@ -47,6 +49,12 @@ class SplitImages(NamedTuple):
 
     images: npt.NDArray[np.uint8]  # [N,C,H,W]
     rows: npt.NDArray[np.int64]  # [N], row numbers over all training images, in file order
+    labels: npt.NDArray[np.int64] | None = None  # [N], class numbers, −1 for none; of a run with labels
+
+    def take(self, chosen: npt.NDArray[np.int64]) -> "SplitImages":
+        """Some of the images."""
+        labels = None if self.labels is None else self.labels[chosen]
+        return SplitImages(self.images[chosen], self.rows[chosen], labels)
 
 
 @dataclass(frozen=True)
@@ -100,11 +108,13 @@ class Run:
             return []
         return [json.loads(line) for line in self.folder.read_text("metrics.jsonl").splitlines()]
 
-    def write_split(self, split: Split, images: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> None:
-        """Write the images [N,C,H,W] of a split and their rows [N], in the packed layout."""
-        _, channels, height, width = images.shape
-        schema = packed_schema((channels, height, width), pa.schema([("training_row", pa.int64())]))
-        columns = [packed_column(np.ascontiguousarray(images)), pa.array(rows)]
+    def write_split(self, split: Split, content: SplitImages) -> None:
+        """Write a split, in the packed layout."""
+        _, channels, height, width = content.images.shape
+        fields = [("training_row", pa.int64())] + ([] if content.labels is None else [(_LABEL, pa.int64())])
+        schema = packed_schema((channels, height, width), pa.schema(fields))
+        columns = [packed_column(np.ascontiguousarray(content.images)), pa.array(content.rows)]
+        columns += [] if content.labels is None else [pa.array(content.labels)]
         table = pa.Table.from_arrays(columns, schema=schema)
         self.folder.child("splits").write_table(f"{split}.parquet", table, row_group_size=4096)
 
@@ -115,11 +125,28 @@ class Run:
             UserError: the split is missing or damaged.
         """
         path = f"{self.folder.url}/splits/{split}.parquet"
-        batches = list(read_images(find_images([path]).pieces, ImageContract(*shape), ["training_row"]))
+        found = find_images([path])
+        names = ["training_row", *(name for name in found.columns.names if name == _LABEL)]
+        batches = list(read_images(found.pieces, ImageContract(*shape), names))
         if any(len(batch.errors) for batch in batches):
             raise UserError(f"{path} is damaged: {batches[0].errors['reason'][0]}; train again in another directory")
-        rows = np.concatenate([batch.keys["training_row"].to_numpy() for batch in batches])
-        return SplitImages(np.concatenate([batch.images for batch in batches]), rows)
+        images = np.concatenate([batch.images for batch in batches])
+        return SplitImages(
+            images, *(np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in names)
+        )
+
+    def read_labels(self) -> ClassLabels | None:
+        """The classes of the training images; None in a run without labels.
+
+        Raises:
+            UserError: run.json is damaged.
+        """
+        if (value := self.read_head()["data"].get("label")) is None:
+            return None
+        try:
+            return ClassLabels.from_json(value)
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{self.folder.url}/run.json is damaged: {error}; train again elsewhere") from error
 
     def write_extractor(self, content: bytes) -> None:
         """Write the graph that computes the features of an image."""

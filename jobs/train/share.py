@@ -13,13 +13,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.class_labels import ClassLabels
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import Piece
 from jobs.train.columns import Columns
 from jobs.train.inputs import Inputs
 from jobs.train.splits import starts
-from vae_core.batch import IMAGE, ROW
+from vae_core.batch import IMAGE, LABEL, ROW
 
 _READ_ROWS = 8192  # rows per read when a share is streamed
 
@@ -43,6 +44,7 @@ class TrainingImages(NamedTuple):
     contract: ImageContract
     inputs: Inputs = Inputs()  # what the model takes of them
     nbytes: int | None = None  # in memory, of what the model takes of one image, if that is not the image
+    labels: ClassLabels | None = None  # of the classes, if they are trained on
 
 
 class Share:
@@ -68,7 +70,7 @@ class Share:
                 buffer of half this size.
             on_errors: called with the error tables of unreadable rows.
         """
-        pieces, held, contract, self._inputs, nbytes = images
+        pieces, held, contract, self._inputs, nbytes, self._labels = images
         nbytes = nbytes or contract.nbytes
         self._held, self._contract, self._rank, self._seed = held, contract, rank, seed
         self._on_errors = on_errors
@@ -126,15 +128,19 @@ class Share:
 
     def _read(self, pieces: list[tuple[Piece, int]]) -> Iterator[Columns]:
         """Read the training images of pieces, each given with its first row number over all images."""
+        columns = [] if self._labels is None else [self._labels.column]
         for run in _runs(pieces):
-            for batch in read_images([piece for piece, _ in run], self._contract, batch_rows=_READ_ROWS):
+            for batch in read_images([piece for piece, _ in run], self._contract, columns, batch_rows=_READ_ROWS):
                 rows = _global_rows(batch.keys, run)
                 place = np.minimum(np.searchsorted(self._held, rows), max(0, len(self._held) - 1))
                 kept = self._held[place] != rows if len(self._held) else np.ones(len(rows), dtype=bool)
                 if len(batch.errors) and not self._seen_errors:
-                    self._on_errors(batch.errors)
+                    self._on_errors(batch.errors.drop_columns(columns))
                 if kept.any():
-                    yield self._inputs({IMAGE: batch.images[kept], ROW: rows[kept]})
+                    found: Columns = {IMAGE: batch.images[kept], ROW: rows[kept]}
+                    if self._labels is not None:
+                        found[LABEL] = self._labels.indices(batch.keys[self._labels.column])[kept]
+                    yield self._inputs(found)
         if self.fits:
             self._seen_errors = True
 

@@ -13,11 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.class_labels import ClassLabels
 from export.guarantees.p_values import LEAST
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet, Piece
-from jobs.train.run_directory import HELD_OUT, Run
+from jobs.train.run_directory import HELD_OUT, Run, SplitImages
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError
 
@@ -30,7 +31,9 @@ _LEAST_SHARE = 0.25  # the same where a tenth is too few for an export
 _MAX_KEPT, _MAX_KEPT_BYTES = 12_000, 128 << 20
 
 
-def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: TrainConfig) -> pa.Table:
+def make_splits(
+    run: Run, images: ImageSet, contract: ImageContract, config: TrainConfig, labels: ClassLabels | None = None
+) -> pa.Table:
     """Draw, read and write the splits; return the errors of unreadable held-out rows.
 
     Raises:
@@ -43,7 +46,8 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     rng = np.random.default_rng([config.seed, 0x5EED])
     pieces, offsets = _spread(images, rng, sum(sizes))
     drawn = _draw(pieces, offsets, rng, sum(sizes))
-    pictures, rows, errors = _read(pieces, offsets, np.sort(drawn), contract)
+    content, errors = _read(pieces, offsets, np.sort(drawn), contract, labels)
+    rows = content.rows
     if len(rows) < 2:
         raise UserError(f"no image can be read ({errors['reason'][0]}); check the input files")
     if (held := len(rows) * min(sizes) // sum(sizes)) < LEAST:
@@ -57,12 +61,12 @@ def make_splits(run: Run, images: ImageSet, contract: ImageContract, config: Tra
     order = rng.permutation(len(rows))
     cut = len(order) * sizes[0] // sum(sizes)
     for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
-        run.write_split(split, pictures[chosen], rows[chosen])
+        run.write_split(split, content.take(chosen))
     limit = min(_MAX_KEPT, _MAX_KEPT_BYTES // contract.nbytes)
     others = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), limit + len(drawn)))
     # Unreadable rows among these are reported by the training.
-    pictures, rows, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:limit]), contract)
-    run.write_split("training", pictures, rows)
+    content, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:limit]), contract, labels)
+    run.write_split("training", content)
     return errors
 
 
@@ -104,26 +108,36 @@ def _draw(
 
 
 def _read(
-    pieces: Sequence[Piece], offsets: npt.NDArray[np.int64], drawn: npt.NDArray[np.int64], contract: ImageContract
-) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], pa.Table]:
-    """Read the drawn rows: images, their row numbers, and the errors of unreadable rows."""
+    pieces: Sequence[Piece],
+    offsets: npt.NDArray[np.int64],
+    drawn: npt.NDArray[np.int64],
+    contract: ImageContract,
+    labels: ClassLabels | None,
+) -> tuple[SplitImages, pa.Table]:
+    """Read the drawn rows, and the errors of unreadable rows."""
     pictures: list[npt.NDArray[np.uint8]] = []
     rows: list[npt.NDArray[np.int64]] = []
+    classes: list[npt.NDArray[np.int64]] = []
+    columns = [] if labels is None else [labels.column]
     errors: list[pa.Table] = []
     for piece, offset in zip(pieces, offsets, strict=True):
         wanted = drawn[np.searchsorted(drawn, offset) : np.searchsorted(drawn, offset + piece.rows)]
         if not len(wanted):
             continue
-        for batch in read_images([piece], contract):
+        for batch in read_images([piece], contract, columns):
             # Row number over all images = offset of the piece + distance from its first row.
             found = batch.keys["row"].to_numpy() - piece.first_row + offset
             kept = np.isin(found, wanted)
             pictures.append(batch.images[kept])
             rows.append(found[kept])
+            if labels is not None:
+                classes.append(labels.indices(batch.keys[labels.column])[kept])
             if len(batch.errors):
                 missing = batch.errors["row"].to_numpy() - piece.first_row + offset
-                errors.append(batch.errors.filter(pa.array(np.isin(missing, wanted))))
-    return np.concatenate(pictures), np.concatenate(rows), pa.concat_tables(errors or [_no_errors()])
+                errors.append(batch.errors.filter(pa.array(np.isin(missing, wanted))).drop_columns(columns))
+    known = None if labels is None else np.concatenate(classes)
+    content = SplitImages(np.concatenate(pictures), np.concatenate(rows), known)
+    return content, pa.concat_tables(errors or [_no_errors()])
 
 
 def _no_errors() -> pa.Table:

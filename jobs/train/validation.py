@@ -10,7 +10,7 @@ from torch import Tensor
 
 from jobs.train.columns import Columns
 from vae_core import noise
-from vae_core.batch import Batch
+from vae_core.batch import LABEL, Batch
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.models.base import Model
 from vae_core.noise import Purpose
@@ -29,6 +29,8 @@ class Validation(NamedTuple):
     kl: float
     importance_bound: float
     active_units: int
+    accuracy: float | None
+    """Share of the images with a class whose class is the likeliest given the mean of q(z|x); None without classes."""
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
@@ -58,7 +60,9 @@ class Validator:
         """Validate `model`, with the same noise every time, so that epochs are comparable."""
         size = model.noise_size
         latents = model.prior(self._batch(0, 1, size)[0]).latent_dim
-        sums = torch.zeros(4, dtype=torch.float64)  # reconstruction, kl, bound, images in the bound
+        sums = torch.zeros(
+            6, dtype=torch.float64
+        )  # reconstruction, kl, bound, images in it, right, images with a class
         moments = torch.zeros(2, latents, dtype=torch.float64)  # Σ μ, Σ μ²
         for start in range(0, len(self._rows), _BATCH):
             batch, epsilon = self._batch(start, start + _BATCH, size)
@@ -66,6 +70,10 @@ class Validator:
             draw, log_px_z = model.sample_posterior(batch, posterior, epsilon)
             sums[0] += log_px_z.double().sum().cpu()
             sums[1] += model.prior(batch).kl(draw.given).double().sum().cpu()
+            if model.class_head is not None and LABEL in batch:
+                found = model.class_head(posterior.mean).argmax(-1)
+                sums[4] += (found == batch[LABEL]).double().sum().cpu()
+                sums[5] += (batch[LABEL] >= 0).double().sum().cpu()
             mean = posterior.mean.double().cpu()
             moments += torch.stack([mean.sum(0), (mean**2).sum(0)])
         for start in range(0, self._bounded, _BATCH):
@@ -75,7 +83,7 @@ class Validator:
             sums[3] += len(epsilon)
         everything = torch.cat([sums, moments.flatten(), torch.tensor([float(len(self._rows))], dtype=torch.float64)])
         everything = sum_over_workers(everything.to(self._device)).cpu()
-        sums, moments, count = everything[:4], everything[4:-1].reshape(2, latents), everything[-1]
+        sums, moments, count = everything[:6], everything[6:-1].reshape(2, latents), everything[-1]
         variance = moments[1] / count - (moments[0] / count) ** 2
         reconstruction, kl = (sums[:2] / count).tolist()
         return Validation(
@@ -84,6 +92,7 @@ class Validator:
             kl=kl,
             importance_bound=float(sums[2] / sums[3]),
             active_units=int((variance > _ACTIVE_VARIANCE).sum()),
+            accuracy=float(sums[4] / sums[5]) if sums[5] else None,
         )
 
     def _batch(self, start: int, stop: int, size: int) -> tuple[Batch, Tensor]:

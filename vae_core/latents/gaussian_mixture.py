@@ -41,9 +41,13 @@ class GaussianMixture(Prior):
         """
         log_weight = log_weight - log_sum_exp(log_weight)
         factor = np.linalg.cholesky(covariance)
-        within = np.clip(np.cumsum(np.exp(log_weight))[:-1], 1e-12, 1.0 - 1e-12)
-        cut = np.array([NormalDist().inv_cdf(share) for share in within])
-        return cls(log_weight, mean, factor, np.linalg.inv(factor).swapaxes(-1, -2), cut)
+        return cls(log_weight, mean, factor, np.linalg.inv(factor).swapaxes(-1, -2), cls.cuts(log_weight))
+
+    @staticmethod
+    def cuts(log_weight: Any) -> Any:
+        """`cut` of normalised log-weights (K,), in numpy: (K − 1,)."""
+        within = np.clip(np.cumsum(np.exp(log_weight, dtype=np.float64))[:-1], 1e-12, 1.0 - 1e-12)
+        return np.array([NormalDist().inv_cdf(share) for share in within], log_weight.dtype)
 
     @property
     def latent_dim(self) -> int:

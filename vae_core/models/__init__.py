@@ -72,8 +72,13 @@ def model_config(values: Mapping[str, Any], where: str) -> ModelConfig:
 
 def build(config: ModelConfig) -> "Model":
     """A model with untrained weights, from torch's global generator."""
-    model: Model = pkgutil.resolve_name(family(config.family).model)(config)
-    return model
+    return model_type(config.family)(config)
+
+
+def model_type(name: str) -> "type[Model]":
+    """The model of the family of that name; see `family` for what it raises."""
+    kind: type[Model] = pkgutil.resolve_name(family(name).model)
+    return kind
 
 
 def seeded(config: ModelConfig, seed: int) -> "Model":

@@ -6,13 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vae_core.batch import Batch
+from vae_core.batch import LABEL, Batch
 from vae_core.config import ModelConfig
 from vae_core.elbo import ElboTerms, elbo_terms
 from vae_core.estimators import ImportanceTerms, importance_terms
 from vae_core.latents import Posterior, Prior
 from vae_core.latents.base import Draw
 from vae_core.likelihoods.base import Kind
+from vae_core.networks.class_head import ClassHead
 from vae_core.outliers.groups import Group
 from vae_core.outputs import Output
 
@@ -40,6 +41,9 @@ class Model(nn.Module, ABC):
     sample_size_tolerance: float = 1e-2
     """`Output.tolerance` of the effective sample size, whose exponentials magnify the rounding of log-weights."""
 
+    class_head: ClassHead | None = None
+    """p(y|z), of a model that is trained with labels."""
+
     @property
     @abstractmethod
     def likelihood_name(self) -> str:
@@ -61,6 +65,12 @@ class Model(nn.Module, ABC):
     @abstractmethod
     def log_px_z(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) in nats per image: (N, D) → (N,)."""
+
+    def log_py_z(self, batch: Batch, z: Tensor) -> Tensor | None:
+        """Log p(y|z) in nats of the images' classes, 0 where an image has none: (N,); None without labels or a head."""
+        if self.class_head is None or LABEL not in batch:
+            return None
+        return self.class_head.log_prob(z, batch[LABEL])
 
     def log_px_z_of_samples(self, batch: Batch, z: Tensor) -> Tensor:
         """Log p(x|z) under K latent vectors for each image: (N, K, D) → (N, K)."""

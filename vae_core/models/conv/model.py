@@ -9,6 +9,7 @@ from vae_core.likelihoods import likelihood
 from vae_core.models.conv.config import ConvConfig
 from vae_core.models.pixels import PixelModel, as_levels
 from vae_core.networks.causal import CONTEXT, CausalLayer
+from vae_core.networks.class_head import ClassHead
 from vae_core.networks.convolutional import Decoder, Encoder
 from vae_core.outliers.groups import Group
 from vae_core.outliers.innovations import INNOVATIONS, innovation_statistics
@@ -29,6 +30,7 @@ class ConvVAE(PixelModel):
         self.encoder = Encoder(config)
         raw_channels = self.likelihood.raw_channels(config.image_shape[0])
         self.causal = CausalLayer(config.causal, config.image_shape[0], raw_channels) if config.causal else None
+        self.class_head = ClassHead(config.latent_dim, config.classes) if config.classes else None
         self.decoder = Decoder(config, raw_channels + (CONTEXT if config.causal else 0))
 
     def prior(self, batch: Batch) -> StandardNormal:

@@ -17,6 +17,7 @@ from vae_core.latents.diagonal_gaussian import LOG_2PI, DiagonalGaussian
 from vae_core.latents.standard_normal import StandardNormal
 from vae_core.models.base import Model
 from vae_core.models.features.config import FeaturesConfig
+from vae_core.networks.class_head import ClassHead
 from vae_core.networks.convolutional import full_precision
 from vae_core.outliers.feature_statistics import feature_groups, feature_statistics, surprise_map
 from vae_core.outliers.groups import Group
@@ -68,6 +69,7 @@ class FeatureVAE(Model):
             nn.ReLU(),
             nn.Conv2d(config.width, 2 * config.latent_channels, kernel_size=1),
         )
+        self.class_head = ClassHead(self.noise_size, config.classes) if config.classes else None
         self.decoder = nn.Sequential(
             nn.Conv2d(config.latent_channels, config.width, kernel_size=1),
             nn.ReLU(),
