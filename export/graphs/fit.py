@@ -17,7 +17,7 @@ from sklearn.mixture import GaussianMixture as Mixture
 from threadpoolctl import threadpool_limits
 
 from vae_core.errors import UserError
-from vae_core.latents import GaussianMixture
+from vae_core.latents import ClassMixture, GaussianMixture
 from vae_core.outliers.density import (
     LIMIT,
     Density,
@@ -35,6 +35,8 @@ from vae_core.outliers.score import OutlierModel, Tails
 _CODES_RIDGE = 1e-3
 # Smallest scale of a latent variable: draws of one that the model does not use have a standard deviation of 1.
 _CODES_SCALE = 1e-1
+# Images of a class, in units of D, from which on it has a mixture of its own.
+_CLASS_IMAGES = 4
 _COMPONENTS = (1, 2, 5, 10, 20, 40)
 _ITERATIONS = 100
 # Where tails begin, the mean excess of a Gaussian's there, and how many times that makes a tail heavy: what a few
@@ -140,6 +142,43 @@ def fit_codes(draws: Vectors) -> GaussianMixture:
         whitening=single(np.linalg.inv(factor).swapaxes(1, 2)),
         cut=single([NormalDist().inv_cdf(min(share, 1 - 1e-9)) for share in cumulative]),
     )
+
+
+def fit_classes(draws: Vectors, labels: npt.NDArray[np.int64], classes: int) -> ClassMixture:
+    """P(z|y) of each class, a mixture fitted to the draws of q(z|x) of its images, and the share p(y) of each.
+
+    A class with few images takes one Gaussian, whose covariance is drawn towards the mean covariance within classes,
+    S = (n S_y + D S̄)/(n + D): of its own it has fewer images than directions.
+
+    Args:
+        draws: [n, D], one of q(z|x) for each image.
+        labels: class numbers [n]; negative ones are left out.
+        classes: Y; each has an image.
+
+    Raises:
+        UserError: a draw is not finite.
+    """
+    _require_finite(draws)
+    size = draws.shape[1]
+    own = [draws[labels == index].astype(np.float64) for index in range(classes)]
+    counts = np.array([len(each) for each in own])
+    scale = np.maximum(draws[labels >= 0].std(0), _CODES_SCALE)
+    within = sum(_scatter(each) for each in own) / max(1, counts.sum() - classes)
+    within += _CODES_RIDGE * np.diag(scale**2)
+    mixtures = []
+    for each in own:
+        if len(each) >= _CLASS_IMAGES * size:
+            mixtures.append(fit_codes(each))
+        else:
+            covariance = (_scatter(each) + size * within) / (len(each) + size)
+            mixtures.append(GaussianMixture.of(np.zeros(1), each.mean(0)[None], covariance[None]))
+    return ClassMixture.join(np.log(counts / counts.sum()), mixtures)
+
+
+def _scatter(vectors: Vectors) -> Vectors:
+    """Σ_i (v_i − v̄)(v_i − v̄)ᵀ, [D, D]."""
+    centred = vectors - vectors.mean(0)
+    return centred.T @ centred
 
 
 def _of_mixture(mixture: GaussianMixture) -> Density:

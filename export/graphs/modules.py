@@ -4,6 +4,7 @@ Each takes named inputs (whole uint8 images, latent vectors) and holds its const
 """
 
 import copy
+import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -11,19 +12,20 @@ from torch import Tensor, nn
 
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
-from vae_core.latents import Prior
+from vae_core.latents import ClassMixture, Prior
 from vae_core.models.base import Model
 from vae_core.models.pixels import RAW, PixelModel, as_levels
 from vae_core.networks.causal import Window
 from vae_core.outliers.groups import score_output, statistics_of
 from vae_core.outliers.score import OutlierModel, explain, score
 from vae_core.outputs import Output
-from vae_core.sums import sum_pixels
+from vae_core.sums import log_sum_exp, sum_pixels
 
 LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new images", "1")
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
 LOG_PX_Z, GRADIENT = "log_px_z", "gradient"
+LOG_PX_CLASS, CLASS_PROBABILITY = "log_px_class", "class_probability"
 NOISE = Output("noise", "standard normal numbers", "1")
 _SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (
@@ -315,6 +317,52 @@ class LikelihoodGraph(ModelGraph):
             "elbo": log_weights.mean(1),
             "log_px": log_mean_exp(log_weights),
             "effective_samples": effective_samples(log_weights),
+        }
+
+
+class ClassGraph(ModelGraph):
+    """Image → log p(x|y) and p(y|x) of every class y, each [N,Y], from one encode and K decodes that serve all.
+
+    log p(x|y) ≈ log (1/K) Σ_k p(x|z_k) p(z_k|y) / q(z_k|x), z_k ~ q(z|x); p(y|x) ∝ [p(x|y) p(y)]^(1/T). The noise is
+    fixed, as in `LikelihoodGraph`.
+    """
+
+    def __init__(self, model: Model, noise: Tensor, prior: ClassMixture, temperature: float) -> None:
+        """Set the noise of the draws from q(z|x), (K, noise_size), p(z, y) with numpy arrays as parameters, and T."""
+        super().__init__(model)
+        self.register_buffer("noise", noise)
+        self.temperature = temperature
+        for name, values in prior.to_arrays().items():
+            self.register_buffer(f"prior_{name}", torch.from_numpy(values))
+        self._prior_names = tuple(prior.to_arrays())
+        self.outputs = (
+            Output(
+                LOG_PX_CLASS,
+                "importance-weighted estimate of log p(x|y) of each class y, from K fixed draws of z",
+                "nats per image, higher is likelier",
+                scale=model.nats_scale,
+            ),
+            Output(
+                CLASS_PROBABILITY,
+                "p(y|x) of each class y, at the temperature that was fitted to held-out images",
+                "1",
+                tolerance=1e-2,  # exponentials of log-probabilities, whose absolute error is 1e-5 of a thousand nats
+            ),
+        )
+
+    def compute(self, batch: Batch) -> dict[str, Tensor]:
+        """See the class."""
+        noise = self.get_buffer("noise")
+        parameters = {name: self.get_buffer(f"prior_{name}") for name in self._prior_names}
+        prior = ClassMixture.from_arrays(parameters, noise.shape[-1])
+        z, log_q, _ = self.model.posterior(batch).with_samples().sample(noise)  # (N, K, D) and (N, K)
+        log_px_z = self.model.log_px_z_of_samples(batch, z)
+        # log w_k(y) = log p(x|z_k) + log p(z_k, y) − log q(z_k|x), (N, Y, K)
+        log_weights = (prior.log_joint_of_classes(z) + (log_px_z - log_q).unsqueeze(-1)).transpose(1, 2)
+        log_joint = log_sum_exp(log_weights) - math.log(noise.shape[0])
+        return {
+            LOG_PX_CLASS: log_joint - prior.log_class,
+            CLASS_PROBABILITY: torch.softmax(log_joint / self.temperature, dim=-1),
         }
 
 

@@ -41,8 +41,10 @@ class Model(nn.Module, ABC):
     sample_size_tolerance: float = 1e-2
     """`Output.tolerance` of the effective sample size, whose exponentials magnify the rounding of log-weights."""
 
-    class_head: ClassHead | None = None
-    """p(y|z), of a model that is trained with labels."""
+    def __init__(self) -> None:
+        super().__init__()
+        self.class_head: ClassHead | None = None
+        """p(y|z), of a model that is trained with labels."""
 
     @property
     @abstractmethod
