@@ -19,6 +19,9 @@ import pyarrow.parquet as pq
 
 from export.bundle.manifest import parse_manifest, parse_statistic
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
+from export.class_labels import ClassLabels
+from export.guarantees.classes import Classes
+from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_references
 from export.region import Region
 from export.storage import Folder
 from vae_core.errors import UserError
@@ -32,6 +35,7 @@ ENCODER, DECODER, SCORER = "encoder.onnx", "decoder.onnx", "scorer.onnx"
 EXPLAINER, LIKELIHOOD = "explainer.onnx", "likelihood.onnx"
 CONDITIONAL, PIXEL = "conditional.onnx", "pixel.onnx"
 POSTERIOR, GRADIENT = "posterior.onnx", "gradient.onnx"
+CLASSES, CLASS_CALIBRATION = "classes.onnx", "classes.parquet"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
 CLASS = "class"
@@ -44,7 +48,9 @@ OF_HIERARCHY = (POSTERIOR,)
 """What the manifest of a model lists besides whose posterior is no diagonal Gaussian."""
 OF_GRADIENT = (GRADIENT,)
 """What the manifest of a model of pixels lists besides, unless its decoder has an operator without a gradient."""
-OPTIONAL = (OF_CAUSAL, OF_HIERARCHY, OF_GRADIENT)
+OF_CLASSES = (CLASSES, CLASS_CALIBRATION)
+"""What the manifest of a model of classes lists besides."""
+OPTIONAL = (OF_CAUSAL, OF_HIERARCHY, OF_GRADIENT, OF_CLASSES)
 """Of each of these a manifest lists all or none."""
 
 
@@ -140,6 +146,28 @@ class Bundle:
     def has_gradient(self) -> bool:
         """Whether it has the gradient of log p(x|z) with respect to z: see gradient.onnx."""
         return GRADIENT in self._files
+
+    @cached_property
+    def class_labels(self) -> ClassLabels | None:
+        """The classes that the bundle tells apart; None without."""
+        return ClassLabels.from_json(self.manifest["classes"]) if CLASSES in self._files else None
+
+    def require_classes(self, purpose: str) -> ClassLabels:
+        """The classes; raises a UserError, which begins with `purpose`, if there are none."""
+        if self.class_labels is None:
+            raise UserError(
+                f"{purpose} needs a bundle with classes, but {self.folder.url} has none; train with "
+                "`vae train --label COLUMN`"
+            )
+        return self.class_labels
+
+    @cached_property
+    def label_references(self) -> Classes:
+        """What labels are ranked among: the calibration images of each class, by the titles of `class_labels`."""
+        labels = self.require_classes("a p-value of labels")
+        table = pq.read_table(io.BytesIO(self.read(CLASS_CALIBRATION)), use_threads=False, pre_buffer=False)
+        own, numbers, weights = (table[name].to_numpy() for name in (LOG_PROBABILITY, LABEL, WEIGHT))
+        return label_references(own, numbers, weights, labels.titles)
 
     @property
     def decodes_images(self) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from typing import Any
 
+from export.class_labels import ClassLabels
 from export.json_object import parse_object
 from export.region import Region
 from vae_core.config import from_json
@@ -62,6 +63,14 @@ def parse_manifest(
             raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
     if (binarise := manifest["likelihood"].get("binarise")) not in (None, "dynamic"):
         raise _wrong(where, "likelihood.binarise", "absent or dynamic", binarise)
+    classes = manifest.get("classes")
+    if (classes is not None) != any(name.startswith("classes.") for name in listed):
+        raise _wrong(where, "classes", "there if and only if the files of classes are", classes)
+    if classes is not None:
+        try:
+            ClassLabels.from_json(classes)
+        except (ValueError, AttributeError) as error:
+            raise _wrong(where, "classes", f"the classes of the model ({error})", classes) from error
     graphs = {name for name in needed if name.endswith(".onnx")}
     if manifest["graphs"].keys() != graphs:
         raise _wrong(where, "graphs", f"of {', '.join(sorted(graphs))}", list(manifest["graphs"]))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import onnxruntime
+import pyarrow as pa
 import torch
 
 from export.bundle import card
@@ -18,6 +19,7 @@ from export.bundle.format import Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.graphs import parity
 from export.graphs.adjoints import NoGradient
+from export.graphs.classes import SplitLabels, fit_class_model, fit_prior
 from export.graphs.convert import OPSET
 from export.graphs.fit import fit_codes, fit_outlier_model
 from export.graphs.from_images import FromImages
@@ -55,7 +57,7 @@ from export.storage import parquet_bytes
 from vae_core.binarisation import drawn, thresholds
 from vae_core.config import to_json
 from vae_core.errors import UserError
-from vae_core.latents import GaussianMixture, Prior, StandardNormal
+from vae_core.latents import Prior, StandardNormal
 from vae_core.models.base import Model
 from vae_core.models.conv.model import ConvVAE
 from vae_core.models.pixel_config import is_binarised
@@ -81,6 +83,8 @@ class Splits:
     """Not used before; here for the p-values."""
     training: Images | None = None
     """Some training images, if available: the prior is fitted to their codes too."""
+    labels: SplitLabels | None = None
+    """The classes of a run with labels, which has training images."""
 
 
 def build(
@@ -138,12 +142,22 @@ def build(
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    codes = _codes(model, splits, convert) if model.has_fitted_prior else None
+    draws = _draws(model, splits, convert) if model.has_fitted_prior else None
+    codes = None if draws is None else fit_codes(draws)
     also = None
     if splits.training is not None and any(group.of_training for group in model.statistic_groups):
         also = scoring_session(described).run_batched({"image": splits.training}, BATCH)
     outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
-    prior = codes if codes is not None and options.prior == "mixture" else StandardNormal(z.shape[1])
+    classes = None
+    if splits.labels is not None and draws is not None:
+        class_prior, split = fit_prior(draws[len(splits.validation) :], splits.labels)
+        both = (splits.validation, splits.calibration)
+        classes = fit_class_model(
+            model, split, splits.labels.labels, class_prior, convert, batches, both, options.class_samples
+        )
+    prior: Prior = StandardNormal(z.shape[1])
+    if codes is not None and options.prior == "mixture":
+        prior = codes if classes is None else classes.prior
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
     graphs: dict[str, Graph] = {
         names.ENCODER: EncoderGraph(model),
@@ -154,6 +168,8 @@ def build(
         ),
         names.LIKELIHOOD: LikelihoodGraph(model, noise, prior),
     }
+    if classes is not None:
+        graphs[names.CLASSES] = classes.graph
     inputs: Arrays = {}
     if isinstance(model, PixelModel) and model.causal is not None:
         graphs |= {names.CONDITIONAL: ConditionalGraph(model), names.PIXEL: PixelGraph(model)}
@@ -192,7 +208,11 @@ def build(
     expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(batches)["p_value"]
     encoder = Session(_graph(files, names.ENCODER), provider="cpu")
     shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
-    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown)).to_pybytes()
+    values = None
+    if classes is not None and splits.labels is not None:
+        files[names.CLASS_CALIBRATION] = classes.calibration
+        values = splits.labels.labels.values_of(splits.labels.calibration).cast(pa.string())
+    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown, values)).to_pybytes()
     against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
     if agreement is not None:
         against["int8"] = agreement
@@ -200,6 +220,8 @@ def build(
     files[names.PARITY] = json.dumps(against, indent=2).encode()
     files[names.PROBE] = npz_bytes({"image": probe, "z": z, **inputs, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
+    if classes is not None:
+        manifest["classes"] = classes.to_json()
     if region is not None:
         manifest["image"]["region"] = region.to_json()
     if without_gradient is not None:
@@ -237,8 +259,8 @@ def _thresholds(model: Model) -> Images | None:
     return found
 
 
-def _codes(model: Model, splits: Splits, convert: FromImages) -> GaussianMixture:
-    """The mixture over codes, fitted to one draw of q(z|x) per available image."""
+def _draws(model: Model, splits: Splits, convert: FromImages) -> npt.NDArray[np.float32]:
+    """One draw of q(z|x) for each validation image, then for each training image, [n, D]."""
     images = splits.validation
     if splits.training is not None:
         images = np.concatenate([images, splits.training])
@@ -251,7 +273,7 @@ def _codes(model: Model, splits: Splits, convert: FromImages) -> GaussianMixture
             rows = np.arange(start, start + len(posterior.mean))
             epsilon = standard_normal(0, Purpose.FIT, rows, model.noise_size)
             draws.append(posterior.draw(torch.from_numpy(epsilon)).numpy())
-    return fit_codes(np.concatenate(draws))
+    return np.concatenate(draws)
 
 
 def _manifest(

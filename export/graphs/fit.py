@@ -178,7 +178,8 @@ def fit_classes(draws: Vectors, labels: npt.NDArray[np.int64], classes: int) -> 
 def _scatter(vectors: Vectors) -> Vectors:
     """Σ_i (v_i − v̄)(v_i − v̄)ᵀ, [D, D]."""
     centred = vectors - vectors.mean(0)
-    return centred.T @ centred
+    scatter: Vectors = centred.T @ centred
+    return scatter
 
 
 def _of_mixture(mixture: GaussianMixture) -> Density:

@@ -25,7 +25,7 @@ LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new i
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
 LOG_PX_Z, GRADIENT = "log_px_z", "gradient"
-LOG_PX_CLASS, CLASS_PROBABILITY = "log_px_class", "class_probability"
+LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
 NOISE = Output("noise", "standard normal numbers", "1")
 _SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (
@@ -321,7 +321,7 @@ class LikelihoodGraph(ModelGraph):
 
 
 class ClassGraph(ModelGraph):
-    """Image → log p(x|y) and p(y|x) of every class y, each [N,Y], from one encode and K decodes that serve all.
+    """Image → log p(x|y) and log p(y|x) of every class y, each [N,Y], from one encode and K decodes that serve all.
 
     log p(x|y) ≈ log (1/K) Σ_k p(x|z_k) p(z_k|y) / q(z_k|x), z_k ~ q(z|x); p(y|x) ∝ [p(x|y) p(y)]^(1/T). The noise is
     fixed, as in `LikelihoodGraph`.
@@ -343,10 +343,10 @@ class ClassGraph(ModelGraph):
                 scale=model.nats_scale,
             ),
             Output(
-                CLASS_PROBABILITY,
-                "p(y|x) of each class y, at the temperature that was fitted to held-out images",
-                "1",
-                tolerance=1e-2,  # exponentials of log-probabilities, whose absolute error is 1e-5 of a thousand nats
+                LOG_CLASS_PROBABILITY,
+                "log p(y|x) of each class y, at the temperature that was fitted to held-out images",
+                "nats",
+                tolerance=1e-2,  # differences of log-probabilities of a thousand nats
             ),
         )
 
@@ -360,9 +360,10 @@ class ClassGraph(ModelGraph):
         # log w_k(y) = log p(x|z_k) + log p(z_k, y) − log q(z_k|x), (N, Y, K)
         log_weights = (prior.log_joint_of_classes(z) + (log_px_z - log_q).unsqueeze(-1)).transpose(1, 2)
         log_joint = log_sum_exp(log_weights) - math.log(noise.shape[0])
+        tempered = log_joint / self.temperature
         return {
             LOG_PX_CLASS: log_joint - prior.log_class,
-            CLASS_PROBABILITY: torch.softmax(log_joint / self.temperature, dim=-1),
+            LOG_CLASS_PROBABILITY: tempered - log_sum_exp(tempered).unsqueeze(-1),
         }
 
 

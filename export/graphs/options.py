@@ -12,8 +12,8 @@ class BuildOptions:
 
     prior: Literal["mixture", "normal"] = "mixture"
     """p(z) of the bundle, used for samples and likelihoods: a `mixture` of Gaussians fitted to the model's codes, of a
-    run with labels one for each class; or the `normal` N(0, I) of training. Outlier scores are the same under both. The family ladder, whose latent variables
-    have priors that depend on one another already, always takes `normal`."""
+    run with labels one for each class; or the `normal` N(0, I) of training. Outlier scores are the same under both. The
+    family ladder, whose latent variables have priors that depend on one another already, always takes `normal`."""
     class_samples: int = 16
     """Samples K of classes.onnx, which tells classes apart in a bundle of a run with labels; even."""
     samples: int = 64

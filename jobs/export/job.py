@@ -14,6 +14,7 @@ def export(options: ExportOptions) -> None:
     """
     from export.bundle.format import refuse_occupied, write_bundle
     from export.graphs.build import Splits, build
+    from export.graphs.classes import SplitLabels
     from export.storage import Folder
     from jobs.train.run_directory import Run
     from vae_core import checkpoint
@@ -28,11 +29,16 @@ def export(options: ExportOptions) -> None:
         raise UserError(f"{options.run} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
     model = checkpoint.load_model(files)
     shape = model.config.image_shape
-    splits = Splits(
-        validation=run.read_split("validation", shape).images,
-        calibration=run.read_split("calibration", shape).images,
-        training=run.read_split("training", shape).images,
+    validation, calibration, training = (
+        run.read_split(split, shape) for split in ("validation", "calibration", "training")
     )
+    labels = run.read_labels()
+    split_labels = None
+    if labels is not None:
+        if validation.labels is None or calibration.labels is None or training.labels is None:
+            raise UserError(f"{options.run} has splits without labels, unlike its run.json; copy the run again")
+        split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
+    splits = Splits(validation.images, calibration.images, training.images, split_labels)
     contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
     bundle = write_bundle(target, *contents)
     if options.prior == "mixture" and not model.has_fitted_prior:
@@ -41,11 +47,27 @@ def export(options: ExportOptions) -> None:
         )
     if (reason := bundle.manifest.get("without_gradient")) is not None:
         print(f"the estimators refined and annealed cannot be used with the bundle, as it has no gradient: {reason}")
+    if (classes := bundle.manifest.get("classes")) is not None:
+        print(_describe(classes))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "
         f"{len(splits.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
     )
+
+
+def _describe(classes: dict[str, Any]) -> str:
+    line = f"{len(classes['values'])} classes"
+    if classes["calibration_images"]:
+        line += (
+            f", told apart with accuracy {classes['accuracy']:.3f} and calibration error "
+            f"{classes['calibration_error']:.3f} on {classes['calibration_images']:,} calibration images"
+        )
+    if classes["wrong_labels"] > 0:
+        line += f"; about {classes['wrong_labels']:.1%} of the labels seem wrong"
+    if classes["left_out"]:
+        line += f"; without images to fit them to, and left out: {', '.join(classes['left_out'])}"
+    return line
 
 
 def _training(run: Any) -> dict[str, Any]:

@@ -72,7 +72,9 @@ def model_config(values: Mapping[str, Any], where: str) -> ModelConfig:
 
 def build(config: ModelConfig) -> "Model":
     """A model with untrained weights, from torch's global generator."""
-    return model_type(config.family)(config)
+    kind: Any = model_type(config.family)  # each takes a configuration of its own
+    model: Model = kind(config)
+    return model
 
 
 def model_type(name: str) -> "type[Model]":

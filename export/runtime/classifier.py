@@ -1,0 +1,98 @@
+"""`Classifier`: which class an image is of, which labels are plausible, and whether a given one is, from a bundle."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from export.bundle.format import CLASSES, Bundle
+from export.class_labels import NONE, Indices
+from export.runtime.device import Device, Provider
+from export.runtime.session import Arrays, Session, concatenate
+from vae_core.errors import UserError
+
+LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
+
+# Latent vectors that classes.onnx decodes at once, and the values that these have.
+_DECODES_AT_ONCE, _VALUES_AT_ONCE = 2048, 1 << 25
+
+
+class Classifier:
+    """Classes of images by Bayes' rule, p(y|x) ∝ p(x|y) p(y). One object per thread."""
+
+    def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 128) -> None:
+        """Open a bundle for classification; arguments as for `Scorer`.
+
+        Raises:
+            UserError: there is no such bundle or provider, or the bundle has no classes.
+        """
+        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.labels = self.bundle.require_classes("classification")
+        """The classes, in the order of the arrays' axis Y."""
+        self._session = Session(self.bundle.graph(CLASSES), provider=Device.of(provider))
+        samples = int(self.bundle.manifest["classes"]["samples"])
+        at_once = min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // self.bundle.decoded_values)
+        self._batch_size = max(1, min(batch_size, at_once // samples))
+        references = self.bundle.label_references
+        self._references = [references.own.get(title, references.everything) for title in self.labels.titles]
+
+    def classify(self, images: npt.NDArray[np.uint8]) -> Arrays:
+        """Log p(x|y) and log p(y|x) of every class in nats: `log_px_class` and `log_class_probability`, [N,Y] each.
+
+        Args:
+            images: uint8 [N,C,H,W] of the bundle's shape.
+
+        Raises:
+            UserError: the images have another type or shape.
+        """
+        return concatenate(list(self.runs(images)))
+
+    def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
+        """The result of `classify` a few rows at a time, for callers that may stop in between."""
+        if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
+            expected, found = ", ".join(map(str, self.bundle.shape)), ", ".join(map(str, images.shape))
+            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {images.dtype} [{found}]")
+        for start in range(0, len(images), self._batch_size):
+            yield self._session.run({"image": images[start : start + self._batch_size]})
+
+    def p_values(self, log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float64]:
+        """Of one label for each image: how many calibration images of that class suit it no better, as a share, [N].
+
+        Args:
+            log_probability: log p(y|x), [N,Y].
+            labels: class numbers [N]; NaN is returned for `NONE`.
+        """
+        found = np.full(len(labels), np.nan)
+        for index, reference in enumerate(self._references):
+            rows = np.flatnonzero(labels == index)
+            found[rows] = reference.values[reference.ranks(-log_probability[rows, index])]
+        return found
+
+    def label_sets(self, log_probability: npt.NDArray[np.float32], level: float) -> npt.NDArray[np.bool_]:
+        """Which labels are plausible, those with p-values above `level`: [N,Y].
+
+        In each class, the set has the right label with probability 1 − `level` at least.
+        """
+        every = [
+            self.p_values(log_probability, np.full(len(log_probability), index)) for index in range(len(self.labels))
+        ]
+        return np.stack(every, axis=1) > level
+
+
+def label_rank(log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.int64]:
+    """1 where a given label is the likeliest, 2 where one class is likelier, and so on; 0 for `NONE`: [N]."""
+    rank: npt.NDArray[np.int64] = 1 + (log_probability > _own(log_probability, labels)[:, None]).sum(1)
+    return np.where(labels == NONE, 0, rank)
+
+
+def label_margin(log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float32]:
+    """Log p(label|x) less that of the likeliest other class, in nats; NaN for `NONE`: [N]."""
+    others, known = log_probability.copy(), labels != NONE
+    others[np.flatnonzero(known), labels[known]] = -np.inf
+    margin: npt.NDArray[np.float32] = _own(log_probability, labels) - others.max(1)
+    return np.where(known, margin, np.float32("nan"))
+
+
+def _own(log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float32]:
+    own: npt.NDArray[np.float32] = np.take_along_axis(log_probability, labels.clip(min=0)[:, None], axis=1)[:, 0]
+    return own
