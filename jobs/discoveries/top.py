@@ -49,26 +49,29 @@ class _Rows(NamedTuple):
 class TopCounter:
     """The `limit` most outlying rows, or the least with `lowest`; see `jobs.discoveries.walk.Counter`.
 
-    Scores must be finite.
+    Scores must be finite, where there is a p-value to order by.
     """
 
-    def __init__(self, limit: int, lowest: bool = False, p_value: str | None = None) -> None:
-        """Create with the column of p-values to order by, if scores alone do not."""
-        self.columns = (SCORE,) if p_value is None else (SCORE, p_value)
-        self._limit, self._lowest, self._p_value = limit, lowest, p_value
+    def __init__(self, limit: int, lowest: bool = False, p_value: str | None = None, score: str = SCORE) -> None:
+        """Create with the column of p-values to order by, if scores alone do not, and that of scores.
+
+        Rows without a p-value do not count.
+        """
+        self.columns = (score,) if p_value is None else (score, p_value)
+        self._limit, self._lowest, self._p_value, self._score = limit, lowest, p_value, score
         self._kept: list[_Rows] = []
         self._waiting = 0  # rows in this list
         self._floor = (-np.inf, -np.inf) if limit else (np.inf, np.inf)  # key and score; rows below are dropped
 
     def fresh(self) -> "TopCounter":
         """A counter for another part, starting with the current floor."""
-        other = TopCounter(self._limit, self._lowest, self._p_value)
+        other = TopCounter(self._limit, self._lowest, self._p_value, self._score)
         other._floor = self._floor
         return other
 
     def add(self, piece: Piece) -> None:
         """Keep the candidates of a piece."""
-        scores = -piece.values(SCORE) if self._lowest else piece.values(SCORE)
+        scores = -piece.values(self._score) if self._lowest else piece.values(self._score)
         keys = np.zeros(len(scores)) if self._p_value is None else -piece.values(self._p_value)
         key, score = self._floor
         chosen = np.flatnonzero((keys > key) | ((keys == key) & (scores >= score)))

@@ -17,6 +17,8 @@ from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import Place, TopCounter
 from jobs.discoveries.walk import walk
+from jobs.labels.columns import LABEL_MARGIN, LABEL_P_VALUE
+from jobs.labels.counter import LabelCounter, LabelSummary
 from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
@@ -26,7 +28,7 @@ from jobs.score.summary import ScoreSummary, summarise_classes
 from jobs.score.task import PROVIDER
 from vae_core.errors import UserError
 
-DISCOVERIES = "discoveries.parquet"
+DISCOVERIES, MISLABELLED = "discoveries.parquet", "mislabelled.parquet"
 
 
 def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
@@ -47,7 +49,12 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     )
     by_class = [ClassCounter(classes, significance.per_class)] if significance.per_class else []
     first = [TopCounter(MAX_DISCOVERIES, p_value=significance.column)] if by_class else []
-    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first])
+    about, labels, least_plausible = job.about_classes, list[LabelCounter](), list[TopCounter]()
+    if about is not None:
+        labels = [LabelCounter(about, job.bundle.label_references)]
+    if about is not None and about.given is not None:
+        least_plausible = [TopCounter(MAX_DISCOVERIES, lowest=True, p_value=LABEL_P_VALUE, score=LABEL_MARGIN)]
+    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first, *labels, *least_plausible])
     reasons = ReasonCounter()
     errors = walk(job.output.child(ERRORS), [reasons])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
@@ -60,6 +67,10 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     counts = by_class[0].counts if by_class else [ranks.counts]
     found = decide(counts, classes.references, options)
     job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, (first or [top])[0], found.level))
+    wrong = None
+    if about is not None and least_plausible:
+        wrong = labels[0].test(options.fdr)
+        job.output.write_table(MISLABELLED, gather_discoveries(job.parts, least_plausible[0], wrong))
     explained = _explain(job, top.places(options.explain))
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
@@ -87,6 +98,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         tail=job.tail,
         drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
         likelihood=_likelihood(job, scores.rows) if options.likelihood else None,
+        labels=None if about is None else LabelSummary.of(about, labels[0], wrong),
         explained=explained.written,
         no_longer_readable=explained.unreadable,
         bundle=options.bundle,

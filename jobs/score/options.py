@@ -49,6 +49,18 @@ class ScoreOptions(InferenceOptions):
     seed: int = 0
     """Seed of the estimates' noise."""
 
+    classes: bool = False
+    """Also tell which class an image is of: `predicted_label`, `confidence`, `class_probability`, `log_px_class`, and
+    `label_set`, which has the right label with probability `--coverage` in every class. The bundle needs classes: see
+    `vae train --label`."""
+
+    label: str | None = None
+    """Input column of labels: as `--classes`, and how plausible each label is: `label_p_value`, `label_rank`,
+    `label_margin`, and mislabelled.parquet, the labels that are wrong at false discovery rate `--fdr`."""
+
+    coverage: float = 0.9
+    """Probability that `label_set` has the right label."""
+
     resize: bool = False
     """Convert images of another size or channel count; otherwise they are errors."""
 
@@ -90,7 +102,7 @@ class ScoreOptions(InferenceOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("fpr", "fdr", "confidence"):
+        for name in ("fpr", "fdr", "confidence", "coverage"):
             if not 0 < getattr(self, name) < 1:
                 raise UserError(f"--{name} must lie between 0 and 1, got {getattr(self, name)}")
         if self.storey and self.per_class:

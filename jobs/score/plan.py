@@ -14,6 +14,7 @@ from export.storage import Folder
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.units import Unit
+from jobs.labels.columns import ClassColumns
 from jobs.score.explain.table import own_columns
 from jobs.score.options import ScoreOptions
 from jobs.score.significance import Significance
@@ -38,6 +39,8 @@ class ScoreJob:
                 classes, or it does not support the provider or an estimator of the likelihood.
         """
         Significance.plan(options, bundle)
+        if options.classes or options.label:
+            ClassColumns.plan(bundle, options.label, options.coverage)
         if options.likelihood:
             require_estimators(bundle, options.likelihood, "--likelihood")
         if scoring_provider(bundle, options.provider) == "cpu":
@@ -75,6 +78,13 @@ class ScoreJob:
         return self.significance.classes(self.bundle)
 
     @cached_property
+    def about_classes(self) -> ClassColumns | None:
+        """What to say of classes, with --classes or --label."""
+        options = self.options
+        asked = options.classes or options.label
+        return ClassColumns.plan(self.bundle, options.label, options.coverage) if asked else None
+
+    @cached_property
     def tail(self) -> Tail | None:
         """The model of `p_value_tail`, with --tail; raises UserError if it cannot be fitted."""
         return fit_tail(self.bundle.calibration_scores) if self.options.tail else None
@@ -95,7 +105,10 @@ class ScoreJob:
         if options.per_class:
             (field,) = self.images.keep([options.per_class])
             check_class_type(field.name, field.type)
-        given = (options.key, *options.keep, options.per_class)
+        if options.label and self.about_classes is not None:
+            (field,) = self.images.keep([options.label])
+            self.about_classes.check_type(field.type)
+        given = (options.key, *options.keep, options.per_class, options.label)
         names = dict.fromkeys(name for name in given if name)
         columns = self.images.keep([name for name in names if name not in (FILE.name, ROW.name)])
         if options.explain and (taken := [name for name in columns.names if name in own_columns()]):
@@ -112,4 +125,5 @@ class ScoreJob:
             inputs=self.images.fingerprint,
             significance=self.significance,
             tail=self.tail,
+            classes=self.about_classes,
         )

@@ -10,6 +10,7 @@ from export.guarantees.tail import Tail
 from jobs.discoveries.classes import ClassCounter
 from jobs.discoveries.drift import Drift
 from jobs.discoveries.false_discoveries import FalseDiscoveries
+from jobs.labels.counter import LabelSummary
 from jobs.score.decision import Decision
 from jobs.score.options import Guarantee
 
@@ -100,6 +101,8 @@ class ScoreSummary:
     drift: Drift
     likelihood: dict[str, Any] | None
     """With --likelihood: by estimator, as `vae evaluate` has it, over the scored rows."""
+    labels: LabelSummary | None
+    """With --classes or --label."""
     explained: int
     no_longer_readable: int
     """Images to explain that could not be read again."""
@@ -122,6 +125,7 @@ class ScoreSummary:
             "drift": self.drift.to_json(),
             "false_discoveries": self.false_discoveries.to_json(),
             "classes": None if self.classes is None else self.classes.to_json(),
+            "labels": None if self.labels is None else self.labels._asdict(),
         }
 
     def is_discovery(self, row: Mapping[str, Any]) -> bool:

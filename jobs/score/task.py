@@ -17,6 +17,7 @@ from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
 from export.runtime.annealing import Annealing
+from export.runtime.classifier import Classifier
 from export.runtime.device import Device
 from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
@@ -26,6 +27,8 @@ from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
+from jobs.labels import columns
+from jobs.labels.columns import ClassColumns
 from jobs.likelihood.columns import estimate_fields, estimate_row
 from jobs.score.options import ScoreOptions
 from jobs.score.significance import RESERVED, Significance
@@ -48,6 +51,7 @@ class ScoreTask:
     inputs: str  # hash of the input files
     significance: Significance
     tail: Tail | None = None  # the model of p_value_tail, with --tail
+    classes: ClassColumns | None = None  # with --classes or --label
 
     kind: ClassVar[str] = "score"
     noun: ClassVar[str] = "images"
@@ -55,6 +59,7 @@ class ScoreTask:
 
     def __post_init__(self) -> None:
         ours = [*self.outputs, *(field.name for field in self.likelihood), *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
+        ours += columns.RESERVED if self.classes is not None else ()
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(
                 f"the column {taken[0]} cannot be kept: the name is reserved for scores; rename it in the input"
@@ -78,6 +83,7 @@ class ScoreTask:
         if self.tail is not None:
             numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # float32 would round the smallest to 0
         numbers += self.significance.fields
+        numbers += [] if self.classes is None else self.classes.fields
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
@@ -95,6 +101,9 @@ class ScoreTask:
             "per_class": self.options.per_class,
             "storey": self.options.storey,
             "tail": self.tail is not None,  # its parameters follow from the bundle
+            "classes": None
+            if self.classes is None
+            else {"label": self.classes.given, "coverage": self.options.coverage},
         }
 
     @property
@@ -112,14 +121,16 @@ class ScoreTask:
         """
         bundle = self.bundle.open()
         options = self.options
-        estimator = self._estimator(bundle, device.shared_by(2)) if options.likelihood else None
-        scorer = Scorer(bundle, provider=device.shared_by(2 if estimator else 1), batch_size=options.batch_size)
+        device = device.shared_by(1 + bool(options.likelihood) + (self.classes is not None))
+        estimator = self._estimator(bundle, device) if options.likelihood else None
+        classifier = None if self.classes is None else Classifier(bundle, provider=device)
+        scorer = Scorer(bundle, provider=device, batch_size=options.batch_size)
         likelihood = pa.schema(self.likelihood)
-        classes = self.significance.classes(bundle)
+        classes, about = self.significance.classes(bundle), self.classes
         schema = self.schema.with_metadata({PROVIDER: scorer.provider})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
-        def part(keys: pa.Table, numbers: Arrays, estimates: list[dict[str, Any]]) -> Part:
+        def part(keys: pa.Table, numbers: Arrays, estimates: list[dict[str, Any]], classified: Arrays) -> Part:
             # NaN and infinity have no rank, hence no p-value.
             finite = np.isfinite(numbers[SCORE])
             errors = nothing.errors
@@ -128,6 +139,7 @@ class ScoreTask:
                 errors = with_reasons(lost, ["the outlier score is not finite"] * len(lost))
                 keys, numbers = keys.filter(finite), {name: values[finite] for name, values in numbers.items()}
                 estimates = list(compress(estimates, finite))
+                classified = {name: values[finite] for name, values in classified.items()}
             modelled = () if self.tail is None else self.tail.p_values(numbers[SCORE], numbers[P_VALUE])
             tested, outlying = self.significance.test(classes, keys, numbers)
             scores = pa.Table.from_arrays(
@@ -137,6 +149,7 @@ class ScoreTask:
                     *(pa.Table.from_pylist(estimates, likelihood).columns if estimates else ()),
                     *map(pa.array, modelled),
                     *tested,
+                    *(about.compute(classifier, keys, classified) if about and classifier else ()),
                     pa.array(outlying),
                 ],
                 schema=schema,
@@ -157,8 +170,12 @@ class ScoreTask:
                     for number, image in zip(numbers, batch.images, strict=True):
                         estimates.append(estimate_row(estimator, image, number, options.likelihood) or {})
                         yield nothing
+                found = []
+                for run in classifier.runs(batch.images) if classifier is not None and runs else ():
+                    found.append(run)
+                    yield nothing
                 if runs:
-                    yield part(batch.keys, concatenate(runs), estimates)
+                    yield part(batch.keys, concatenate(runs), estimates, concatenate(found) if found else {})
 
         return score
 

@@ -43,7 +43,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
     return (
         f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
         f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
-        f"{counted(failed, 'error')}{_classes(summary)}{likelihood}"
+        f"{counted(failed, 'error')}{_classes(summary)}{_labels(summary)}{likelihood}"
     )
 
 
@@ -66,6 +66,19 @@ def _impossible(summary: Mapping[str, Any]) -> str:
     return (
         f"no discoveries possible (with {size:,} calibration images, a false discovery rate of {summary['fdr']:g} "
         f"requires at least {summary['least_discoveries']:,}, but only {top} reached the smallest p-value, {smallest})"
+    )
+
+
+def _labels(summary: Mapping[str, Any]) -> str:
+    """What was found about given labels."""
+    found = summary["labels"]
+    if found is None or found["column"] is None:
+        return ""
+    if not found["labelled"]:
+        return f"; no image has a label of the bundle's classes in {found['column']}"
+    return (
+        f"; {counted(found['labelled'], 'label')}, {found['agreement']:.1%} of them the predicted class, "
+        f"{counted(found['mislabelled'], 'label')} wrong at false discovery rate {summary['fdr']:g}"
     )
 
 
