@@ -45,6 +45,13 @@ class ClassLabels:
         """What the classes are called, for people: their names, else their values."""
         return self.names or tuple(map(str, self.values))
 
+    @property
+    def feature(self) -> dict[str, Any]:
+        """The column of the values as the `datasets` library describes it."""
+        if self.names is not None and self.values == tuple(range(len(self))):
+            return {"names": list(self.names), "_type": "ClassLabel"}
+        return {"dtype": str(self.type), "_type": "Value"}
+
     def indices(self, column: pa.Array | pa.ChunkedArray) -> Indices:
         """The class numbers of a column's rows, `NONE` where it holds null or the value of no class: [N]."""
         if isinstance(column, pa.ChunkedArray):

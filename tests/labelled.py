@@ -1,4 +1,4 @@
-"""A small bundle with classes: bright and dim blobs, and those between."""
+"""A small bundle with classes: blobs on the left, in the middle and on the right."""
 
 from functools import cache
 
@@ -12,12 +12,13 @@ from export.graphs.build import Splits, build
 from export.graphs.classes import SplitLabels
 from export.storage import Folder
 
-LABELS = ClassLabels("brightness", (0, 1, 2), ("dim", "middling", "bright"))
+LABELS = ClassLabels("side", (0, 1, 2), ("left", "middle", "right"))
 
 
 def classes_of(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """The class of each image: a third of the range of brightnesses."""
-    return np.digitize(images.reshape(len(images), -1).max(1), [140, 200]).astype(np.int64)
+    """The class of each image [N,C,H,W]: where its brightest column is."""
+    columns = images.astype(np.int64).sum((1, 2))
+    return np.digitize(columns.argmax(1) / images.shape[-1], [0.42, 0.58]).astype(np.int64)
 
 
 @cache

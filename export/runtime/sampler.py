@@ -12,6 +12,7 @@ from export.runtime.device import Device, Provider
 from export.runtime.pixel_by_pixel import PixelByPixel
 from export.runtime.session import Session
 from vae_core.errors import UserError
+from vae_core.latents import ClassMixture
 from vae_core.likelihoods import likelihood
 from vae_core.noise import Purpose, standard_normal
 
@@ -29,6 +30,7 @@ class Sampler:
         provider: Provider | Device = "auto",
         batch_size: int = 64,
         temperature: float = 1.0,
+        label: str | None = None,
     ) -> None:
         """Open a bundle for sampling; other arguments are those of `Scorer`, but it always uses one CPU thread.
 
@@ -37,10 +39,11 @@ class Sampler:
             provider: likewise.
             batch_size: likewise.
             temperature: of the prior, whose noise it scales: see `Prior.tempered`.
+            label: the class to draw from, by its name or value; None draws each sample's class from p(y).
 
         Raises:
-            UserError: there is no such bundle or provider, its model decodes no images, or the temperature is not
-                positive.
+            UserError: there is no such bundle or provider, its model decodes no images, the temperature is not
+                positive, or the bundle has no such class.
         """
         if not 0.0 < temperature < math.inf:
             raise UserError(f"temperature must be a positive number, got {temperature:g}")
@@ -50,6 +53,7 @@ class Sampler:
         self.batch_size = batch_size
         # One thread, and a fixed batch size: how a sum is split over threads decides its last bit.
         device = replace(Device.of(provider), threads=1)
+        self._class = None if label is None else self._require_class(label)
         self._decoder = Session(self.bundle.graph(DECODER), provider=device)
         # On the processor: a pass for one pixel is too small for anything else.
         self._pixels = PixelByPixel(self.bundle, Device.of("cpu")) if self.bundle.is_causal else None
@@ -59,9 +63,30 @@ class Sampler:
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
         """Z ~ p(z) of each sample, under the bundle's prior at the sampler's temperature, float32 [N,D]."""
         prior = self.bundle.prior
+        if self._class is not None and isinstance(prior, ClassMixture):
+            prior = prior.of_class(self._class)
         noise = standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), prior.noise_size)
         z: npt.NDArray[np.float32] = prior.draw(prior.tempered(noise, self.temperature))
         return z
+
+    def labels(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.int64] | None:
+        """The class number of each sample in `bundle.class_labels`, [N]; None where the prior has no classes."""
+        prior = self.bundle.prior
+        if not isinstance(prior, ClassMixture):
+            return None
+        if self._class is not None:
+            return np.full(len(indices), self._class)
+        noise = standard_normal(seed, Purpose.SAMPLE_LATENT, np.asarray(indices), prior.noise_size)
+        return prior.class_of(noise).astype(np.int64)
+
+    def _require_class(self, label: str) -> int:
+        index = self.bundle.require_classes("--label").index_of(label)
+        if not isinstance(self.bundle.prior, ClassMixture):
+            raise UserError(
+                f"--label needs a bundle whose prior has classes, got one with the prior {self.bundle.prior.name}; "
+                "export it without --prior normal"
+            )
+        return index
 
     def sample(
         self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0, draw: bool = False

@@ -11,6 +11,7 @@ from export.runtime.likelihood import require_estimators
 from export.storage import Folder
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
+from jobs.discoveries.walk import walk
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
 from jobs.evaluate.certificate import certify
 from jobs.evaluate.comparison import compare, proportion
@@ -23,6 +24,7 @@ from jobs.evaluate.pixels import aupro_name, measure_pixels
 from jobs.evaluate.quality.measure import draw_pictures, measure_quality, require_images
 from jobs.evaluate.quality.space import Network, choose_network
 from jobs.evaluate.sets import summarise_set
+from jobs.labels.quality import QualityCounter
 from jobs.score.job import run_job
 from jobs.score.plan import ScoreJob
 
@@ -48,7 +50,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         bundle.require_gradient("--certify")
     if options.likelihood_images and bundle.decodes_images:
         require_estimators(bundle, options.estimators, "--estimators")
-    inliers = plan_set(options, bundle, options.images, output.child(IMAGES))
+    inliers = plan_set(options, bundle, options.images, output.child(IMAGES), options.label)
     outliers = {
         name: plan_set(options, bundle, (path,), output.child(OUTLIERS).child(name))
         for name, path in named_paths(options.outliers).items()
@@ -90,6 +92,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
             for name, each in summaries.items()
         },
         "intervals": {"level": LEVEL, "method": f"percentile bootstrap, {REPLICATES} resamples of both sets"},
+        "classes": _classes(inliers, options.coverage),
         "likelihood": likelihood,
         "certificate": certificate,
         "sample_quality": quality,
@@ -113,7 +116,7 @@ def _identity(
 ) -> dict[str, Any]:
     """What identifies the job: an output is resumed only if all of this is unchanged."""
     budget = ("estimators", "samples", "refined_images", "annealed_images", "chains", "temperatures", "certify")
-    names = ("likelihood_images", *budget, "sample_quality", "seed", "fpr", "resize")
+    names = ("likelihood_images", *budget, "sample_quality", "seed", "fpr", "resize", "label", "coverage")
     return {
         "bundle": inliers.bundle.hash,
         "inputs": inliers.images.fingerprint,
@@ -127,6 +130,15 @@ def _network_of_quality(options: EvaluateOptions, inliers: ScoreJob) -> Network:
     """The network that samples are compared by; raises as `require_images` and `choose_network` do."""
     require_images(inliers.bundle, inliers.images)
     return choose_network(options.quality_features, inliers.bundle.shape)
+
+
+def _classes(job: ScoreJob, coverage: float) -> dict[str, Any] | None:
+    """How well classes are told apart, with --label."""
+    if job.about_classes is None:
+        return None
+    quality = QualityCounter(job.about_classes)
+    walk(job.parts, [quality])
+    return quality.metrics(coverage)
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
@@ -149,6 +161,12 @@ def _sentence(metrics: Mapping[str, Any]) -> str:
         from jobs.report.sections.samples import quality_in_words
 
         results.append(quality_in_words(quality))
+    if (classes := metrics["classes"]) is not None and classes["labelled"]:
+        sets = classes["label_sets"]
+        results.append(
+            f"accuracy {classes['accuracy']:.4f} by Bayes' rule on {classes['labelled']:,} labels, calibration error "
+            f"{classes['calibration_error']:.4f}, coverage {sets['coverage']:.3f} with {sets['mean_size']:.2f} classes"
+        )
     for name, outliers in metrics["outliers"].items():
         score = outliers[SCORE]
         result = f"{name}: AUROC {score['auroc']['value']:.4f}, FPR@95%TPR {score['fpr_at_95_tpr']['value']:.2%}"

@@ -36,6 +36,13 @@ class EvaluateOptions(InferenceOptions):
     output: str
     """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
+    label: str | None = None
+    """Column of the test images' classes: how well the bundle tells them apart, how calibrated its probabilities are,
+    and how often its label sets have the label. The bundle needs classes: see `vae train --label`."""
+
+    coverage: float = 0.9
+    """Probability that a label set has the right label."""
+
     likelihood_images: int = 1000
     """Number of images, drawn at random, on which to estimate the likelihood; 0 for none."""
 
@@ -90,8 +97,9 @@ class EvaluateOptions(InferenceOptions):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.fpr < 1:
-            raise UserError(f"--fpr must lie between 0 and 1, got {self.fpr}")
+        for name in ("fpr", "coverage"):
+            if not 0 < getattr(self, name) < 1:
+                raise UserError(f"--{name} must lie between 0 and 1, got {getattr(self, name)}")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
         if not self.estimators or len(set(self.estimators)) < len(self.estimators):

@@ -22,6 +22,7 @@ from jobs.report.sections.evaluation import (
     separation_section,
     statistics_section,
 )
+from jobs.report.sections.labels import quality_section
 from jobs.report.sections.likelihood import certificate_section, likelihood_section
 from jobs.report.sections.pixels import pixel_section
 from jobs.report.sections.samples import samples_section
@@ -67,6 +68,8 @@ def write_evaluation_report(
             missed_section([_explain_worst(each) for each in outliers]),
         ]
     sections.append(false_alarm_section(_explain_worst(inliers)))
+    if metrics["classes"] is not None:
+        sections.append(quality_section(metrics["classes"]))
     if metrics["likelihood"] is not None:
         sections.append(likelihood_section(metrics["likelihood"]))
     if metrics["certificate"] is not None:

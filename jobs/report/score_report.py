@@ -5,10 +5,12 @@ from dataclasses import replace
 
 from jobs.discoveries.errors import Reason
 from jobs.discoveries.histogram import Histogram
+from jobs.labels.implausible import Implausible
 from jobs.report.page import render_page, write_page
 from jobs.report.sections.bundle import bundle_sections, footer
 from jobs.report.sections.drift import drift_section
 from jobs.report.sections.guarantees import guarantee_section
+from jobs.report.sections.labels import label_section
 from jobs.report.sections.likelihood import likelihood_section
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import error_section, histogram_section, score_head
@@ -19,7 +21,12 @@ from jobs.score.summary import ScoreSummary
 
 
 def write_score_report(
-    job: ScoreJob, summary: ScoreSummary, histogram: Histogram, explained: Explained, reasons: Sequence[Reason]
+    job: ScoreJob,
+    summary: ScoreSummary,
+    histogram: Histogram,
+    explained: Explained,
+    reasons: Sequence[Reason],
+    implausible: Sequence[Implausible] = (),
 ) -> str:
     """Write the report of a scoring job with all its parts, and return its address.
 
@@ -29,6 +36,7 @@ def write_score_report(
         histogram: of its scores, between `score_edges`.
         explained: the most outlying images.
         reasons: of the errors, with counts.
+        implausible: the images with the least plausible labels.
     """
     calibration = job.bundle.calibration_scores
     scores_section = histogram_section(histogram, calibration, summary)
@@ -38,6 +46,7 @@ def write_score_report(
         scores_section,
         guarantee_section(summary),
         outlier_section(explained, summary),
+        *([] if summary.labels is None else [label_section(summary.labels, implausible, summary.fdr)]),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
         *([] if summary.likelihood is None else [likelihood_section(summary.likelihood)]),
         error_section(reasons),

@@ -12,6 +12,7 @@ from jobs.report.wording import counted
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples
 from vae_core.errors import UserError
+from vae_core.latents import ClassMixture
 
 
 def sample(options: SampleOptions) -> dict[str, Any]:
@@ -24,7 +25,10 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     output = Folder.at(options.output)
     bundle = Bundle.open(options.bundle)
     bundle.require_images("vae sample")
-    task = SampleTask(BundleRef.of(bundle), options, output)
+    if options.label is not None:
+        bundle.require_classes("--label").index_of(options.label)
+    labels = bundle.class_labels if isinstance(bundle.prior, ClassMixture) else None
+    task = SampleTask(BundleRef.of(bundle), options, output, labels)
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
     totals = run(task, units, output, options, reads=[task.bundle.manifest])
     if totals.summary is not None:
@@ -45,6 +49,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "format": options.format,
         "draw": options.draw,
         "temperature": options.temperature,
+        "label": options.label,
         "bundle": options.bundle,
         "bundle_hash": bundle.hash,
         "engine": totals.engine,

@@ -35,6 +35,10 @@ class SampleOptions(InferenceOptions):
     temperature: float = 1.0
     """Scale of the prior's noise. Below 1, samples are nearer to what is typical, and less varied."""
 
+    label: str | None = None
+    """Draw images of one class, by its name or value; the bundle needs classes: see `vae train --label`. Without, each
+    image's class is drawn, too; both write a column `label`."""
+
     unit_rows: int | None = None
     """Images per unit of work; default 1/64 of all, at least 256 and at most 4,096."""
 

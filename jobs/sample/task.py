@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle.reference import BundleRef
+from export.class_labels import ClassLabels
 from export.pictures import encode_png
 from export.runtime.device import Device
 from export.runtime.sampler import Sampler
@@ -30,11 +31,8 @@ _FEATURES = {
     "index": {"dtype": "int64", "_type": "Value"},
     "seed": {"dtype": "int64", "_type": "Value"},
 }
-_CORPUS = pa.schema(
-    [("image", _IMAGE), ("index", pa.int64()), ("seed", pa.int64())],
-    metadata={"huggingface": json.dumps({"info": {"features": _FEATURES}})},
-)
-_FILES = pa.schema([("file_name", pa.string()), ("index", pa.int64()), ("seed", pa.int64())])
+_KEYS = [("index", pa.int64()), ("seed", pa.int64())]
+_LABEL = "label"
 _ERRORS = pa.schema([("index", pa.int64()), ("reason", pa.string())])
 
 
@@ -75,6 +73,7 @@ class SampleTask:
     bundle: BundleRef
     options: SampleOptions
     output: Folder  # for the image files, with format png
+    labels: ClassLabels | None  # of the prior
 
     kind: ClassVar[str] = "sample"
     noun: ClassVar[str] = "images"
@@ -89,6 +88,18 @@ class SampleTask:
         """PNG is already compressed, and small row groups let readers shuffle."""
         return {"compression": "none", "use_dictionary": ["seed"], "row_group_size": 1024}
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of the images, or of their index."""
+        label = [] if self.labels is None else [pa.field(_LABEL, self.labels.type)]
+        if self.options.format != "parquet":
+            return pa.schema([("file_name", pa.string()), *_KEYS, *label])
+        features: dict[str, Any] = dict(_FEATURES)
+        if self.labels is not None:
+            features[_LABEL] = self.labels.feature
+        metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+        return pa.schema([("image", _IMAGE), *_KEYS, *label], metadata=metadata)
+
     def identity(self) -> dict[str, Any]:
         """What identifies the job."""
         return {
@@ -96,6 +107,7 @@ class SampleTask:
             "seed": self.options.seed,
             "draw": self.options.draw,
             "temperature": self.options.temperature,
+            "label": self.options.label,
             "format": self.options.format,
         }
 
@@ -106,7 +118,7 @@ class SampleTask:
             UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
-        sampler = Sampler(bundle, provider=device, temperature=self.options.temperature)
+        sampler = Sampler(bundle, provider=device, temperature=self.options.temperature, label=self.options.label)
 
         def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
             encoded = pa.array([encode_png(image) for image in images], pa.binary())
@@ -115,14 +127,16 @@ class SampleTask:
                 pa.array(np.arange(indices.start, indices.stop)),
                 pa.repeat(pa.scalar(self.options.seed), len(indices)),
             ]
+            if self.labels is not None and (drawn := sampler.labels(indices, self.options.seed)) is not None:
+                keys.append(self.labels.values_of(drawn))
             if self.options.format == "parquet":
                 pictures = pa.StructArray.from_arrays([encoded, pa.array(names)], fields=list(_IMAGE))
-                return Part(pa.Table.from_arrays([pictures, *keys], schema=_CORPUS), none)
+                return Part(pa.Table.from_arrays([pictures, *keys], schema=self.schema), none)
             folder = self.output.child("images")
             for png, name in zip(encoded, names, strict=True):
                 folder.write(name, png.as_buffer())
             files = pa.array([f"images/{name}" for name in names])
-            return Part(pa.Table.from_arrays([files, *keys], schema=_FILES), none)
+            return Part(pa.Table.from_arrays([files, *keys], schema=self.schema), none)
 
         none = _ERRORS.empty_table()
 
@@ -137,4 +151,4 @@ class SampleTask:
     def failed(self, unit: SampleUnit, reason: str) -> Part:
         """The error of a one-sample unit that failed."""
         errors = pa.table({"index": [unit.start], "reason": [reason]}, schema=_ERRORS)
-        return Part((_CORPUS if self.options.format == "parquet" else _FILES).empty_table(), errors)
+        return Part(self.schema.empty_table(), errors)

@@ -19,6 +19,7 @@ from jobs.discoveries.top import Place, TopCounter
 from jobs.discoveries.walk import walk
 from jobs.labels.columns import LABEL_MARGIN, LABEL_P_VALUE
 from jobs.labels.counter import LabelCounter, LabelSummary
+from jobs.labels.implausible import least_plausible
 from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
@@ -49,12 +50,12 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     )
     by_class = [ClassCounter(classes, significance.per_class)] if significance.per_class else []
     first = [TopCounter(MAX_DISCOVERIES, p_value=significance.column)] if by_class else []
-    about, labels, least_plausible = job.about_classes, list[LabelCounter](), list[TopCounter]()
+    about, labels, suspects = job.about_classes, list[LabelCounter](), list[TopCounter]()
     if about is not None:
         labels = [LabelCounter(about, job.bundle.label_references)]
     if about is not None and about.given is not None:
-        least_plausible = [TopCounter(MAX_DISCOVERIES, lowest=True, p_value=LABEL_P_VALUE, score=LABEL_MARGIN)]
-    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first, *labels, *least_plausible])
+        suspects = [TopCounter(MAX_DISCOVERIES, lowest=True, p_value=LABEL_P_VALUE, score=LABEL_MARGIN)]
+    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first, *labels, *suspects])
     reasons = ReasonCounter()
     errors = walk(job.output.child(ERRORS), [reasons])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
@@ -68,9 +69,9 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     found = decide(counts, classes.references, options)
     job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, (first or [top])[0], found.level))
     wrong = None
-    if about is not None and least_plausible:
+    if suspects:
         wrong = labels[0].test(options.fdr)
-        job.output.write_table(MISLABELLED, gather_discoveries(job.parts, least_plausible[0], wrong))
+        job.output.write_table(MISLABELLED, gather_discoveries(job.parts, suspects[0], wrong))
     explained = _explain(job, top.places(options.explain))
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
@@ -109,7 +110,8 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         rows_per_second=round(totals.rows_per_second, 1),
         versions=versions(),
     )
-    write_score_report(job, summary, histogram.histogram, explained, reasons.reasons)
+    shown = least_plausible(job, suspects[0].places(min(SHOWN, options.explain))) if suspects else []
+    write_score_report(job, summary, histogram.histogram, explained, reasons.reasons, shown)
     content = summary.to_json()
     finish(job.output, content)
     return content

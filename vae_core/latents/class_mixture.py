@@ -46,6 +46,12 @@ class ClassMixture(GaussianMixture):
         """Y."""
         return len(self.log_class)
 
+    def class_of(self, noise: V) -> V:
+        """The class that a draw is of: (..., noise_size) → (...)."""
+        component: Any = self.component(noise)
+        class_of: V = component // (len(self.log_weight) // self.classes)
+        return class_of
+
     def log_joint_of_classes(self, z: V) -> V:
         """Log p(z, y) of every class: (..., D) → (..., Y)."""
         array: Any = self.log_joint(z)

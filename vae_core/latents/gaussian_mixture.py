@@ -59,11 +59,17 @@ class GaussianMixture(Prior):
         """One number selects the component, D are for the draw from it."""
         return self.latent_dim + 1
 
+    def component(self, noise: V) -> V:
+        """The component that a draw is from: (..., noise_size) → (...)."""
+        array: Any = noise
+        component: V = (array[..., :1] > self.cut).sum(-1)
+        return component
+
     def draw(self, noise: V) -> V:
         """Z = m_k + L_k ε, with component k selected by the first number, through the quantiles of N(0, 1)."""
         # All noise is normal, so a normal number selects the component: k = #{j : u > Φ⁻¹(π_0 + … + π_j)}.
         array: Any = noise
-        component = (array[..., :1] > self.cut).sum(-1)
+        component: Any = self.component(noise)
         shift = self.factor[component] @ array[..., 1:, None]
         z: V = self.mean[component] + shift[..., 0]
         return z

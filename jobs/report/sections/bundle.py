@@ -10,6 +10,7 @@ from jobs.images.contract import ImageContract
 from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
 from jobs.report.pictures import Pixels
+from jobs.report.sections.labels import class_sample_section
 from jobs.report.sections.model import (
     Draw,
     Latents,
@@ -19,6 +20,7 @@ from jobs.report.sections.model import (
     training_section,
     traversal_section,
 )
+from vae_core.latents import ClassMixture
 
 CODED = 256  # calibration images encoded to find the active latent units
 
@@ -41,6 +43,8 @@ def _decoded_sections(bundle: Bundle) -> list[Section]:
         reconstruction_section(examples[:10], scorer.encode, scorer.decode, _draw(bundle)),
         sample_section(scorer.decode, bundle.prior),
     ]
+    if isinstance(bundle.prior, ClassMixture) and bundle.class_labels is not None:
+        sections.append(class_sample_section(scorer.decode, bundle.prior, bundle.class_labels.titles))
     if pairs:
         starts, ends = (examples[list(side)] for side in zip(*pairs, strict=True))
         sections.append(interpolation_section(starts, ends, scorer.encode, scorer.decode))

@@ -16,7 +16,11 @@ from vae_core.latents import Prior, StandardNormal
 
 Latents = NDArray[np.float32]
 
-_PRIORS = {"normal": "z ~ N(0, I), the prior of training", "mixture": "z ~ the bundle's prior, a mixture of Gaussians"}
+_PRIORS = {
+    "normal": "z ~ N(0, I), the prior of training",
+    "mixture": "z ~ the bundle's prior, a mixture of Gaussians",
+    "classes": "z ~ the bundle's prior, a mixture of Gaussians for each class",
+}
 _TRAVERSED = 8  # latent units
 SIDE = 84  # CSS pixels of a picture in a matrix of ten columns
 
