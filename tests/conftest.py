@@ -52,6 +52,17 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def labelled_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle with classes of `labelled`. Do not modify it."""
+    pytest.importorskip("torch")
+    from labelled import write
+
+    path = tmp_path_factory.mktemp("labelled")
+    write(str(path))
+    return path
+
+
+@pytest.fixture(scope="session")
 def _ray_session() -> Iterator[None]:
     import ray
 
