@@ -42,6 +42,7 @@ SUMMARY = ScoreSummary(
     tail=None,
     drift=Drift("like the calibration images", [], []),
     likelihood=None,
+    labels=None,
     explained=12,
     no_longer_readable=0,
     bundle="bundle",

@@ -130,16 +130,19 @@ def _fit_to_labels(options: TrainOptions[ModelConfig], labels: ClassLabels | Non
     """Set the number of classes that the model learns to tell apart.
 
     Raises:
-        UserError: there are classes to learn and no labels, or models of the family have no classes.
+        UserError: models of the family have no classes, or the bound that is maximised has none.
     """
     if labels is None:
-        if options.train.class_weight > 0:
-            raise UserError("--class-weight must be 0 without --label, which names the column of classes")
         return options.model
     if not models.model_type(options.model.family).has_fitted_prior:
         raise UserError(
             f"--label must be left out with --family {options.model.family}, to whose codes no prior is fitted; "
             "use another family, such as conv"
+        )
+    if options.train.class_weight > 0 and options.train.iwae_samples > 1:
+        raise UserError(
+            f"--class-weight must be 0 with --label and --iwae-samples {options.train.iwae_samples}, whose bound has "
+            "no classes; they are then fitted when the bundle is made"
         )
     return replace(options.model, classes=len(labels) if options.train.class_weight > 0 else 0)
 
