@@ -133,7 +133,7 @@ def _fit_to_labels(options: TrainOptions[ModelConfig], labels: ClassLabels | Non
         UserError: models of the family have no classes, or the bound that is maximised has none.
     """
     if labels is None:
-        return options.model
+        return replace(options.model, classes=0)
     if not models.model_type(options.model.family).has_fitted_prior:
         raise UserError(
             f"--label must be left out with --family {options.model.family}, to whose codes no prior is fitted; "
