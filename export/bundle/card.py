@@ -1,10 +1,12 @@
 """The bundle's README.md: a model card generated from the manifest, with the meaning of each input and output."""
 
+import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae_core.config import TrainConfig, from_json
 
+_NAMES = 50  # of classes
 _KINDS = {
     "mass": "an exact likelihood of 8-bit images: bits per dimension are meaningful",
     "density": "a density of pixels scaled to [0, 1]",
@@ -29,6 +31,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
         f"- calibration: {manifest['calibration']['images']} images, {manifest['calibration']['source']}",
         *_quality(training.get("history", []), _configuration(training)),
+        *_classes(manifest.get("classes")),
         "",
         "## Graphs",
         "",
@@ -97,6 +100,24 @@ def _quality(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[
         )
     if (bits := best.get("bits_per_dim")) is not None:
         lines.append(f"- validation bits per dimension, by the ELBO: {bits:.3f}")
+    return lines
+
+
+def _classes(classes: Mapping[str, Any] | None) -> list[str]:
+    if classes is None:
+        return []
+    # Names are somebody's data: one line each, without markup.
+    names = [" ".join(html.escape(str(name)).split()) for name in classes["names"] or classes["values"]]
+    shown = ", ".join(names[:_NAMES]) + (", …" if len(names) > _NAMES else "")
+    lines = ["", "## Classes", "", f"- {len(names)}: {shown}"]
+    if classes["calibration_images"]:
+        lines.append(
+            f"- on {classes['calibration_images']} calibration images: accuracy {classes['accuracy']:.4f} by Bayes' "
+            f"rule with {classes['samples']} draws of z, expected calibration error {classes['calibration_error']:.4f} "
+            f"at temperature {classes['temperature']:.3g}"
+        )
+    if classes["wrong_labels"]:
+        lines.append(f"- share of the validation labels that seem wrong: {classes['wrong_labels']:.4f}")
     return lines
 
 

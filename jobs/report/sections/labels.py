@@ -46,6 +46,7 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
         ]
     )
     blocks: list[Block] = [figures, *_confusion(summary.classes, summary.confusion)]
+    folder = ""
     if shown:
         folder = common_folder([each.file for each in shown])
         cards = [
@@ -58,12 +59,12 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
             )
             for rank, each in enumerate(shown, start=1)
         ]
-        caption = f"File names are relative to {folder}" if folder else ""
-        blocks.append(Cards(cards, ["image"], caption, title="The least plausible labels"))
+        blocks.append(Cards(cards, title="The least plausible labels"))
     return Section(
         "labels",
         "Labels",
-        "A label's p-value ranks its probability given the image among those of the calibration images of its class.",
+        "A label's p-value ranks its probability given the image among those of the calibration images of its class."
+        f"{f' File names are relative to {folder}' if folder else ''}",
         blocks,
     )
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from bundles import SHAPE, contents, pictures, trained
+from export.bundle.card import render
 from export.bundle.format import Bundle, write_bundle
 from export.class_labels import NONE, ClassLabels
 from export.graphs.classes import SplitLabels, fit_prior
@@ -149,3 +150,13 @@ def test_the_bundle_is_written_again_with_its_classes(labelled: Bundle, tmp_path
     assert write_bundle(Folder.at(tmp_path / "copy"), manifest, files).class_labels == LABELS
     assert labelled.shape == SHAPE
     assert "classes" not in contents().manifest
+
+
+def test_the_card_names_the_classes_without_markup(labelled: Bundle) -> None:
+    text = labelled.read("README.md").decode()
+    assert "- 3: left, middle, right" in text
+    assert f"accuracy {labelled.manifest['classes']['accuracy']:.4f} by Bayes' rule with 8 draws of z" in text
+    evil = labelled.manifest["classes"] | {"names": ["<script>", "a\n# b", "c"]}
+    checks = json.loads(labelled.read("parity.json"))["graphs"]
+    card = render({**labelled.manifest, "classes": evil}, checks)
+    assert "- 3: &lt;script&gt;, a # b, c" in card
