@@ -150,11 +150,9 @@ def build(
     outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
     classes = None
     if splits.labels is not None and draws is not None:
-        class_prior, split = fit_prior(draws[len(splits.validation) :], splits.labels)
-        both = (splits.validation, splits.calibration)
-        classes = fit_class_model(
-            model, split, splits.labels.labels, class_prior, convert, batches, both, options.class_samples
-        )
+        fitted = fit_prior(draws[len(splits.validation) :], splits.labels)
+        held_out = (splits.validation, splits.calibration)
+        classes = fit_class_model(model, fitted, convert, batches, held_out, options.class_samples)
     prior: Prior = StandardNormal(z.shape[1])
     if codes is not None and options.prior == "mixture":
         prior = codes if classes is None else classes.prior

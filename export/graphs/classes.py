@@ -5,7 +5,7 @@ images, which neither has seen.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -74,8 +74,18 @@ class ClassModel:
         return {**self.labels.to_json(), "left_out": list(self.left_out.titles), **self.quality}
 
 
-def fit_prior(draws: npt.NDArray[np.float32], split: SplitLabels) -> tuple[ClassMixture, SplitLabels]:
-    """P(z|y) of the classes that have training images, and the labels of those.
+class ClassPrior(NamedTuple):
+    """The classes of a run that have training images."""
+
+    prior: ClassMixture
+    split: SplitLabels
+    """With these classes alone."""
+    left_out: ClassLabels
+    """The others."""
+
+
+def fit_prior(draws: npt.NDArray[np.float32], split: SplitLabels) -> ClassPrior:
+    """P(z|y) of the classes that have training images.
 
     Args:
         draws: one of q(z|x) for each training image, [n, D].
@@ -91,15 +101,14 @@ def fit_prior(draws: npt.NDArray[np.float32], split: SplitLabels) -> tuple[Class
             f"classes need labelled training images of two at least, but the run keeps some of {len(kept)}; "
             "train on more images with labels, or without --label"
         )
+    left_out = split.labels.subset(np.flatnonzero(counts == 0).tolist())
     split = split.of_classes(kept)
-    return fit_classes(draws, split.training, len(kept)), split
+    return ClassPrior(fit_classes(draws, split.training, len(kept)), split, left_out)
 
 
 def fit_class_model(
     model: Model,
-    split: SplitLabels,
-    all_labels: ClassLabels,
-    prior: ClassMixture,
+    fitted: ClassPrior,
     convert: FromImages,
     batches: Arrays,
     images: tuple[Images, Images],
@@ -109,14 +118,13 @@ def fit_class_model(
 
     Args:
         model: the trained model.
-        split: labels of the classes of `prior`.
-        all_labels: of the run.
-        prior: p(z, y).
+        fitted: the classes.
         convert: makes graphs of images.
         batches: an example of the graph's inputs.
         images: of the validation and the calibration split.
         samples: K, decodes of an image.
     """
+    prior, split = fitted.prior, fitted.split
     noise = torch.from_numpy(antithetic(0, samples, model.noise_size))
     untempered = scoring_session(convert.to_onnx(ClassGraph(model, noise, prior, 1.0), "classes", batches))
     log_joint = [
@@ -127,10 +135,9 @@ def fit_class_model(
     log_probability = log_probabilities(log_joint[1], tempering.temperature)
     known = np.flatnonzero(split.calibration != NONE)
     table, quality = _calibrate(log_probability[known], split.calibration[known], tempering)
-    kept = set(split.labels.values)
     return ClassModel(
         labels=split.labels,
-        left_out=all_labels.subset([i for i, value in enumerate(all_labels.values) if value not in kept]),
+        left_out=fitted.left_out,
         prior=prior,
         graph=ClassGraph(model, noise, prior, tempering.temperature),
         calibration=parquet_bytes(table).to_pybytes(),

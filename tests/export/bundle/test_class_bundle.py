@@ -120,8 +120,9 @@ def test_a_damaged_description_of_classes_is_refused(labelled_bundle: Path, tmp_
 def test_classes_without_training_images_are_left_out() -> None:
     labels = ClassLabels("kind", ("a", "b", "c"))
     split = SplitLabels(labels, np.array([0, 1, 2]), np.array([2, 1]), np.array([0, 2, 2, NONE]))
-    prior, kept = fit_prior(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32), split)
+    prior, kept, left_out = fit_prior(np.random.default_rng(0).normal(size=(4, 2)).astype(np.float32), split)
     assert prior.classes == 2
+    assert left_out.values == ("b",)
     assert kept.labels.values == ("a", "c")
     assert kept.validation.tolist() == [0, NONE, 1]
     assert kept.calibration.tolist() == [1, NONE]
