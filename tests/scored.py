@@ -33,6 +33,7 @@ SUMMARY = ScoreSummary(
     p_value="p_value",
     smallest_p_value=1 / 501,
     classes=None,
+    decision={"fpr": 0.01, "fdr": 0.1, "storey": False},
     fpr=0.01,
     threshold=2.5,
     fdr=0.1,

@@ -21,6 +21,7 @@ from jobs.labels.columns import LABEL_MARGIN, LABEL_P_VALUE
 from jobs.labels.counter import LabelCounter, LabelSummary
 from jobs.labels.implausible import least_plausible
 from jobs.likelihood.means import Budget, summarise_likelihood
+from jobs.score.decide_again import DECISION
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
 from jobs.score.options import SHOWN
@@ -90,6 +91,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         p_value=significance.column,
         smallest_p_value=found.smallest,
         classes=summarise_classes(by_class[0], classes, found, options.fpr) if by_class else None,
+        decision={name: getattr(options, name) for name in DECISION},
         fpr=options.fpr,
         threshold=limit,
         fdr=options.fdr,

@@ -1,9 +1,11 @@
 """The scoring job: plan, run, finish."""
 
+import sys
 from typing import Any
 
 from export.bundle.format import Bundle
 from jobs.bulk import run
+from jobs.score.decide_again import decide_parts, is_decided, reopen
 from jobs.score.finish import conclude
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
@@ -25,9 +27,13 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
     task, files = job.task(), job.images.files
     reads = [task.bundle.manifest, files[0].url, files[-1].url]
     totals = run(task, job.units, job.output, job.options, reads, list(notices(job)))
-    if totals.summary is not None:
+    if totals.summary is not None and is_decided(job, totals.summary):
         print(f"{job.output.url} is already finished: {sentence(totals.summary)}")
         return totals.summary
+    if totals.summary is not None:
+        print("score: the images are scored already; deciding again", file=sys.stderr, flush=True)
+        totals = reopen(job, totals.summary)
+    decide_parts(job, task)
     summary = conclude(job, totals)
     print(f"{job.output.url}: {sentence(summary)}; see report.html")
     return summary

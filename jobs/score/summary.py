@@ -88,6 +88,8 @@ class ScoreSummary:
     """The smallest possible: 1 / (calibration images + 1) if it is marginal."""
     classes: ClassSummary | None
     """With --per-class."""
+    decision: dict[str, Any]
+    """The options that the decision is of; see `jobs.score.decide_again.DECISION`."""
     fpr: float
     threshold: float
     """p ≤ fpr for scores above it, compared with all calibration images."""

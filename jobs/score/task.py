@@ -36,7 +36,13 @@ from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"
 FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
-PROVIDER = b"vae.provider"  # schema metadata of a part: the ONNX Runtime provider
+# Schema metadata of a part: the ONNX Runtime provider, and the false positive rate of `is_outlier`.
+PROVIDER, LEVEL = b"vae.provider", b"vae.fpr"
+
+
+def level_text(fpr: float) -> str:
+    """A false positive rate as the parts have it."""
+    return repr(float(fpr))
 
 
 @dataclass(frozen=True)
@@ -87,19 +93,16 @@ class ScoreTask:
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
 
     def identity(self) -> dict[str, Any]:
-        """What identifies the job."""
+        """What identifies the job: all that scores depend on; see `jobs.score.decide_again` for what decides."""
         return {
             "bundle": self.bundle.hash,
             "inputs": self.inputs,
             "columns": self.columns.names,
             "likelihood": self._estimation,
             "resize": self.contract.resize,
-            "fpr": self.options.fpr,
-            "fdr": self.options.fdr,
             "guarantee": self.options.guarantee,
             "confidence": self.options.confidence,
             "per_class": self.options.per_class,
-            "storey": self.options.storey,
             "tail": self.tail is not None,  # its parameters follow from the bundle
             "classes": None
             if self.classes is None
@@ -127,7 +130,7 @@ class ScoreTask:
         scorer = Scorer(bundle, provider=device, batch_size=options.batch_size)
         likelihood = pa.schema(self.likelihood)
         classes, about = self.significance.classes(bundle), self.classes
-        schema = self.schema.with_metadata({PROVIDER: scorer.provider})
+        schema = self.schema.with_metadata({PROVIDER: scorer.provider, LEVEL: level_text(options.fpr)})
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
         def part(keys: pa.Table, numbers: Arrays, estimates: list[dict[str, Any]], classified: Arrays) -> Part:

@@ -367,9 +367,8 @@ def test_a_kept_column_with_a_reserved_name_is_refused(tmp_path: Path, bundle: P
 
 def test_another_job_in_the_output_is_refused(tmp_path: Path, bundle: Path, source: str) -> None:
     run_score(bundle, source, tmp_path / "out")
-    for options, words in [({"fpr": 0.02}, "job with fpr 0.01, got 0.02"), ({"keep": ("label",)}, "job with columns")]:
-        with pytest.raises(UserError, match=words):
-            run_score(bundle, source, tmp_path / "out", **options)
+    with pytest.raises(UserError, match="job with columns"):
+        run_score(bundle, source, tmp_path / "out", keep=("label",))
     # Same path, different content.
     write_parquet(Path(source), packed(np.zeros((COUNT, 1, 20, 16), np.uint8)), {"vae.shape": "[1, 20, 16]"})
     with pytest.raises(UserError, match="job with inputs"):
