@@ -36,7 +36,7 @@ class Shown(NamedTuple):
 def evaluation_head(images: str, metrics: Metrics) -> Head:
     """The main result and the key figures."""
     inliers, outliers, likelihood = metrics["images"], metrics["outliers"], metrics["likelihood"]
-    false = inliers["false_positive_rate"]
+    quality, false = metrics["sample_quality"], inliers["false_positive_rate"]
     areas = {name: found[SCORE]["auroc"]["value"] for name, found in outliers.items()}
     if len(areas) == 1:
         ((name, area),) = areas.items()
@@ -49,6 +49,8 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
     elif likelihood is not None:
         best = best_of(likelihood)
         title = f"{nats(likelihood[best]['mean'])} nats per image by {TITLES[best]}"
+    elif quality is not None:
+        title = f"Draws at {number(quality['draws']['frechet_ratio'], 3)} times the Fréchet distance of test images"
     else:
         title = f"{share(false['value'])} of {counted(inliers['scored'], 'image')} flagged"
     figures = [
@@ -63,8 +65,8 @@ def evaluation_head(images: str, metrics: Metrics) -> Head:
     ]
     if likelihood is not None:
         figures += likelihood_figures(likelihood)
-    if metrics["sample_quality"] is not None:
-        figures += quality_figures(metrics["sample_quality"])
+    if quality is not None:
+        figures += quality_figures(quality)
     figures.append(
         Figure(
             "Bundle",

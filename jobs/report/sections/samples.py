@@ -66,7 +66,11 @@ def samples_section(quality: Metrics, shown: Pictures) -> Section:
     blocks.append(
         Matrix(
             [
-                Row(title, "", pictures(images[start : start + _COLUMNS], f"{title.lower()}, number {{}}", _SIDE))
+                Row(
+                    "" if start else title,
+                    "",
+                    pictures(images[start : start + _COLUMNS], f"{title.lower()}, number {{}}", _SIDE),
+                )
                 for title, images in (
                     ("Test images", shown.real),
                     (_NAMES["means"], shown.means),
@@ -80,7 +84,7 @@ def samples_section(quality: Metrics, shown: Pictures) -> Section:
     )
     near, far = quality["neighbours"]["precision_recall"], quality["neighbours"]["density_coverage"]
     return Section(
-        "samples",
+        "quality",
         "Samples beside test images",
         f"{counted(quality['samples'], 'image')} of each kind, beside as many test images, in the space of "
         f"{_space(quality)}, {count(quality['features']['size'])} numbers for each image; prior: {quality['prior']}. "
