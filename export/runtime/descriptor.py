@@ -35,7 +35,9 @@ class Descriptor:
         try:
             graph = open_graph(content, b"", where)
         except UserError as error:
-            raise UserError(f"{where} must be an ONNX file that holds its weights, got {error.__cause__}") from error
+            raise UserError(
+                f"{where} must be an ONNX file that holds its weights, got {error.__cause__}; export it as one file"
+            ) from error
         try:
             self._session = Session(graph, provider=provider)
         except UserError:
