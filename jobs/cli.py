@@ -20,6 +20,7 @@ _COMMANDS = {
     "score": "score images for outliers",
     "evaluate": "measure likelihood and outlier detection quality",
     "sample": "generate images from a bundle",
+    "inspect": "say what a bundle, a run or the output of a job is",
     "demo": "run everything end to end on a small data set that ships with the package",
 }
 

@@ -1,0 +1,59 @@
+"""Say what a folder is: a bundle, a run, or the output of a job."""
+
+import json
+from typing import Any
+
+from export.bundle.format import MANIFEST
+from export.storage import Folder
+from jobs.bulk.plan import PLAN, SUMMARY
+from jobs.inspect.facts import Facts, of_bundle, of_evaluation, of_output, of_run
+from jobs.inspect.options import InspectOptions
+from vae_core.errors import UserError
+
+_EVALUATION = "evaluate"  # the kind of its plan
+
+
+def inspect(options: InspectOptions) -> Facts:
+    """Print the facts about a folder, and return them.
+
+    Raises:
+        UserError: it is none of ours, or damaged.
+    """
+    facts = facts_about(options.path)
+    if options.json:
+        print(json.dumps(facts, indent=2))
+    else:
+        width = max(map(len, facts))
+        for name, value in facts.items():
+            print(f"{name:<{width}}  {_text(value)}")
+    return facts
+
+
+def facts_about(url: str) -> Facts:
+    """What is known about the folder at a path or URL."""
+    folder = Folder.at(url)
+    names = set(folder.names())
+    if MANIFEST in names:
+        return of_bundle(url)
+    if "run.json" in names:
+        return of_run(url)
+    if PLAN in names:
+        plan = folder.read_json(PLAN)
+        return of_evaluation(folder) if plan.get("kind") == _EVALUATION else of_output(folder, plan)
+    raise UserError(
+        f"{url} must hold {MANIFEST} (a bundle), run.json (a run) or {PLAN} (the output of a job), got "
+        f"{', '.join(sorted(names)[:3]) or f'no files; is {SUMMARY} deeper?'}"
+    )
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_text, value))
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    # Names come from other people's files: no character of theirs reaches the terminal's controls.
+    return f"{value:.6g}" if isinstance(value, float) else "".join(c if c.isprintable() else "�" for c in str(value))

@@ -1,0 +1,16 @@
+"""Options of `vae inspect`."""
+
+from dataclasses import dataclass
+
+import tyro
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectOptions:
+    """Say what a bundle, a run or the output of a job is, and how far it is."""
+
+    path: tyro.conf.Positional[str]
+    """Path or URL of a bundle, a run or the output of a job."""
+
+    json: bool = False
+    """Print JSON, for programs."""
