@@ -53,12 +53,16 @@ class ClassLabels:
         return {"dtype": str(self.type), "_type": "Value"}
 
     def indices(self, column: pa.Array | pa.ChunkedArray) -> Indices:
-        """The class numbers of a column's rows, `NONE` where it holds null or the value of no class: [N]."""
+        """The class numbers of a column's rows, `NONE` where it holds null or the value of no class: [N].
+
+        Integers and texts compare as texts, so that 3 in one file and "3" in another are one class.
+        """
         if isinstance(column, pa.ChunkedArray):
             column = column.combine_chunks()
+        known = pa.array(self.values, self.type)
         if column.type != self.type:
-            column = pc.cast(column, self.type, safe=False)
-        found = pc.index_in(column, value_set=pa.array(self.values, self.type), skip_nulls=True)
+            column, known = pc.cast(column, pa.string()), pc.cast(known, pa.string())
+        found = pc.index_in(column, value_set=known, skip_nulls=True)
         indices: Indices = pc.fill_null(found, NONE).to_numpy(zero_copy_only=False).astype(np.int64)
         return indices
 

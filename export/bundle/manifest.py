@@ -69,6 +69,7 @@ def parse_manifest(
     if classes is not None:
         try:
             ClassLabels.from_json(classes)
+            _require_numbers(classes)
         except (ValueError, AttributeError) as error:
             raise _wrong(where, "classes", f"the classes of the model ({error})", classes) from error
     graphs = {name for name in needed if name.endswith(".onnx")}
@@ -92,6 +93,16 @@ def parse_statistic(entry: Mapping[str, Any]) -> Statistic:
 def _wrong(where: str, field: str, must_be: str, value: object) -> UserError:
     # repr escapes terminal control characters.
     return UserError(f"{where}: {field} must be {must_be}, got {value!r:.100}; get the bundle again from its source")
+
+
+def _require_numbers(classes: Mapping[str, Any]) -> None:
+    for name in ("samples", "calibration_images"):
+        if type(found := classes.get(name)) is not int or found < (name == "samples"):
+            raise ValueError(f"{name} must be a number of them, got {found!r:.100}")
+    measured = ("accuracy", "calibration_error") if classes["calibration_images"] else ()
+    for name in ("temperature", "wrong_labels", *measured):
+        if type(found := classes.get(name)) not in (int, float):
+            raise ValueError(f"{name} must be a number, got {found!r:.100}")
 
 
 def _get(value: Any, key: str) -> Any:

@@ -1,7 +1,10 @@
 """The labels of the training images, `vae train --label COLUMN`: which classes there are."""
 
 import json
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,11 +13,15 @@ import pyarrow.parquet as pq
 from export.class_labels import ClassLabels
 from jobs.images.location import locate
 from jobs.images.parquet import one_line
-from jobs.images.source import ImageSet
+from jobs.images.source import ImageFile, ImageSet
 from vae_core.errors import UserError
 
 MOST = 1000
 """The most classes."""
+_ROWS = 1 << 16  # of the column in memory at once, for each file
+_THREADS = 16
+
+T = TypeVar("T")
 
 
 def find_labels(images: ImageSet, column: str) -> ClassLabels:
@@ -44,11 +51,13 @@ def _class_names(images: ImageSet, column: str) -> tuple[str, ...] | None:
 
     Files that name them differently are refused: their numbers mean different classes.
     """
+
+    def names_in(file: ImageFile) -> tuple[str, ...] | None:
+        with _opened(file) as parquet:
+            return _names_in(parquet.schema_arrow.metadata, column)
+
     found: tuple[str, ...] | None = None
-    for file in images.files:
-        filesystem, path = locate(file.url)
-        with filesystem.open_input_file(path) as stream, closing(pq.ParquetFile(stream)) as parquet:
-            names = _names_in(parquet.schema_arrow.metadata, column)
+    for file, names in zip(images.files, _over_files(images, names_in), strict=True):
         if names is None:
             return None
         if found not in (None, names):
@@ -72,18 +81,38 @@ def _names_in(metadata: dict[bytes, bytes] | None, column: str) -> tuple[str, ..
 
 def _distinct(images: ImageSet, column: str, kind: pa.DataType) -> set[int | str]:
     """The values of a column over all images, without null; more than `MOST` are not all found."""
+
+    def values_in(file: ImageFile) -> set[int | str]:
+        found: set[int | str] = set()
+        with _opened(file) as parquet:
+            for batch in parquet.iter_batches(_ROWS, columns=[column], use_threads=False):
+                values = batch.column(0)
+                if pa.types.is_dictionary(values.type):
+                    values = values.dictionary_decode()
+                found |= set(pc.unique(values.cast(kind)).drop_null().to_pylist())
+                if len(found) > MOST:
+                    break
+        return found
+
     found: set[int | str] = set()
-    for file in images.files:
-        filesystem, path = locate(file.url)
-        try:
-            with filesystem.open_input_file(path) as stream, closing(pq.ParquetFile(stream)) as parquet:
-                for batch in parquet.iter_batches(1 << 16, columns=[column], use_threads=False):
-                    values = batch.column(0)
-                    if pa.types.is_dictionary(values.type):
-                        values = values.dictionary_decode()
-                    found |= set(pc.unique(values.cast(kind)).drop_null().to_pylist())
-                    if len(found) > MOST:
-                        return found
-        except (OSError, pa.ArrowException) as error:
-            raise UserError(f"--label: cannot read the column {column} of {file.url}: {one_line(error)}") from error
+    for values in _over_files(images, values_in):
+        found |= values
+        if len(found) > MOST:
+            break
     return found
+
+
+def _over_files(images: ImageSet, read: Callable[[ImageFile], T]) -> Iterator[T]:
+    """Map `read` over the files, in order, many at once: on remote storage each takes a while to answer."""
+    with ThreadPoolExecutor(_THREADS) as pool:
+        yield from pool.map(read, images.files)
+
+
+@contextmanager
+def _opened(file: ImageFile) -> Iterator[pq.ParquetFile]:
+    filesystem, path = locate(file.url)
+    try:
+        with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as parquet:
+            yield parquet
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"--label: cannot read the labels of {file.url}: {one_line(error)}; check the file") from error

@@ -18,6 +18,8 @@ def test_numbers_and_values_are_inverse() -> None:
     assert NUMBERS.values_of(indices).to_pylist() == [7, None, 3, None]
     assert NUMBERS.names_of(indices).to_pylist() == ["dog", None, "cat", None]
     assert TEXTS.indices(pa.array(["eel", "ant"])).tolist() == [2, NONE]
+    assert NUMBERS.indices(pa.array(["7", "seven", None, "3"])).tolist() == [1, NONE, NONE, 0]
+    assert TEXTS.indices(pa.array([1, 2])).tolist() == [NONE, NONE]
     assert TEXTS.values_of(np.array([0, NONE])).to_pylist() == ["cat", None]
 
 

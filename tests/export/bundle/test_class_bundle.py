@@ -111,7 +111,8 @@ def test_a_damaged_description_of_classes_is_refused(labelled_bundle: Path, tmp_
     for name in (path.name for path in labelled_bundle.iterdir()):
         (tmp_path / name).write_bytes((labelled_bundle / name).read_bytes())
     manifest = json.loads((tmp_path / "manifest.json").read_text())
-    for classes in (None, [], {"column": "side"}, manifest["classes"] | {"values": [1, 1]}):
+    numbers = [manifest["classes"] | {name: "many"} for name in ("samples", "temperature", "accuracy")]
+    for classes in (None, [], {"column": "side"}, manifest["classes"] | {"values": [1, 1]}, *numbers):
         (tmp_path / "manifest.json").write_text(json.dumps(manifest | {"classes": classes}))
         with pytest.raises(UserError, match="classes must be"):
             Bundle.open(str(tmp_path))
