@@ -34,6 +34,7 @@ class Classifier:
         at_once = min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // self.bundle.decoded_values)
         self._batch_size = max(1, min(batch_size, at_once // samples))
         references = self.bundle.label_references
+        self._everything = references.everything
         self._references = [references.own.get(title, references.everything) for title in self.labels.titles]
 
     def classify(self, images: npt.NDArray[np.uint8]) -> Arrays:
@@ -56,12 +57,17 @@ class Classifier:
             yield self._session.run({"image": images[start : start + self._batch_size]})
 
     def p_values(self, log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float64]:
-        """Of one label for each image: how many calibration images of that class suit it no better, as a share, [N].
+        """Of one label for each image: the share of all calibration images whose own labels suit them no better, [N].
 
         Args:
             log_probability: log p(y|x), [N,Y].
             labels: class numbers [N]; NaN is returned for `NONE`.
         """
+        p = self._everything.values[self._everything.ranks(-_own(log_probability, labels))]
+        return np.where(labels == NONE, np.nan, p)
+
+    def class_p_values(self, log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float64]:
+        """The same among the calibration images of the label's class; among all if it has too few."""
         found = np.full(len(labels), np.nan)
         for index, reference in enumerate(self._references):
             rows = np.flatnonzero(labels == index)
@@ -69,12 +75,13 @@ class Classifier:
         return found
 
     def label_sets(self, log_probability: npt.NDArray[np.float32], level: float) -> npt.NDArray[np.bool_]:
-        """Which labels are plausible, those with p-values above `level`: [N,Y].
+        """Which labels are plausible, those with p-values in their class above `level`: [N,Y].
 
         In each class, the set has the right label with probability 1 − `level` at least.
         """
         every = [
-            self.p_values(log_probability, np.full(len(log_probability), index)) for index in range(len(self.labels))
+            self.class_p_values(log_probability, np.full(len(log_probability), index))
+            for index in range(len(self.labels))
         ]
         return np.stack(every, axis=1) > level
 

@@ -21,10 +21,10 @@ from export.runtime.session import Arrays
 PREDICTED, PREDICTED_NAME, CONFIDENCE = "predicted_label", "predicted_label_name", "confidence"
 CLASS_PROBABILITY, LABEL_SET = "class_probability", "label_set"
 LABEL_P_VALUE, LABEL_RANK, LABEL_MARGIN = "label_p_value", "label_rank", "label_margin"
-LABEL_STATUS = "label_status"
+LABEL_P_VALUE_CLASS, LABEL_STATUS = "label_p_value_class", "label_status"
 RESERVED = (
     PREDICTED, PREDICTED_NAME, CONFIDENCE, LOG_PX_CLASS, CLASS_PROBABILITY, LABEL_SET,
-    LABEL_P_VALUE, LABEL_RANK, LABEL_MARGIN, LABEL_STATUS,
+    LABEL_P_VALUE, LABEL_RANK, LABEL_MARGIN, LABEL_P_VALUE_CLASS, LABEL_STATUS,
 )  # fmt: skip
 
 
@@ -72,6 +72,7 @@ class ClassColumns:
                 pa.field(LABEL_P_VALUE, pa.float64()),
                 pa.field(LABEL_RANK, pa.int32()),
                 pa.field(LABEL_MARGIN, pa.float32()),
+                pa.field(LABEL_P_VALUE_CLASS, pa.float64()),
                 pa.field(LABEL_STATUS, pa.string()),
             ]
         return found
@@ -112,6 +113,7 @@ class ClassColumns:
             pa.array(classifier.p_values(log_probability, labels), mask=unlabelled),
             pa.array(label_rank(log_probability, labels).astype(np.int32), mask=unlabelled),
             pa.array(label_margin(log_probability, labels), mask=unlabelled),
+            pa.array(classifier.class_p_values(log_probability, labels), mask=unlabelled),
             pa.array(self._statuses(labels, column)),
         ]
 

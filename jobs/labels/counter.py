@@ -22,13 +22,13 @@ class LabelCounter:
         self._about, self._references = about, references
         given = about.given
         self.columns = (PREDICTED,) if given is None else (PREDICTED, given, LABEL_P_VALUE)
-        self._values = [references.own.get(title, references.everything).values for title in about.labels.titles]
+        self._values = references.everything.values
         size = len(about.labels)
         self.predicted: Counts = np.zeros(size, np.int64)
         """Rows of each predicted class."""
         self.confusion: Counts = np.zeros((size + 1, size), np.int64)
         """[given label, predicted class]; the last row is of rows without a label of the model's classes."""
-        self._ranks = [np.zeros(len(values), np.int64) for values in self._values]
+        self._ranks: Counts = np.zeros(len(self._values), np.int64)
 
     def fresh(self) -> "LabelCounter":
         """A new counter, for another part."""
@@ -44,21 +44,18 @@ class LabelCounter:
         given = labels.indices(piece.rows.column(self._about.given))
         given[given == NONE] = size
         self.confusion += np.bincount(given * size + predicted, minlength=(size + 1) * size).reshape(-1, size)
-        p = piece.values(LABEL_P_VALUE)
-        for index in np.unique(given[given < size]):
-            ranks = np.searchsorted(self._values[index], p[given == index])
-            self._ranks[index] += np.bincount(ranks, minlength=len(self._ranks[index]))
+        p = piece.values(LABEL_P_VALUE)[given < size]
+        self._ranks += np.bincount(np.searchsorted(self._values, p), minlength=len(self._ranks))
 
     def merge(self, other: "LabelCounter") -> None:
         """Add the counts of `other`."""
         self.predicted += other.predicted
         self.confusion += other.confusion
-        for ranks, more in zip(self._ranks, other._ranks, strict=True):
-            ranks += more
+        self._ranks += other._ranks
 
     def test(self, rate: float) -> Level:
         """The labels that are wrong at false discovery rate `rate` (Benjamini–Hochberg over all labelled rows)."""
-        return benjamini_hochberg(np.concatenate(self._ranks), rate, np.concatenate(self._values))
+        return benjamini_hochberg(self._ranks, rate, self._values)
 
 
 class LabelSummary(NamedTuple):
@@ -80,17 +77,18 @@ class LabelSummary(NamedTuple):
     """Labels that are wrong at the false discovery rate of the job."""
     mislabelled_p_value: float | None
     """They have label_p_values up to it."""
+    least_mislabelled: int | None
+    """The minimum number of them, if any: with few calibration images no p-value is small enough for fewer."""
 
     @classmethod
     def of(cls, about: ClassColumns, counter: LabelCounter, level: Level | None) -> "LabelSummary":
         """From the counts, and the test of the labels if there are any."""
         titles, predicted = list(about.labels.titles), counter.predicted.tolist()
         if level is None:
-            return cls(titles, predicted, None, None, None, None, None, None)
+            return cls(titles, predicted, None, None, None, None, None, None, None)
         known = counter.confusion[:-1]
         labelled = int(known.sum())
         agreement = float(np.trace(known)) / labelled if labelled else None
         confusion = known.tolist()
-        return cls(
-            titles, predicted, about.given, labelled, agreement, confusion, level.discoveries, level.p_value or None
-        )
+        found = (level.discoveries, level.p_value or None, level.least)
+        return cls(titles, predicted, about.given, labelled, agreement, confusion, *found)

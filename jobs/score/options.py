@@ -56,7 +56,7 @@ class ScoreOptions(InferenceOptions):
 
     label: str | None = None
     """Input column of labels: as `--classes`, and how plausible each label is: `label_p_value`, `label_rank`,
-    `label_margin`, and mislabelled.parquet, the labels that are wrong at false discovery rate `--fdr`."""
+    `label_margin`, `label_p_value_class`, and mislabelled.parquet, the labels that are wrong at `--fdr`."""
 
     coverage: float = 0.9
     """Probability that `label_set` has the right label."""

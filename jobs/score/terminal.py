@@ -78,7 +78,8 @@ def _labels(summary: Mapping[str, Any]) -> str:
         return f"; no image has a label of the bundle's classes in {found['column']}"
     return (
         f"; {counted(found['labelled'], 'label')}, {found['agreement']:.1%} of them the predicted class, "
-        f"{counted(found['mislabelled'], 'label')} wrong at false discovery rate {summary['fdr']:g}"
+        f"{counted(found['mislabelled'], 'label')} wrong at false discovery rate {summary['fdr']:g}, which needs at "
+        f"least {found['least_mislabelled']:,}"
     )
 
 

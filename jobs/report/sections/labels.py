@@ -40,7 +40,8 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
             Figure(
                 f"Mislabelled at {share(rate)}",
                 count(summary.mislabelled or 0),
-                f"In mislabelled.parquet: at most {share(rate)} of them are expected to be right.",
+                f"In mislabelled.parquet: at most {share(rate)} of them are expected to be right. It needs at least "
+                f"{count(summary.least_mislabelled or 0)}.",
                 "alert" if summary.mislabelled else "",
             ),
         ]
@@ -63,7 +64,7 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
     return Section(
         "labels",
         "Labels",
-        "A label's p-value ranks its probability given the image among those of the calibration images of its class."
+        "A label's p-value ranks its probability given the image among those of the calibration images' own labels."
         f"{f' File names are relative to {folder}' if folder else ''}",
         blocks,
     )

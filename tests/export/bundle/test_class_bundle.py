@@ -55,7 +55,7 @@ def test_classes_are_told_apart_and_right_labels_have_fair_p_values(labelled: Bu
     log_probability = classifier.classify(images)["log_class_probability"]
     assert (log_probability.argmax(1) == labels).mean() > 0.8
     assert labelled.manifest["classes"]["accuracy"] > 0.8
-    p = classifier.p_values(log_probability, labels)
+    p = classifier.class_p_values(log_probability, labels)
     inside = classifier.label_sets(log_probability, 0.2)
     np.testing.assert_array_equal(inside[np.arange(600), labels], p > 0.2)
     sizes = [each.size for each in labelled.label_references.own.values()]
@@ -63,8 +63,11 @@ def test_classes_are_told_apart_and_right_labels_have_fair_p_values(labelled: Bu
         rows = labels == index
         assert (p[rows] <= 0.2).mean() < 0.2 + 4 * (0.16 / rows.sum() + 0.16 / min(sizes)) ** 0.5
     wrong = (labels + 1) % 3
-    assert np.median(classifier.p_values(log_probability, wrong)) < 0.02
-    assert np.isnan(classifier.p_values(log_probability, np.full(600, NONE))).all()
+    among_all = classifier.p_values(log_probability, labels)
+    assert (among_all <= 0.2).mean() < 0.2 + 4 * (0.16 / 600 + 0.16 / 399) ** 0.5
+    for p_values in (classifier.p_values, classifier.class_p_values):
+        assert np.median(p_values(log_probability, wrong)) < 0.02
+        assert np.isnan(p_values(log_probability, np.full(600, NONE))).all()
 
 
 def test_rank_and_margin_of_a_given_label() -> None:
