@@ -36,7 +36,7 @@ Space = Callable[[Images], Vectors]
 
 COLUMNS = ("Fréchet distance", "÷ test images", "precision", "recall", "density", "coverage", "sharpness")
 KINDS = ("means", "draws")
-TITLES = {"normal": "N(0, I)", "mixture": "mixture"}
+TITLES = {"normal": "N(0, I)", "mixture": "mixture", "classes": "mixture for each class"}
 EPOCHS, BATCH = 3, 128
 SIDE = 6  # images along a panel of the picture
 
