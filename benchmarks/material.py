@@ -82,14 +82,15 @@ def linked(source: Path, target: Path, copies: int) -> Path:
 def arrays(colour: Colour) -> npt.NDArray[np.uint8]:
     """The real images that the sets repeat, [n, C, H, W]."""
     from jobs.images.contract import ImageContract
-    from jobs.images.reader import first_image_shape, read_images
+    from jobs.images.reader import read_images
     from jobs.images.source import find_images
+    from jobs.images.survey import survey
 
     path = os.environ.get("VAE_BENCH_COLOUR") if colour == "colour" else str(_shipped())
     if path is None:
         return _tinted(arrays("grey"))
     found = find_images([path])
-    contract = ImageContract(*first_image_shape(found))
+    contract = ImageContract(*survey(found).shape)
     return np.concatenate([batch.images for batch in read_images(found.pieces, contract)])
 
 

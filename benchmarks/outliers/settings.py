@@ -17,8 +17,9 @@ from benchmarks.outliers.fresh_shifts import FRESH
 from benchmarks.outliers.methods.base import Images, Trained
 from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
 from jobs.images.contract import ImageContract
-from jobs.images.reader import first_image_shape, read_images
+from jobs.images.reader import read_images
 from jobs.images.source import find_images
+from jobs.images.survey import survey
 from jobs.train.run_directory import Run
 from vae_core.checkpoint import load_model
 from vae_core.errors import UserError
@@ -71,7 +72,7 @@ def find(folders: Sequence[str], name: str) -> str:
 def read(path: str) -> Images:
     """All images of a file."""
     found = find_images([path])
-    contract = ImageContract(*first_image_shape(found))
+    contract = ImageContract(*survey(found).shape)
     return np.concatenate([batch.images for batch in read_images(found.pieces, contract)])
 
 

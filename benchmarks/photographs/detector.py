@@ -18,8 +18,8 @@ from torch.nn import functional as F
 from benchmarks.photographs.defects import Images
 from export.storage import Folder
 from jobs.images.contract import ImageContract
-from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
+from jobs.images.survey import survey
 from jobs.train import recipes
 from jobs.train.run_directory import Run
 from jobs.train.splits import make_splits
@@ -62,7 +62,7 @@ class Training:
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        return first_image_shape(self.found)
+        return survey(self.found).shape
 
     def recipe(self, name: str) -> Recipe:
         """A shipped recipe with this seed and shape."""

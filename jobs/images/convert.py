@@ -1,9 +1,12 @@
 """Convert a decoded image to the model's contract, or raise the reason why it does not match.
 
 The only place where pixels change, and only with `resize`: 16 bits are rounded to 8; alpha is composited over white,
-as browsers do; grey is the BT.601 luma; the image is stretched to the model's size without cropping (area averaging
-to shrink, linear interpolation to enlarge).
+as browsers do; grey is the BT.601 luma; the image is letterboxed to the model's size. Letterboxed: scaled by one factor,
+so that it fits and nothing is cut off or distorted (area averaging to shrink, linear interpolation to enlarge), in the
+middle between black bars, transparent ones if the model has alpha.
 """
+
+from typing import Literal
 
 import cv2
 import numpy as np
@@ -42,7 +45,7 @@ def fit(image: Pixels, contract: ImageContract) -> Image:
                 "use --resize to convert it"
             )
         return image.transpose(2, 0, 1)  # type: ignore[return-value]
-    converted = _resize(_recolour(_to_8_bits(image), contract.channels), contract.height, contract.width)
+    converted = letterbox(_recolour(_to_8_bits(image), contract.channels), contract.height, contract.width)
     return converted.transpose(2, 0, 1)
 
 
@@ -73,10 +76,18 @@ def _recolour(image: Image, channels: int) -> Image:
     return np.concatenate([colour, opaque if alpha is None else alpha], axis=2)
 
 
-def _resize(image: Image, height: int, width: int) -> Image:
-    if image.shape[:2] == (height, width):
+def letterbox(image: Image, height: int, width: int, scaling: Literal["smooth", "nearest"] = "smooth") -> Image:
+    """Scale [h, w, channels] by one factor to fit into [height, width, channels], centred on zeros."""
+    rows, columns, channels = image.shape
+    if (rows, columns) == (height, width):
         return image
-    shrinks = height * width < image.shape[0] * image.shape[1]
-    method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    resized = cv2.resize(np.ascontiguousarray(image), (width, height), interpolation=method)
-    return resized.reshape(height, width, image.shape[2]).astype(np.uint8, copy=False)
+    factor = min(height / rows, width / columns)
+    size = (max(1, round(columns * factor)), max(1, round(rows * factor)))  # OpenCV: width first
+    method = cv2.INTER_NEAREST_EXACT
+    if scaling == "smooth":
+        method = cv2.INTER_AREA if factor < 1 else cv2.INTER_LINEAR
+    scaled = cv2.resize(np.ascontiguousarray(image), size, interpolation=method).reshape(size[1], size[0], channels)
+    boxed = np.zeros((height, width, channels), np.uint8)
+    top, left = (height - size[1]) // 2, (width - size[0]) // 2
+    boxed[top : top + size[1], left : left + size[0]] = scaled
+    return boxed

@@ -1,7 +1,6 @@
 """Decode encoded images (PNG, JPEG …) into arrays, batch by batch.
 
-Pixels are used as stored: palettes are expanded, fewer than 8 bits widened, and the EXIF orientation is ignored.
-A batch is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one
+Palettes are expanded, fewer than 8 bits widened, and images are turned upright as their EXIF orientation says. A batch is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one
 vectorised comparison, go straight to the decoder.
 """
 
@@ -15,7 +14,7 @@ import pyarrow as pa
 
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.convert import Image, Pixels, check_size, fit
-from jobs.images.header import PNG_GREY_ALPHA, Header, png_start, read_header
+from jobs.images.header import PNG_EXIF, PNG_GREY_ALPHA, Header, orientation_at, png_start, read_header
 
 
 class Decoded(NamedTuple):
@@ -94,7 +93,10 @@ def byte_spans(
     return np.frombuffer(data, np.uint8), ends[:-1], ends[1:]
 
 
-_PLAIN = {channels: Header(0, 0, PNG_GREY_ALPHA if channels == 2 else -1) for channels in (1, 2, 3, 4)}
+_PLAIN = {
+    channels: Header(0, 0, channels, "PNG", colour_type=PNG_GREY_ALPHA if channels == 2 else -1)
+    for channels in (1, 2, 3, 4)
+}
 
 
 def _plain_pngs(
@@ -103,17 +105,39 @@ def _plain_pngs(
     stops: npt.NDArray[np.int64],
     contract: ImageContract,
 ) -> list[bool]:
-    """Which values start like an 8-bit PNG of exactly the model's shape."""
+    """Which values start like an 8-bit PNG of exactly the model's shape; none if any may have an orientation."""
     wanted = png_start(*contract.shape)
     plain = stops - starts > len(wanted)
     heads = data[starts[plain, None] + np.arange(len(wanted))]
     plain[plain] = (heads == wanted).all(axis=1)
+    if plain.any() and PNG_EXIF in data[starts[0] : stops[-1]].tobytes():
+        plain[:] = False
     result: list[bool] = plain.tolist()
     return result
 
 
 def _decode(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
-    """Decode to [height, width, channels], channels in RGB order."""
+    """Decode to [height, width, channels], upright, channels in RGB order."""
+    return _upright(_decode_as_stored(encoded, header), header.orientation)
+
+
+def _upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn an image as EXIF's orientation says: its row 0 and column 0 are where that names them."""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    # Rows or columns that are stored from the other end.
+    rows, columns = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if rows else 1, :: -1 if columns else 1]
+
+
+def _decode_as_stored(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
+    if header.format == "TIFF" and header.orientation != 1:
+        # OpenCV turns some kinds of TIFF upright and not others; without an orientation, none.
+        found = orientation_at(encoded.data)
+        assert found is not None, "the header has the orientation found there"
+        at, order = found
+        encoded = encoded.copy()
+        encoded[at : at + 2] = np.frombuffer((1).to_bytes(2, order), np.uint8)
     pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise BadImage("damaged image: the header is valid but the pixels cannot be decoded")

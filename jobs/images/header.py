@@ -1,12 +1,15 @@
-"""The size of an encoded image, read from its header before decoding.
+"""The shape of an encoded image and which way up it is, read from its header before decoding.
 
 A few hundred bytes can declare gigabytes of pixels, so every header is checked here before a decoder runs. PNG and
 JPEG headers, nearly all there are, are parsed directly; Pillow, which opens lazily, parses the rest.
+
+Orientation is tag 0x0112 of a TIFF's first directory, and of EXIF data, which is a TIFF without an image, in JPEG's APP1
+segment, PNG's eXIf chunk and WebP's EXIF chunk. AVIF has a notation of its own, which Pillow translates.
 """
 
 import io
 import struct
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +20,15 @@ from jobs.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY_ALPHA = 4  # PNG's number for this colour type
 PNG_COLOUR_TYPES = {1: 0, 2: PNG_GREY_ALPHA, 3: 2, 4: 6}  # by the number of channels
+PNG_EXIF = b"eXIf"
 
+_PNG_PALETTE = 3
+_PNG_CHANNELS = {type_: channels for channels, type_ in PNG_COLOUR_TYPES.items()} | {_PNG_PALETTE: 3}
+_CHUNK = struct.Struct(">I4s")  # length, type
+_ORIENTATION = 0x0112
+_EXIF_START = b"Exif\0\0"
+_BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "big"}
+_DEEP = ("I", "F")  # what the names of Pillow's modes of more than 8 bits begin with
 _PNG = struct.Struct(">8sI4sIIBB")  # signature, length, "IHDR", width, height, bit depth, colour type
 _SIZE = struct.Struct(">HH")
 _OTHERS = ("BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
@@ -26,9 +37,22 @@ _OTHERS = ("BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
 class Header(NamedTuple):
     """Header fields of an encoded image."""
 
-    width: int
+    width: int  # upright, as shown
     height: int
+    channels: int
+    format: str  # as Pillow names it: "JPEG"
+    bits: int = 8  # 16 for all that have more than 8
+    orientation: int = 1  # 1 to 8 as EXIF counts, to apply to the decoded pixels
     colour_type: int = -1  # PNG only
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(C, H, W)."""
+        return self.channels, self.height, self.width
+
+    def upright(self) -> "Header":
+        """With height and width exchanged if the image is stored lying on its side."""
+        return self._replace(width=self.height, height=self.width) if self.orientation >= 5 else self
 
 
 def read_header(data: bytes | memoryview) -> Header:
@@ -59,38 +83,85 @@ def png_start(channels: int, height: int, width: int) -> npt.NDArray[np.uint8]:
 def _png(data: bytes | memoryview) -> Header | None:
     if len(data) < _PNG.size:
         return None
-    signature, _, chunk, width, height, _, colour_type = _PNG.unpack_from(data)
+    signature, _, chunk, width, height, bits, colour_type = _PNG.unpack_from(data)
     if signature != PNG_SIGNATURE or chunk != b"IHDR":
         return None
-    return Header(width, height, colour_type)
+    channels, orientation = _PNG_CHANNELS.get(colour_type, 3), 1
+    position = len(PNG_SIGNATURE)
+    while position + _CHUNK.size <= len(data):
+        length, chunk = _CHUNK.unpack_from(data, position)
+        if chunk == PNG_EXIF:
+            orientation = _orientation(data[position + 8 : position + 8 + length])
+        elif chunk == b"tRNS" and channels == 3:
+            channels = 4  # a transparent colour becomes alpha
+        position += length + 12
+    return Header(width, height, channels, "PNG", max(8, bits), orientation, colour_type).upright()
 
 
 def _jpeg(data: bytes | memoryview) -> Header | None:
     """Walk the segments to the frame header (SOF), which holds the size; skipping whole segments skips thumbnails."""
     if bytes(data[:3]) != b"\xff\xd8\xff":
         return None
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
+    position, orientation = 2, 1
+    while position + 10 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
         if marker == 0xFF:  # fill byte
             position += 1
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             height, width = _SIZE.unpack_from(data, position + 5)
-            return Header(width, height)
+            return Header(width, height, min(3, data[position + 9]), "JPEG", orientation=orientation).upright()
         elif marker == 0x01 or 0xD0 <= marker <= 0xD7:  # no length field
             position += 2
         else:
-            position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            end = position + 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+            if marker == 0xE1 and bytes(data[position + 4 : position + 10]) == _EXIF_START:
+                orientation = _orientation(data[position + 10 : end])
+            position = end
     raise BadImage("damaged JPEG: no frame header")
 
 
 def _other(data: bytes | memoryview) -> Header:
     try:
         with Image.open(io.BytesIO(data), formats=_OTHERS) as image:
-            return Header(*image.size)
+            orientation = image.getexif().get(_ORIENTATION, 1)
+            bits = 16 if image.mode.startswith(_DEEP) else 8
+            if image.format == "TIFF":  # of which Pillow gives the upright size and no orientation
+                return Header(*image.size, _channels(image), "TIFF", bits, _orientation(data))
+            return Header(*image.size, _channels(image), image.format or "", bits, _valid(orientation)).upright()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"decompression bomb: {error}") from error
     except UnidentifiedImageError as error:
         raise BadImage("not an image in a supported format (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM …)") from error
     except Exception as error:  # on a damaged header Pillow's plugins raise almost anything
         raise BadImage(f"damaged image header: {error}") from error
+
+
+def _channels(image: Image.Image) -> int:
+    """The number of channels that an image decodes to."""
+    return 3 if image.mode == "P" else len(image.getbands())
+
+
+def _orientation(exif: bytes | memoryview) -> int:
+    """The orientation in a TIFF or EXIF data; 1 where there is none or it is damaged."""
+    found = orientation_at(exif)
+    return 1 if found is None else _valid(int.from_bytes(exif[found[0] : found[0] + 2], found[1]))
+
+
+def orientation_at(tiff: bytes | memoryview) -> tuple[int, Literal["little", "big"]] | None:
+    """Where a TIFF or EXIF data has its orientation, two bytes, and in which byte order; None where it has none."""
+    if (order := _BYTE_ORDERS.get(bytes(tiff[:2]))) is None:
+        return None
+    mark = "<" if order == "little" else ">"
+    try:
+        (start,) = struct.unpack_from(f"{mark}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{mark}H", tiff, start)
+        for at in range(start + 2, start + 2 + 12 * entries, 12):  # an entry: tag, type, count, value
+            if struct.unpack_from(f"{mark}H8xH", tiff, at)[0] == _ORIENTATION:
+                return at + 8, order
+    except struct.error:
+        pass  # cut off
+    return None
+
+
+def _valid(orientation: object) -> int:
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1

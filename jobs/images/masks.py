@@ -1,14 +1,13 @@
 """Masks of images: which pixels are defective, from a column of the images' tables or from files of their own.
 
-Nonzero pixels are defective. A mask has the size of its image; with `resize` it is brought to the model's size by the
-nearest pixel, as the image is by interpolation. An image whose mask is missing or cannot be used becomes an error.
+Nonzero pixels are defective. A mask has the size of its image; with `resize` it is letterboxed as the image is, but by
+the nearest pixel, and no pixel of the bars is defective. An image whose mask is missing or cannot be used becomes an error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 
 from jobs.images.batches import ImageBatch, with_reasons
 from jobs.images.contract import BadImage, ImageContract
+from jobs.images.convert import letterbox
 from jobs.images.decode import decode_freely
 from jobs.images.files import read_files
 from jobs.images.layout import layout_of
@@ -122,9 +122,8 @@ def decode_mask(encoded: bytes, contract: ImageContract) -> Mask:
             f"the mask must be {contract.width}×{contract.height}, as its image, got {width}×{height}; use --resize to "
             "convert both"
         )
-    size = (contract.width, contract.height)
-    resized: Mask = cv2.resize(mask.astype(np.uint8), size, interpolation=cv2.INTER_NEAREST_EXACT).astype(np.bool_)
-    return resized
+    boxed = letterbox(mask[..., None].astype(np.uint8), contract.height, contract.width, "nearest")
+    return boxed[..., 0].astype(np.bool_)
 
 
 def _masks(

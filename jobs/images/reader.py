@@ -23,13 +23,11 @@ from jobs.images.batches import (
     with_reasons,
 )
 from jobs.images.contract import BadImage, ImageContract
-from jobs.images.decode import decode_batch, decode_freely
+from jobs.images.decode import decode_batch
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, Footer, RowReader, one_line, pages_reachable
-from jobs.images.pixels import stored_shape, view_batch
-from jobs.images.source import ImageSet
+from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
+from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
-from vae_core.errors import UserError
 
 BATCH_BYTES = 64 << 20  # decoded
 
@@ -61,46 +59,6 @@ def read_unit(
         errors = bad_file_errors(unit.bad_files, columns)
         yield ImageBatch(_no_images(contract), errors.slice(0, 0).drop_columns("reason"), errors)
     yield from read_images(unit.pieces, contract, columns, batch_rows)
-
-
-def first_image_shape(images: ImageSet) -> tuple[int, int, int]:
-    """(C, H, W) of the first readable image.
-
-    Raises:
-        UserError: there is none.
-    """
-    reason = "there are no images"
-    for piece in images.pieces:
-        try:
-            if piece.row_group < 0:
-                for encoded in read_files([piece]):
-                    height, width, channels = decode_freely(np.frombuffer(_require_bytes(encoded), np.uint8)).shape
-                    return channels, height, width
-            with closing(RowReader()) as reader:
-                for stored, _ in reader.rows(piece, (), 16):
-                    for row in range(len(stored)):
-                        try:
-                            return _shape_of(stored.slice(row, 1), reader.footer(piece.file))
-                        except BadImage as error:
-                            reason = f"{piece.file}: {error}"
-        except (BadImage, BadFile, OSError, pa.ArrowException) as error:
-            reason = f"{piece.file}: {one_line(error)}"
-    raise UserError(f"no image can be read ({reason}); check the input files")
-
-
-def _shape_of(stored: pa.Array, footer: Footer) -> tuple[int, int, int]:
-    if footer.layout.form != "encoded":
-        return stored_shape(footer.layout, stored)
-    height, width, channels = decode_freely(np.frombuffer(_require_bytes(stored[0].as_py()), np.uint8)).shape
-    return channels, height, width
-
-
-def _require_bytes(encoded: bytes | BadImage | None) -> bytes:
-    if encoded is None:
-        raise BadImage("the image is null")
-    if isinstance(encoded, BadImage):
-        raise encoded
-    return encoded
 
 
 def _batches(pieces: Iterable[Piece], contract: ImageContract, columns: Columns, rows: int) -> Iterator[ImageBatch]:

@@ -61,6 +61,24 @@ def test_shrinking_averages_areas() -> None:
     assert np.abs(small - means).max() <= 0.51
 
 
+@pytest.mark.parametrize(("height", "width"), [(8, 32), (32, 8), (3, 5), (64, 48), (1, 1000)])
+def test_another_aspect_ratio_is_letterboxed(height: int, width: int) -> None:
+    """One factor for both axes, and equal bars on both sides: the centre and the extent of the image give both away."""
+    box = fit(np.full((height, width, 3), 200, np.uint8), ImageContract(3, 16, 16, resize=True))
+    for axis, size in ((1, height), (2, width)):
+        inside = np.flatnonzero((box == 200).any(axis=(0, 3 - axis)))
+        expected = max(1, round(size * 16 / max(height, width)))
+        assert len(inside) == expected
+        assert abs((inside[0] + inside[-1]) - 15) <= 1
+    assert set(np.unique(box)) <= {0, 200}
+
+
+def test_bars_are_transparent_where_the_model_has_alpha() -> None:
+    box = fit(np.full((4, 8, 3), 200, np.uint8), ImageContract(4, 8, 8, resize=True))
+    assert (box[3, 2:6] == 255).all()
+    assert not box[:, [0, 1, 6, 7]].any()
+
+
 def test_enlarging_does_not_overshoot() -> None:
     image = np.clip(interleaved((1, 4, 4)), 30, 200)
     large = fit(image, ImageContract(1, 16, 16, resize=True))

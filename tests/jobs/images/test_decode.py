@@ -1,12 +1,13 @@
-"""Encoded images: pixels are decoded as stored, bad images get a reason, sizes are checked before decoding."""
+"""Encoded images: lossless ones come back, upright; bad ones get a reason; sizes are checked before decoding."""
 
+import io
 import struct
 import zlib
 
 import numpy as np
 import pyarrow as pa
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from image_files import encode, pictures
 from jobs.images.contract import MAX_PIXELS, BadImage, ImageContract
@@ -52,6 +53,65 @@ def test_the_header_has_the_decoded_size(form: str) -> None:
     data = encode(pictures(1, (3, 21, 34))[0], form)
     header = read_header(data)
     assert (header.height, header.width) == (21, 34) == decode_freely(bytes_of(data)).shape[:2]
+    assert header.format == form
+
+
+def oriented(image: Image.Image, form: str, orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless = {"WEBP": {"lossless": True}, "JPEG": {"quality": 100, "subsampling": 0}, "AVIF": {"quality": 100}}
+    return encode(image, form, exif=exif, **lossless.get(form, {}))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_exif_orientation_is_applied(form: str, orientation: int, channels: int) -> None:
+    """As Pillow applies it: by whole pixels of four quadrants of different grey, which no lossy format confuses."""
+    quadrants = np.array([[[20], [90]], [[160], [230]]], np.uint8).repeat(8, axis=0).repeat(12, axis=1)
+    stored = Image.fromarray(quadrants.repeat(3, axis=2) if channels == 3 else quadrants[..., 0])
+    data = oriented(stored, form, orientation)
+    expected = np.asarray(ImageOps.exif_transpose(Image.open(io.BytesIO(data))).convert("L"), dtype=int)
+    assert expected.shape == ((24, 16) if orientation >= 5 else (16, 24))
+    header = read_header(data)
+    assert (header.height, header.width) == expected.shape
+    contract = ImageContract(header.channels, *expected.shape)
+    decoded = decode_batch(pa.array([data, data]), contract)
+    assert not decoded.reasons
+    assert np.abs(decoded.images.astype(int) - expected).max() <= 6
+
+
+def test_the_orientation_of_a_deep_tiff_is_applied() -> None:
+    stored = (np.arange(6, dtype=np.uint16) * 9000).reshape(2, 3)
+    data = oriented(Image.fromarray(stored), "TIFF", 6)
+    np.testing.assert_array_equal(decode_freely(bytes_of(data))[..., 0], np.rot90(stored, -1))
+    assert read_header(data).bits == 16
+
+
+@pytest.mark.parametrize("damage", [b"", b"XX", b"II*\0", b"II*\0\xff\xff\xff\xff", b"MM\0*\0\0\0\x08\xff\xff"])
+def test_damaged_exif_is_no_orientation(damage: bytes) -> None:
+    data = png_of(3, 2, 0, b"\0abc\0def", extra=chunk(b"eXIf", damage))
+    assert read_header(data).orientation == 1
+    assert decode_batch(pa.array([data]), ImageContract(1, 2, 3)).images.tolist() == [[[[97, 98, 99], [100, 101, 102]]]]
+
+
+@pytest.mark.parametrize(
+    ("mode", "form", "options"),
+    [
+        *[(mode, "PNG", {}) for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")],
+        *[("P", "PNG", {"transparency": 3}), ("RGB", "PNG", {"transparency": (0, 3, 6)})],
+        *[(mode, "JPEG", {}) for mode in ("L", "RGB", "CMYK")],
+        *[(mode, form, {}) for mode in ("L", "RGB") for form in ("WEBP", "GIF", "BMP", "TIFF", "PPM", "AVIF")],
+        *[("RGBA", "TIFF", {}), ("I;16", "TIFF", {}), ("1", "BMP", {}), ("P", "BMP", {}), ("P", "TIFF", {})],
+    ],
+)
+def test_the_header_has_the_decoded_channels_and_depth(mode: str, form: str, options: dict[str, object]) -> None:
+    colours = Image.fromarray(pictures(1, (3, 4, 6))[0].transpose(1, 2, 0))
+    image = Image.fromarray(np.arange(24, dtype=np.uint16).reshape(4, 6)) if mode == "I;16" else colours.convert(mode)
+    data = encode(image, form, **options)
+    header, pixels = read_header(data), decode_freely(bytes_of(data))
+    assert header.shape == (pixels.shape[2], 4, 6)
+    assert header.bits == 8 * pixels.itemsize
 
 
 @pytest.mark.parametrize("form", ALL_FORMS)

@@ -10,8 +10,9 @@ from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, p
 from jobs.images.contract import ImageContract
 from jobs.images.layout import LayoutError, find_layout
 from jobs.images.pixels import view_batch
-from jobs.images.reader import first_image_shape, read_images
+from jobs.images.reader import read_images
 from jobs.images.source import find_images
+from jobs.images.survey import survey
 from jobs.images.units import Piece
 from vae_core.errors import UserError
 
@@ -51,16 +52,16 @@ def test_a_piece_may_begin_and_end_inside_a_row_group(tmp_path: Path, layout: st
 
 @pytest.mark.parametrize("layout", [name for name in LAYOUTS if "undeclared" not in name or "HWC" in name])
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-def test_the_shape_is_read_from_the_first_image(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
+def test_the_shape_is_read_from_the_images(tmp_path: Path, layout: str, shape: tuple[int, int, int]) -> None:
     column, metadata = LAYOUTS[layout](pictures(3, shape))
     path = write_parquet(tmp_path / "a.parquet", column, metadata)
-    assert first_image_shape(find_images([path])) == shape
+    assert survey(find_images([path])).shape == shape
 
 
 def test_an_undeclared_shape_is_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", packed(pictures(3)))
     with pytest.raises(UserError, match=r"vae\.shape"):
-        first_image_shape(find_images([path]))
+        survey(find_images([path])).shape
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -81,7 +82,7 @@ def test_null_images_are_errors_and_their_neighbours_are_not(tmp_path: Path, lay
 def test_grey_tensors_need_no_channel_axis(tmp_path: Path) -> None:
     images = pictures(4)
     path = write_parquet(tmp_path / "a.parquet", tensor(images[:, 0]))
-    assert first_image_shape(find_images([path])) == (1, 6, 5)
+    assert survey(find_images([path])).shape == (1, 6, 5)
     batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5))))
     np.testing.assert_array_equal(batch.images, images)
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from image_files import encode, nested, nested_fixed, packed, pictures, write_parquet
 from jobs.images.contract import BadImage, ImageContract
+from jobs.images.convert import fit
 from jobs.images.masks import NO_DEFECTS, MaskedBatch, MaskedUnit, MaskSource, decode_mask, read_masked
 from jobs.images.source import find_images, plan_units
 
@@ -51,11 +52,17 @@ def test_nonzero_pixels_are_defective(draw: object) -> None:
 
 
 def test_a_mask_of_another_size_needs_resize_and_keeps_whole_pixels() -> None:
-    large = MASKS[0].repeat(3, axis=0).repeat(2, axis=1)
-    with pytest.raises(BadImage, match="the mask must be 5×6, as its image, got 10×18; use --resize"):
+    large = MASKS[0].repeat(3, axis=0).repeat(3, axis=1)
+    with pytest.raises(BadImage, match="the mask must be 5×6, as its image, got 15×18; use --resize"):
         decode_mask(encode(large.astype(np.uint8)), CONTRACT)
     resized = decode_mask(encode(large.astype(np.uint8)), ImageContract(1, 6, 5, resize=True))
     np.testing.assert_array_equal(resized, MASKS[0])
+
+
+def test_a_mask_is_letterboxed_as_its_image_is() -> None:
+    wide = np.ones((6, 24), np.uint8)
+    contract = ImageContract(1, 12, 12, resize=True)
+    np.testing.assert_array_equal(decode_mask(encode(wide), contract), fit(255 * wide[..., None], contract)[0] > 0)
 
 
 @pytest.mark.parametrize("store", [packed, nested, nested_fixed])

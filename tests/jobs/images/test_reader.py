@@ -16,8 +16,9 @@ from fsspec.implementations.memory import MemoryFileSystem
 from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
 from jobs.images import parquet
 from jobs.images.contract import MAX_ENCODED_BYTES, ImageContract
-from jobs.images.reader import first_image_shape, read_images, read_unit
+from jobs.images.reader import read_images, read_unit
 from jobs.images.source import find_images, plan_units
+from jobs.images.survey import survey
 from jobs.images.units import Piece
 from vae_core.errors import UserError
 
@@ -191,17 +192,17 @@ def test_batches_of_large_images_are_small(tmp_path: Path) -> None:
     assert [len(batch.images) for batch in batches] == [1, 1]
 
 
-def test_the_shape_is_read_from_the_first_readable_image(tmp_path: Path) -> None:
+def test_the_shape_is_that_of_readable_images(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     write_parquet(tmp_path / "b.parquet", pa.array([None, b"broken", encode(pictures(1, (3, 7, 9))[0])]))
-    (tmp_path / "c.png").write_bytes(encode(pictures(1)[0]))
-    assert first_image_shape(find_images([str(tmp_path)])) == (3, 7, 9)
+    (tmp_path / "c.png").write_bytes(encode(pictures(1, (3, 7, 9))[0]))
+    assert survey(find_images([str(tmp_path)])).shape == (3, 7, 9)
 
 
 def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(UserError, match=r"no image can be read \(.*a\.png: not an image"):
-        first_image_shape(find_images([str(tmp_path)]))
+        survey(find_images([str(tmp_path)])).shape
 
 
 def test_a_struct_without_its_bytes_is_a_null_image(tmp_path: Path) -> None:
@@ -225,7 +226,7 @@ def test_the_real_data_sets(shared_data: Path) -> None:
     for name, shape, rows in (("fashion_mnist_test", (1, 28, 28), 10_000), ("emoji_rgb64", (3, 64, 64), 3_916)):
         found = find_images([str(shared_data / f"{name}.parquet")])
         assert found.rows == rows
-        assert first_image_shape(found) == shape
+        assert survey(found).shape == shape
         piece = found.pieces[-1]
         batch = join(list(read_images([piece], ImageContract(*shape), found.columns.names)))
         assert len(batch.images) == piece.rows

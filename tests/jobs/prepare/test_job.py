@@ -15,8 +15,9 @@ import pytest
 from export.storage import Folder
 from image_files import LAYOUTS, encode, join, pictures, write_parquet
 from jobs.images.contract import ImageContract
-from jobs.images.reader import first_image_shape, read_images
+from jobs.images.reader import read_images
 from jobs.images.source import find_images
+from jobs.images.survey import survey
 from jobs.images.units import Piece, Unit
 from jobs.prepare.__main__ import main
 from jobs.prepare.job import prepare
@@ -33,7 +34,7 @@ def read_back(output: Path) -> tuple[np.ndarray, pa.Table]:
     """The images and other columns of a prepared folder, read as any job does."""
     found = find_images([str(output)])
     assert not found.bad_files
-    shape = first_image_shape(found)
+    shape = survey(found).shape
     batch = join(list(read_images(found.pieces, ImageContract(*shape), found.columns.names)))
     assert len(batch.errors) == 0
     return batch.images, batch.keys.select(found.columns.names)
