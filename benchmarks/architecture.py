@@ -164,7 +164,8 @@ def _study(variant: Variant, data: Data, epochs: int, kept: Path) -> dict[str, A
 
 def _train(variant: Variant, images: Images, epochs: int) -> ConvVAE:
     config = replace(_SHIPPED.train, epochs=epochs)
-    steps = len(images) // config.batch_size
+    batch_size = config.batch_size or 128
+    steps = len(images) // batch_size
     model = seeded(variant.model, 0)
     assert isinstance(model, ConvVAE)
     if variant.change is not None:
@@ -175,7 +176,7 @@ def _train(variant: Variant, images: Images, epochs: int) -> ConvVAE:
     for epoch in range(epochs):
         order = np.random.default_rng(epoch).permutation(len(images))
         for step in range(steps):
-            chosen = order[step * config.batch_size : (step + 1) * config.batch_size]
+            chosen = order[step * batch_size : (step + 1) * batch_size]
             epsilon = torch.randn(len(chosen), variant.model.latent_dim, generator=noise)
             optimisation.step({"image": torch.from_numpy(images[chosen])}, epsilon)
         print(f"epoch {epoch + 1}: {time.monotonic() - began:.0f} s", flush=True)

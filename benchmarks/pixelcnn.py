@@ -36,6 +36,7 @@ from vae_core.optimisation import Optimisation, to_device
 from vae_core.sums import sum_pixels
 
 _LIKELIHOOD = "discretised-logistic"
+_BATCH = 128
 _TESTED_AT_ONCE = 250
 
 
@@ -128,13 +129,13 @@ def main() -> None:
     network = PixelCNN(shape, options.width, options.blocks)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network({IMAGE: torch.zeros(1, *shape)}, torch.zeros(1, 1))
-    config = TrainConfig(epochs=options.epochs, learning_rate=2e-3)
-    steps = len(training) // config.batch_size
+    config = TrainConfig(epochs=options.epochs, batch_size=_BATCH, learning_rate=2e-3)
+    steps = len(training) // _BATCH
     optimisation = Optimisation(cast(Model, to_device(cast(Model, network), "cpu")), config, steps)
     start = time.process_time()
     generator = np.random.default_rng(options.seed)
-    for epoch in range(config.epochs):
-        order = generator.permutation(len(training))[: steps * config.batch_size].reshape(steps, -1)
+    for epoch in range(options.epochs):
+        order = generator.permutation(len(training))[: steps * _BATCH].reshape(steps, -1)
         elbos = [
             optimisation.step({IMAGE: torch.from_numpy(training[rows])}, torch.zeros(len(rows), 1)).elbo
             for rows in order

@@ -16,8 +16,14 @@ from typing import Any, Literal, TypeVar
 from vae_core.errors import UserError
 
 FILTER_BANK = "filter-bank"
+SMALLEST_SIDE, LARGEST_SIDE = 8, 256  # pixels, of the images of any model
 Precision = Literal["auto", "fp32", "bf16"]
 Optimiser = Literal["adamw", "muon"]
+
+# Where the number of epochs, the batch size or the warm-up is not given: see their descriptions.
+_LEAST_EPOCHS, _LEAST_STEPS, _LEAST_STEPS_AN_EPOCH = 20, 2000, 20
+_SMALLEST_BATCH, _LARGEST_BATCH = 16, 128
+_MOST_WARMUP_STEPS = 200
 
 T = TypeVar("T")
 
@@ -35,7 +41,7 @@ class ModelConfig:
     family: str = ""
     """The model family."""
     image_shape: tuple[int, int, int] = (0, 0, 0)
-    """Channels, height and width of the images; 0 0 0: those of the first training image."""
+    """Channels, height and width of the images; 0 0 0: those of most training images."""
     classes: int = 0
     """Number of classes that the model learns to tell apart; set from the labels where class_weight is above 0."""
 
@@ -43,8 +49,9 @@ class ModelConfig:
         channels, height, width = self.image_shape
         if self.image_shape != (0, 0, 0):
             require(1 <= channels <= 4, "image_shape", self.image_shape, "1 to 4 channels first")
-            sides_fit = 8 <= height <= 256 and 8 <= width <= 256
-            require(sides_fit, "image_shape", self.image_shape, "8 to 256 pixels high and wide")
+            sides_fit = all(SMALLEST_SIDE <= side <= LARGEST_SIDE for side in (height, width))
+            expected = f"{SMALLEST_SIDE} to {LARGEST_SIDE} pixels high and wide"
+            require(sides_fit, "image_shape", self.image_shape, expected)
         require(self.classes >= 0, "classes", self.classes, "zero or more")
 
     @property
@@ -90,17 +97,19 @@ class FeatureModelConfig(ModelConfig):
 class TrainConfig:
     """The optimisation of the ELBO, or of the importance-weighted bound."""
 
-    epochs: int = 20
-    """Passes over the training images."""
-    batch_size: int = 128
-    """Images per optimisation step, over all workers together."""
+    epochs: int | None = None
+    """Passes over the training images; default 20, or as many as take 2,000 steps."""
+    batch_size: int | None = None
+    """Images per optimisation step, over all workers together; default 128, or fewer, down to 16, for 20 steps an
+    epoch."""
     optimiser: Optimiser = "adamw"
     """adamw, or muon: weights take steps of orthogonalised momentum, biases those of AdamW. A step takes
     longer and learns much more."""
     learning_rate: float = 1e-3
     """The step size at its peak: AdamW's; Muon's is 20 times that."""
-    warmup_steps: int = 200
-    """Steps over which the learning rate rises linearly from zero; it then falls to zero along a cosine."""
+    warmup_steps: int | None = None
+    """Steps over which the learning rate rises linearly from zero, to fall to zero along a cosine; default a twentieth
+    of all steps, at most 200."""
     weight_decay: float = 1e-4
     """Decoupled weight decay, relative to the step size."""
     kl_warmup_epochs: float = 2.0
@@ -141,8 +150,10 @@ class TrainConfig:
             "validation_images",
             "calibration_images",
         ):
-            require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
-        for name in ("warmup_steps", "weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
+            value = getattr(self, name)
+            require(value is None or value >= 1, name, value, "at least 1")
+        require(self.warmup_steps is None or self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "zero or more")
+        for name in ("weight_decay", "kl_warmup_epochs", "free_bits", "seed"):
             require(getattr(self, name) >= 0, name, getattr(self, name), "zero or more")
         for name in ("learning_rate", "gradient_clip"):
             require(getattr(self, name) > 0, name, getattr(self, name), "more than zero")
@@ -155,6 +166,24 @@ class TrainConfig:
         require(self.optimiser in optimisers, "optimiser", self.optimiser, f"one of {', '.join(optimisers)}")
         known = typing.get_args(Precision)
         require(self.precision in known, "precision", self.precision, f"one of {', '.join(known)}")
+
+    def for_images(self, images: int) -> "TrainConfig":
+        """The configuration with the defaults that depend on the number of training images, which are fixed by it."""
+        batch_size = self.batch_size
+        if batch_size is None:
+            enough = max(1, images // _LEAST_STEPS_AN_EPOCH)
+            batch_size = min(max(1 << (enough.bit_length() - 1), _SMALLEST_BATCH), _LARGEST_BATCH)  # a power of two
+        filled = dataclasses.replace(self, batch_size=batch_size)
+        return filled.for_steps(max(1, images // batch_size))
+
+    def for_steps(self, steps_per_epoch: int) -> "TrainConfig":
+        """The configuration with the defaults of `epochs` and `warmup_steps` for epochs of so many steps."""
+        epochs, warmup_steps = self.epochs, self.warmup_steps
+        if epochs is None:
+            epochs = max(_LEAST_EPOCHS, math.ceil(_LEAST_STEPS / steps_per_epoch))
+        if warmup_steps is None:
+            warmup_steps = min(_MOST_WARMUP_STEPS, epochs * steps_per_epoch // 20)
+        return dataclasses.replace(self, epochs=epochs, warmup_steps=warmup_steps)
 
     @property
     def selected_by(self) -> str:

@@ -51,7 +51,12 @@ class Optimisation:
             parallel: `model` wrapped in DistributedDataParallel, where there are several workers.
         """
         self.model = model
-        self.config = config
+        self.config = config = config.for_steps(steps_per_epoch)
+        assert config.epochs is not None
+        assert config.warmup_steps is not None
+        self.epochs = config.epochs
+        self.total_steps = config.epochs * steps_per_epoch
+        self._warmup_steps = min(config.warmup_steps, self.total_steps // 2)
         self.steps_per_epoch = steps_per_epoch
         self.parallel = parallel if parallel is not None else model
         self.device = next(model.parameters()).device
@@ -79,8 +84,7 @@ class Optimisation:
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of optimisation step `step` (from 0)."""
-        total = self.config.epochs * self.steps_per_epoch
-        warmup = min(self.config.warmup_steps, total // 2)
+        total, warmup = self.total_steps, self._warmup_steps
         if step < warmup:
             return self.config.learning_rate * (step + 1) / warmup
         progress = (step - warmup) / max(1, total - warmup)

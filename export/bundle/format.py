@@ -17,7 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.bundle.manifest import parse_manifest, parse_statistic
+from export.bundle.manifest import LETTERBOX, parse_manifest, parse_statistic
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.class_labels import ClassLabels
 from export.guarantees.classes import Classes
@@ -115,6 +115,11 @@ class Bundle:
         """Channels, height and width of the images."""
         channels, height, width = self.manifest["image"]["shape"]
         return channels, height, width
+
+    @property
+    def resizes(self) -> bool:
+        """Whether the training images were letterboxed to this shape, so that others are to be, too."""
+        return bool(self.manifest["image"].get("resize") == LETTERBOX)
 
     @cached_property
     def region(self) -> Region | None:

@@ -18,6 +18,9 @@ from vae_core.errors import UserError
 from vae_core.latents import PRIORS
 from vae_core.outliers.groups import Statistic
 
+LETTERBOX = "letterbox"
+"""`image.resize` of a model whose training images were letterboxed to its shape."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -61,6 +64,8 @@ def parse_manifest(
             Region.from_json(region, manifest["image"]["shape"])
         except ValueError as error:
             raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
+    if (resize := manifest["image"].get("resize")) not in (None, LETTERBOX):
+        raise _wrong(where, "image.resize", f"absent or {LETTERBOX}", resize)
     if (binarise := manifest["likelihood"].get("binarise")) not in (None, "dynamic"):
         raise _wrong(where, "likelihood.binarise", "absent or dynamic", binarise)
     classes = manifest.get("classes")

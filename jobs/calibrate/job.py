@@ -28,6 +28,7 @@ from export.storage import Folder
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.calibrate.options import CalibrateOptions
+from jobs.discoveries.errors import describe_left_out, named_reasons
 from jobs.images.batches import ImageBatch
 from jobs.images.contract import ImageContract
 from jobs.images.parquet import one_line
@@ -36,7 +37,6 @@ from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit
 from vae_core.errors import JobFailed, UserError
 
-_REASONS = 3  # most frequent reasons to report
 _NAMES = 20  # classes to name
 
 _NOT_FINITE = "the outlier score is not finite"
@@ -78,13 +78,15 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         check_class_type(field.name, field.type)
     device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
     graphs = _Graphs(scoring_session(bundle.graph(SCORER), device), Session(bundle.graph(ENCODER), provider=device))
-    scored = _score(graphs, plan_units(images), ImageContract(*bundle.shape, resize=options.resize), columns)
+    scored = _score(
+        graphs, plan_units(images), ImageContract(*bundle.shape, resize=options.resize or bundle.resizes), columns
+    )
     reasons = sum((batch.reasons for batch in scored), Counter[str]())
     kept = [exemplar for batch in scored for exemplar in batch.exemplars]
     if reasons.total() > len(kept):
         raise UserError(
             f"at least half of the images must be usable, got {len(kept):,} of {reasons.total() + len(kept):,} "
-            f"({_summarise(reasons)}); nothing was written: give images that match the model"
+            f"({named_reasons(reasons)}); nothing was written: give images that match the model"
         )
     check_size(len(kept))
     names = [name for name in scored[0].outputs if name != P_VALUE]
@@ -95,9 +97,9 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     if options.per_class:
         source += f", by {options.per_class}"
     calibrated = write_bundle(target, *exchange(bundle, table, source, graphs.scorer.provider))
-    left_out = f"; {reasons.total():,} left out ({_summarise(reasons)})" if reasons else ""
+    left_out = describe_left_out(reasons, reasons.total() + len(kept))
     print(
-        f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out}; "
+        f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out and f'; {left_out}'}; "
         f"smallest p-value {1 / (len(kept) + 1):.2g}, hash {calibrated.hash[:12]}"
     )
     if classes is not None:
@@ -158,9 +160,3 @@ def _describe(classes: pa.Array, column: str | None) -> str:
     if classes.null_count:
         sentences.append(f"{classes.null_count:,} images have no class")
     return "; ".join(sentences)
-
-
-def _summarise(reasons: Counter[str]) -> str:
-    """The most frequent reasons with their counts."""
-    most = [f"{count:,}: {reason}" for reason, count in reasons.most_common(_REASONS)]
-    return "; ".join([*most, *(["…"] if len(reasons) > _REASONS else [])])

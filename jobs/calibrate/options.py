@@ -22,7 +22,8 @@ class CalibrateOptions:
     """Column of the images that names the class of each, integers or text, for `vae score --per-class`."""
 
     resize: bool = False
-    """Convert images of another size or channel count; otherwise they are left out."""
+    """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
+    training images were letterboxed does so always."""
 
     provider: Provider = "auto"
     """ONNX Runtime provider, as in `vae score`. If scoring later uses another provider, the two are compared first."""

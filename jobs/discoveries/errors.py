@@ -1,5 +1,6 @@
-"""Count the reasons in the error parts of a job."""
+"""Count the reasons in the error parts of a job, and say how many rows were left out and why."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,6 +9,19 @@ from jobs.discoveries.walk import Piece
 
 DISTINCT = 1000  # distinct reasons that are counted separately
 OTHER = "other reasons"  # all further ones
+_NAMED = 3  # reasons in a sentence
+
+
+def describe_left_out(reasons: Mapping[str, int], rows: int) -> str:
+    """`left out: 40 of 44 (36: the image must be …; 4: …)`, of so many rows; empty if none was."""
+    return f"left out: {sum(reasons.values()):,} of {rows:,} ({named_reasons(reasons)})" if reasons else ""
+
+
+def named_reasons(reasons: Mapping[str, int]) -> str:
+    """The most frequent reasons with their counts: `36: the image must be …; 4: …`."""
+    ordered = sorted(reasons.items(), key=lambda item: -item[1])
+    most = [f"{count:,}: {reason}" for reason, count in ordered[:_NAMED]]
+    return "; ".join([*most, *(["…"] if len(ordered) > _NAMED else [])])
 
 
 class Reason(NamedTuple):
@@ -31,6 +45,11 @@ class ReasonCounter:
     def reasons(self) -> list[Reason]:
         """The most frequent first."""
         return sorted(self._found.values(), key=lambda each: -each.rows)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """The number of rows by reason, the most frequent first."""
+        return {each.reason: each.rows for each in self.reasons}
 
     def fresh(self) -> "ReasonCounter":
         """A new counter, for another part."""

@@ -141,8 +141,8 @@ def _classes(job: ScoreJob, coverage: float) -> dict[str, Any] | None:
     return quality.metrics(coverage)
 
 
-def _counts(summary: Mapping[str, Any]) -> dict[str, int]:
-    return {name: summary[name] for name in ("rows", "scored", "errors", "bad_files")}
+def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: summary[name] for name in ("rows", "scored", "errors", "bad_files", "left_out")}
 
 
 def _sentence(metrics: Mapping[str, Any]) -> str:

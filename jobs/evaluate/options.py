@@ -87,7 +87,8 @@ class EvaluateOptions(InferenceOptions):
     """False positive rate at which to report the true positive rate."""
 
     resize: bool = False
-    """Convert images of another size or channel count; otherwise they are errors."""
+    """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
+    training images were letterboxed does so always."""
 
     unit_rows: int | None = None
     """Approximate rows per unit of work; default 1/64 of all, at least 1,024 and at most 32,768."""

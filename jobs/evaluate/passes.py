@@ -46,7 +46,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
         UserError: no estimate succeeded.
         JobFailed: the job failed; the same call resumes it.
     """
-    contract = ImageContract(*bundle.shape, resize=options.resize)
+    contract = ImageContract(*bundle.shape, resize=options.resize or bundle.resizes)
     task = LikelihoodTask(BundleRef.of(bundle), options, contract, images.fingerprint)
     totals = run(
         task,

@@ -13,6 +13,7 @@ def export(options: ExportOptions) -> None:
         UserError: the run or checkpoint is missing, the bundle exists, or an ONNX graph differs from PyTorch.
     """
     from export.bundle.format import refuse_occupied, write_bundle
+    from export.bundle.manifest import LETTERBOX
     from export.graphs.build import Splits, build
     from export.graphs.classes import SplitLabels
     from export.storage import Folder
@@ -40,6 +41,8 @@ def export(options: ExportOptions) -> None:
         split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
     splits = Splits(validation.images, calibration.images, training.images, split_labels)
     contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
+    if run.read_head()["data"].get("resize") == LETTERBOX:
+        contents.manifest["image"]["resize"] = LETTERBOX
     bundle = write_bundle(target, *contents)
     if options.prior == "mixture" and not model.has_fitted_prior:
         print(

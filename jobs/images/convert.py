@@ -1,9 +1,9 @@
 """Convert a decoded image to the model's contract, or raise the reason why it does not match.
 
 The only place where pixels change, and only with `resize`: 16 bits are rounded to 8; alpha is composited over white,
-as browsers do; grey is the BT.601 luma; the image is letterboxed to the model's size. Letterboxed: scaled by one factor,
-so that it fits and nothing is cut off or distorted (area averaging to shrink, linear interpolation to enlarge), in the
-middle between black bars, transparent ones if the model has alpha.
+as browsers do; grey is the BT.601 luma; the image is letterboxed to the model's size. Letterboxed: scaled by one
+factor, so that it fits and nothing is cut off or distorted (area averaging to shrink, linear interpolation to enlarge),
+and centred between black bars, transparent ones if the model has alpha.
 """
 
 from typing import Literal

@@ -1,7 +1,8 @@
 """Decode encoded images (PNG, JPEG …) into arrays, batch by batch.
 
-Palettes are expanded, fewer than 8 bits widened, and images are turned upright as their EXIF orientation says. A batch is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one
-vectorised comparison, go straight to the decoder.
+Palettes are expanded, fewer than 8 bits widened, and images are turned upright as their EXIF orientation says. A batch
+is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one vectorised
+comparison, go straight to the decoder.
 """
 
 from functools import cache

@@ -3,8 +3,8 @@
 A few hundred bytes can declare gigabytes of pixels, so every header is checked here before a decoder runs. PNG and
 JPEG headers, nearly all there are, are parsed directly; Pillow, which opens lazily, parses the rest.
 
-Orientation is tag 0x0112 of a TIFF's first directory, and of EXIF data, which is a TIFF without an image, in JPEG's APP1
-segment, PNG's eXIf chunk and WebP's EXIF chunk. AVIF has a notation of its own, which Pillow translates.
+Orientation is tag 0x0112 of a TIFF's first directory, and of EXIF data, which is a TIFF without an image, in JPEG's
+APP1 segment, PNG's eXIf chunk and WebP's EXIF chunk. AVIF has a notation of its own, which Pillow translates.
 """
 
 import io

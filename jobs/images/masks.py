@@ -1,7 +1,8 @@
 """Masks of images: which pixels are defective, from a column of the images' tables or from files of their own.
 
 Nonzero pixels are defective. A mask has the size of its image; with `resize` it is letterboxed as the image is, but by
-the nearest pixel, and no pixel of the bars is defective. An image whose mask is missing or cannot be used becomes an error.
+the nearest pixel, and no pixel of the bars is defective. An image whose mask is missing or cannot be used becomes an
+error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

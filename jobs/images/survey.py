@@ -1,12 +1,12 @@
 """Survey the images: how many there are of each shape, depth and format, and what a model would leave out.
 
 Image files are surveyed by their headers, all of them or `MOST_FILES` evenly spread; Parquet by the first rows of row
-groups evenly spread, or by the schema where it declares the shape. An image that stands for others counts as many times.
-The same input gives the same survey.
+groups evenly spread, or by the schema where it declares the shape. An image that stands for others counts as many
+times. The same input gives the same survey.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -82,10 +82,17 @@ class Survey:
     """Images that were looked at."""
     rows: int
     """Images in all."""
+    files: int = 1
+    """Files that can be read."""
     bad_files: int = 0
     """Files that cannot be read at all, of which it is not known how many images they have."""
     first_unreadable: str = ""
     """The file of the first image that cannot be read."""
+
+    @property
+    def bad_share(self) -> float:
+        """Of the files, those that cannot be read."""
+        return self.bad_files / (self.files + self.bad_files)
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -167,7 +174,7 @@ def survey(images: ImageSet, name: str = "survey") -> Survey:
             scale = sum(piece.rows for piece in pieces) / max(1, sum(piece.rows for piece in chosen))
             counts.update({kind: max(1, round(count * scale)) for kind, count in found.items()})
     ordered = dict(sorted(counts.items(), key=lambda item: -item[1]))  # stable: of equally many, the first found
-    return Survey(ordered, seen, images.rows, len(images.bad_files), unreadable)
+    return Survey(ordered, seen, images.rows, len(images.files), len(images.bad_files), unreadable)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

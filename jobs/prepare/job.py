@@ -1,5 +1,6 @@
 """Convert images in any layout to the packed layout, the fastest to read."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +9,11 @@ import pyarrow as pa
 from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
+from jobs.discoveries.errors import ReasonCounter, describe_left_out
+from jobs.discoveries.walk import walk
 from jobs.images.contract import ImageContract
-from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images, plan_units
+from jobs.images.survey import survey
 from jobs.images.units import Unit
 from jobs.prepare.options import PrepareOptions
 from jobs.prepare.task import PackTask
@@ -32,7 +35,8 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     if totals.summary is not None:
         print(f"{output.url} is already finished: {_sentence(totals.summary)}")
         return totals.summary
-    prepared, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
+    reasons = ReasonCounter()
+    prepared, errors = tally(output.child(task.results)), walk(output.child(ERRORS), [reasons])
     if prepared.rows == 0:
         first = first_error(output)
         raise UserError(
@@ -43,6 +47,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         "rows": sum(unit.rows for unit in units),
         "prepared": prepared.rows,
         "errors": errors.rows,
+        "left_out": reasons.counts,
         "shape": list(task.contract.shape),
         "columns": task.columns.names,
         "rows_per_second": round(totals.rows_per_second, 1),
@@ -58,7 +63,10 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
     named = [source for source in options.source if source.startswith(PREFIX)]
     if not named:
         images = find_images(options.source)
-        contract = _contract(options, first_image_shape(images))
+        surveyed = survey(images)
+        channels, height, width = surveyed.shape
+        contract = _contract(options, (channels if options.size is None else surveyed.channels, height, width))
+        print(f"prepare: {surveyed.table(contract)}", file=sys.stderr, flush=True)
         reads = [images.files[0].url, images.files[-1].url]
         return PackTask(contract, _kept(options, images), images.fingerprint), plan_units(images), reads
     if len(options.source) > 1:
@@ -76,8 +84,8 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
     return task, source.units(), []
 
 
-def _contract(options: PrepareOptions, first: tuple[int, int, int]) -> ImageContract:
-    channels, height, width = first
+def _contract(options: PrepareOptions, most: tuple[int, int, int]) -> ImageContract:
+    channels, height, width = most
     if options.size is None:
         return ImageContract(channels, height, width, options.resize)
     return ImageContract(channels, options.size, options.size, resize=True)
@@ -89,6 +97,6 @@ def _kept(options: PrepareOptions, images: ImageSet) -> pa.Schema:
 
 def _sentence(summary: dict[str, Any]) -> str:
     channels, height, width = summary["shape"]
-    errors = f"; {counted(summary['errors'], 'error')}" if summary["errors"] else ""
+    left_out = describe_left_out(summary["left_out"], summary["prepared"] + summary["errors"])
     images = counted(summary["prepared"], "image")
-    return f"{images} of {width}×{height} with {counted(channels, 'channel')}{errors}"
+    return f"{images} of {width}×{height} with {counted(channels, 'channel')}{left_out and f'; {left_out}'}"

@@ -18,10 +18,11 @@ class PrepareOptions(BulkOptions):
     """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     size: int | None = None
-    """Resize every image to SIZE×SIZE pixels and the channel count of the first; default the shape of the first."""
+    """Letterbox every image to SIZE×SIZE pixels and convert it to the channels of most; default the shape of most."""
 
     resize: bool = False
-    """Without --size: convert images whose shape differs from the first; otherwise they are errors."""
+    """Without --size: letterbox images of another size to that of most, and convert other channel counts; otherwise
+    they are left out."""
 
     keep: tuple[str, ...] | None = None
     """Columns to copy; default all that every file has."""

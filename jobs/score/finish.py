@@ -79,6 +79,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         scored=scores.rows,
         errors=errors.rows - bad_files,
         bad_files=bad_files,
+        left_out=reasons.counts,
         outliers=found.outliers,
         discoveries=found.level.discoveries,
         discoveries_possible=found.level.is_possible,

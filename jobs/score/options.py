@@ -62,7 +62,8 @@ class ScoreOptions(InferenceOptions):
     """Probability that `label_set` has the right label."""
 
     resize: bool = False
-    """Convert images of another size or channel count; otherwise they are errors."""
+    """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
+    training images were letterboxed does so always."""
 
     fpr: float = 0.01
     """False positive rate of `is_outlier`: the share of inliers that are flagged."""

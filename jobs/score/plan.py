@@ -65,7 +65,7 @@ class ScoreJob:
     @property
     def contract(self) -> ImageContract:
         """The images that the model accepts."""
-        return ImageContract(*self.bundle.shape, resize=self.options.resize)
+        return ImageContract(*self.bundle.shape, resize=self.options.resize or self.bundle.resizes)
 
     @cached_property
     def significance(self) -> Significance:

@@ -66,6 +66,8 @@ class ScoreSummary:
     """Rows that could not be scored."""
     bad_files: int
     """Unreadable files; each is one entry in errors/."""
+    left_out: dict[str, int]
+    """The errors and unreadable files by reason, the most frequent first."""
     outliers: int
     """Rows with p-values up to fpr."""
     discoveries: int

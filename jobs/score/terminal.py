@@ -6,6 +6,7 @@ from typing import Any
 from export.guarantees.classes import FEW, MISSING, UNKNOWN
 from export.guarantees.p_values import P_VALUE
 from jobs.discoveries.control import least_discoveries
+from jobs.discoveries.errors import describe_left_out
 from jobs.report.wording import counted
 from jobs.score.plan import ScoreJob
 
@@ -34,7 +35,7 @@ def notices(job: ScoreJob) -> Iterator[str]:
 
 def sentence(summary: Mapping[str, Any]) -> str:
     """The result of a finished job, from its summary."""
-    failed = summary["errors"] + summary["bad_files"]
+    left_out = describe_left_out(summary["left_out"], summary["scored"] + summary["errors"] + summary["bad_files"])
     likelihood = ""
     if summary["likelihood"] is not None:
         from jobs.report.sections.likelihood import in_words
@@ -43,7 +44,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
     return (
         f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
         f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
-        f"{counted(failed, 'error')}{_classes(summary)}{_labels(summary)}{likelihood}"
+        f"{left_out or '0 left out'}{_classes(summary)}{_labels(summary)}{likelihood}"
     )
 
 

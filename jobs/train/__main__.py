@@ -56,7 +56,7 @@ def _run(arguments: Sequence[str]) -> None:
     from jobs.train.monitor import describe
 
     metrics = train(options)
-    print(describe(metrics, options.train.epochs))
+    print(describe(metrics, metrics["epoch"]))
     print(f"{options.run} is trained; next, run vae export --run {options.run} --bundle DIR")
 
 

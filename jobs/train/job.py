@@ -1,6 +1,7 @@
 """Start or resume a training run: check it, make the splits, and run Ray Train."""
 
 import platform
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -8,24 +9,28 @@ from typing import Any
 
 import torch
 
+from export.bundle.manifest import LETTERBOX
 from export.class_labels import ClassLabels
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.shared import require_shared
 from jobs.bulk.shipping import shipped
+from jobs.discoveries.errors import describe_left_out
 from jobs.images.batches import bad_file_errors
 from jobs.images.contract import ImageContract
-from jobs.images.reader import first_image_shape
 from jobs.images.source import ImageSet, find_images
+from jobs.images.survey import Survey, survey
+from jobs.report.wording import counted
 from jobs.train.labels import find_labels
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
+from jobs.train.preflight import check_contents, check_count, check_left_out, fit_shape
 from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
 from jobs.train.run_directory import EXTRACTOR, REGION, Run
-from jobs.train.splits import make_splits
+from jobs.train.splits import make_splits, split_sizes
 from vae_core import models
-from vae_core.config import FeatureModelConfig, ModelConfig, to_json
+from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_json
 from vae_core.errors import JobFailed, UserError
 from vae_core.models.pixel_config import is_binarised
 
@@ -44,8 +49,9 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     """
     images = find_images(options.images)
     run = Run(Folder.at(options.run))
+    surveyed = None if run.exists() else survey(images)
     # Absolute paths: workers may have another working directory.
-    options = replace(options, run=run.folder.address, model=_fit_to_images(options.model, images))
+    options = replace(_fit_to_images(options, run, surveyed), run=run.folder.address)
     extractor = None
     if isinstance(options.model, FeatureModelConfig):
         from export.extractors.build import open_extractor
@@ -58,9 +64,13 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     if options.region is not None and is_binarised(options.model):
         raise UserError("--region must be left out with --binarise dynamic: the pixels outside it would be drawn, too")
     inside = None if options.region is None else read_inside(options.region, contract)
+    if surveyed is not None:
+        options = replace(options, train=_begin(surveyed, contract, options))
     head = _head(options, images, inside, labels)
     _check_run(run, head)
-    if len(history := run.history()) == options.train.epochs:
+    epochs = options.train.epochs
+    assert epochs is not None, "chosen when the run began"
+    if len(history := run.history()) == epochs:
         return history[-1]
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
@@ -69,15 +79,19 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
             errors = make_splits(run, images, contract, options.train, labels)
             if inside is not None:
                 confine_splits(run, inside, contract.shape)
+            check_contents(run.read_split("validation", contract.shape).images, inside)
             if extractor is not None:
                 run.write_extractor(extractor.whitened(run.read_split("training", contract.shape).images))
             for table in (errors, bad_file_errors(images.bad_files, ())):
                 if len(table):
                     run.write_errors(table)
-            run.write_head(head)
-        with watching(run, options.train.epochs):
+            assert surveyed is not None
+            run.write_head(head | {"survey": surveyed.to_json(contract)})
+        with watching(run, epochs):
             _fit(Work(options, images.pieces), run)
     run.folder.delete("progress.json")
+    if reasons := run.left_out():
+        print(f"vae train: {describe_left_out(reasons, images.rows)}; see {run.folder.url}/errors", file=sys.stderr)
     return run.history()[-1]
 
 
@@ -121,9 +135,45 @@ def _fit(work: Work, run: Run) -> None:
         raise UserError(run.folder.read_text(FAILURE))
 
 
-def _fit_to_images(model: ModelConfig, images: ImageSet) -> ModelConfig:
-    """Set the model's image shape to that of the images, unless it is configured."""
-    return model if model.image_shape != (0, 0, 0) else replace(model, image_shape=first_image_shape(images))
+def _fit_to_images(options: TrainOptions[ModelConfig], run: Run, surveyed: Survey | None) -> TrainOptions[ModelConfig]:
+    """Set what follows from the images unless it is configured: that of an existing run is as it was chosen."""
+    shape, chosen = options.model.image_shape, options.train
+    if surveyed is None:
+        head = run.read_head()
+        names = ("epochs", "batch_size", "warmup_steps")
+        chosen = replace(chosen, **{n: head["train"].get(n) for n in names if getattr(chosen, n) is None})
+        if options.size is not None:
+            shape = (head["model"]["image_shape"][0], options.size, options.size)
+        elif shape == (0, 0, 0):
+            shape = tuple(head["model"]["image_shape"])
+    elif shape == (0, 0, 0):
+        shape = fit_shape(surveyed, options.size)
+    model = replace(options.model, image_shape=shape)
+    return replace(options, model=model, train=chosen, size=None, resize=options.resize or options.size is not None)
+
+
+def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[ModelConfig]) -> TrainConfig:
+    """Say what a new run will use of the images and how many steps it takes, and return its configuration in full.
+
+    Raises:
+        UserError: too many images would be left out, or too few can be used.
+    """
+    print(f"vae train: {surveyed.table(contract)}", file=sys.stderr)
+    left_out = check_left_out(surveyed, contract, options.allow_dropped)
+    usable = left_out.of - left_out.rows
+    check_count(usable, options.train)
+    images = usable - sum(split_sizes(usable, options.train))
+    config = options.train.for_images(images)
+    assert config.epochs is not None
+    assert config.batch_size is not None
+    steps = max(1, images // config.batch_size)
+    print(
+        f"vae train: {config.epochs:,} epochs of {counted(steps, 'step')}, {config.epochs * steps:,} steps of "
+        f"{counted(min(config.batch_size, images), 'image')} in all, {config.warmup_steps:,} of them to warm up",
+        file=sys.stderr,
+        flush=True,
+    )
+    return config
 
 
 def _fit_to_labels(options: TrainOptions[ModelConfig], labels: ClassLabels | None) -> ModelConfig:
@@ -169,7 +219,7 @@ def place(options: TrainOptions[M], cluster: Cluster) -> TrainOptions[M]:
             f"--workers must be at most {cluster.cpus // cpus}, with {cpus} of the cluster's {cluster.cpus} CPUs each, "
             f"got {workers}"
         )
-    if options.train.batch_size % workers:
+    if options.train.batch_size is not None and options.train.batch_size % workers:
         raise UserError(f"--batch-size must be a multiple of the {workers} workers, got {options.train.batch_size}")
     return replace(options, device="cuda" if use_gpu else "cpu", workers=workers, cpus_per_worker=cpus)
 
@@ -185,7 +235,7 @@ def _head(
             "rows": images.rows,
             "files": len(images.files),
             "fingerprint": images.fingerprint,
-            "resize": options.resize,
+            "resize": LETTERBOX if options.resize else False,
             "region": inside_hash(inside),
             "label": None if labels is None else labels.to_json(),
         },

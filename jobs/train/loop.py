@@ -81,6 +81,7 @@ class _Loop:
         cache_bytes = int(options.cache_gigabytes * 1e9)
         self.share = Share(images, rank, workers, config.seed, cache_bytes, on_errors=run.write_errors)
         # Equal on all workers, although shares may differ by a row. A data set smaller than a batch is one batch.
+        assert config.batch_size is not None, "resolved before the run began"
         self.batch = max(1, min(config.batch_size // workers, self.share.smallest))
         self.steps = max(1, self.share.smallest // self.batch)
         model = to_device(seeded(options.model, config.seed), device)
@@ -114,10 +115,10 @@ class _Loop:
             self._restore(checkpoint.restore(files, self.optimisation))
 
     def run(self) -> dict[str, Any]:
-        total = self.config.epochs * self.steps * self.batch * self.workers
+        total = self.optimisation.total_steps * self.batch * self.workers
         recorder = Recorder(self.run_directory.folder, total, self.history) if self.rank == 0 else None
         try:
-            while self.epoch < self.config.epochs:
+            while self.epoch < self.optimisation.epochs:
                 self._train_epoch(recorder)
                 self._end_epoch(recorder)
         finally:

@@ -7,7 +7,7 @@ from typing import Annotated, Generic, TypeVar
 import tyro
 
 from export.runtime.device import Provider
-from vae_core.config import ModelConfig, TrainConfig
+from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE, ModelConfig, TrainConfig
 from vae_core.errors import UserError
 
 M = TypeVar("M", bound=ModelConfig)
@@ -31,8 +31,13 @@ class TrainOptions(Generic[M]):
     """`cpu`, `cuda` with one GPU per worker, or `auto`: GPUs if the cluster has any."""
     cpus_per_worker: int | None = None
     """CPUs, hence torch threads, per worker; default one on a shared cluster, or an equal share of a local one."""
+    size: int | None = None
+    """Letterbox every image to SIZE×SIZE pixels and convert it to the channels of most; default the shape of most."""
     resize: bool = False
-    """Convert images of another size or channel count; otherwise they are left out."""
+    """Letterbox images of another size to that of most, and convert other channel counts; otherwise they are left out.
+    """
+    allow_dropped: bool = False
+    """Train although more than 2% of the images are left out, because they are of another shape or cannot be read."""
     label: str | None = None
     """Column of the images' classes, integers or text; rows may lack one. The bundle then has p(x, y): it tells which
     class an image is of and which labels look wrong, and samples by class. See also `class_weight`."""
@@ -49,5 +54,9 @@ class TrainOptions(Generic[M]):
     train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
+        if self.size is not None and not SMALLEST_SIDE <= self.size <= LARGEST_SIDE:
+            raise UserError(f"--size must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, got {self.size}")
+        if self.size is not None and self.model.image_shape != (0, 0, 0):
+            raise UserError("--size must be left out with --image-shape, which gives the size as well")
         if not self.checkpoint_minutes > 0:
             raise UserError(f"--checkpoint-minutes must be greater than 0, got {self.checkpoint_minutes:g}")

@@ -14,6 +14,7 @@ progress.json            progress of a running job
 import hashlib
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -186,6 +187,16 @@ class Run:
         first = f"{errors['file'][0].as_py()}\0{errors['row'][0].as_py()}"
         name = hashlib.sha256(first.encode()).hexdigest()[:16]
         self.folder.child("errors").write_table(f"{name}.parquet", errors)
+
+    def left_out(self) -> dict[str, int]:
+        """The training images that were left out: their number by reason, each counted once."""
+        errors = self.folder.child("errors")
+        seen: dict[tuple[str | None, int | None], str] = {}
+        for name in errors.names():
+            table = errors.read_table(name, columns=["file", "row", "reason"])
+            keys = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+            seen.update(zip(keys, table["reason"].to_pylist(), strict=True))
+        return dict(Counter(seen.values()).most_common())
 
     def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:
         """Write a checkpoint, mark it as the last (and the best), and delete those that are neither."""

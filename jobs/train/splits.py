@@ -5,8 +5,6 @@ Both are held out. A sample of the training images is kept too, as the bundle's 
 images than are held out.
 """
 
-import math
-import sys
 from collections.abc import Sequence
 
 import numpy as np
@@ -26,7 +24,8 @@ from vae_core.errors import UserError
 # first, and rows only from these.
 _MAX_PIECES = 1024
 _MAX_SHARE = 0.1  # of the data, for each held-out split
-_LEAST_SHARE = 0.25  # the same where a tenth is too few for an export
+_SPARE = 16  # images drawn beyond those that should be enough
+LEAST_SHARE = 0.25  # the same where a tenth is too few for an export
 # Training images to keep: more hardly improve a mixture prior, and a run should stay small.
 _MAX_KEPT, _MAX_KEPT_BYTES = 12_000, 128 << 20
 
@@ -39,27 +38,27 @@ def make_splits(
     Raises:
         UserError: there are too few images.
     """
-    limit = max(int(images.rows * _MAX_SHARE), min(LEAST, int(images.rows * _LEAST_SHARE)))
-    sizes = [min(config.validation_images, limit), min(config.calibration_images, limit)]
-    if images.rows < 10:
-        raise UserError(f"training needs at least 10 images, and thousands to be useful, got {images.rows}")
+    sizes = split_sizes(images.rows, config)
     rng = np.random.default_rng([config.seed, 0x5EED])
-    pieces, offsets = _spread(images, rng, sum(sizes))
-    drawn = _draw(pieces, offsets, rng, sum(sizes))
+    wanted = sum(sizes)
+    pieces, offsets = _spread(images, rng, wanted)
+    drawn = _draw(pieces, offsets, rng, wanted)
     content, errors = _read(pieces, offsets, np.sort(drawn), contract, labels)
+    if 0 < len(content.rows) < wanted:
+        # Draw more in place of those that cannot be read: in proportion, and some to spare.
+        extra = _SPARE + (wanted - len(content.rows)) * wanted // len(content.rows)
+        more = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), wanted + extra))
+        drawn = np.concatenate([drawn, more[~np.isin(more, drawn)][:extra]])
+        content, errors = _read(pieces, offsets, np.sort(drawn), contract, labels)
     rows = content.rows
-    if len(rows) < 2:
-        raise UserError(f"no image can be read ({errors['reason'][0]}); check the input files")
-    if (held := len(rows) * min(sizes) // sum(sizes)) < LEAST:
-        print(
-            f"vae train: warning: `vae export` needs {LEAST} images in each held-out split, and this run has {held} in "
-            f"the smaller one: train on at least {math.ceil(LEAST / _LEAST_SHARE)} readable images",
-            file=sys.stderr,
-            flush=True,
+    if (held := min(len(rows), wanted) * min(sizes) // wanted) < LEAST:
+        raise UserError(
+            f"too few images can be used: `vae export` needs {LEAST} in each held-out split, and the smaller one would "
+            f"have {held}; train on more images"
         )
     # Shuffle before splitting, so that both splits span all of the data.
-    order = rng.permutation(len(rows))
-    cut = len(order) * sizes[0] // sum(sizes)
+    order = rng.permutation(len(rows))[:wanted]
+    cut = len(order) * sizes[0] // wanted
     for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
         run.write_split(split, content.take(chosen))
     limit = min(_MAX_KEPT, _MAX_KEPT_BYTES // contract.nbytes)
@@ -68,6 +67,12 @@ def make_splits(
     content, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:limit]), contract, labels)
     run.write_split("training", content)
     return errors
+
+
+def split_sizes(rows: int, config: TrainConfig) -> tuple[int, int]:
+    """The numbers of validation and calibration images to draw from so many images."""
+    limit = max(int(rows * _MAX_SHARE), min(LEAST, int(rows * LEAST_SHARE)))
+    return min(config.validation_images, limit), min(config.calibration_images, limit)
 
 
 def held_rows(run: Run) -> npt.NDArray[np.int64]:

@@ -52,7 +52,28 @@ def test_integers_are_numbers_and_defaults_fill_in() -> None:
 
 @pytest.mark.parametrize("name", recipes.names())
 def test_shipped_recipes_load(name: str) -> None:
-    assert recipes.load(name).train.epochs >= 1
+    assert recipes.load(name).train.epochs
+
+
+@pytest.mark.parametrize(
+    ("images", "batch_size", "epochs", "warmup_steps"),
+    [
+        (64, 16, 500, 100),  # 4 steps an epoch
+        (176, 16, 182, 100),
+        (2880, 128, 91, 100),  # 22
+        (48_000, 128, 20, 200),  # 375
+    ],
+)
+def test_defaults_take_at_least_2000_steps(images: int, batch_size: int, epochs: int, warmup_steps: int) -> None:
+    config = TrainConfig().for_images(images)
+    assert (config.batch_size, config.epochs, config.warmup_steps) == (batch_size, epochs, warmup_steps)
+    assert config.for_images(10 * images) == config  # resolved once
+
+
+def test_numbers_that_are_given_stay() -> None:
+    given = TrainConfig(epochs=3, batch_size=7, warmup_steps=0)
+    assert given.for_images(1000) == given
+    assert TrainConfig(batch_size=100).for_images(1000).epochs == 200
 
 
 def test_an_unknown_recipe_is_named_with_those_there_are() -> None:

@@ -70,7 +70,7 @@ def measure_quality(
         JobFailed: a job failed; the same call resumes it.
     """
     ref, written = BundleRef.of(bundle), NetworkRef.write(network, bundle.shape, output)
-    contract = ImageContract(*bundle.shape, resize=options.resize)
+    contract = ImageContract(*bundle.shape, resize=options.resize or bundle.resizes)
     real, unread = _describe(
         RealTask(ref, written, contract, options.seed, images.fingerprint),
         _plan_real(options, images),
@@ -132,7 +132,7 @@ def draw_pictures(options: EvaluateOptions, bundle: Bundle, images: ImageSet) ->
 
 
 def _read(options: EvaluateOptions, bundle: Bundle, drawn: Sequence[Drawn]) -> Images:
-    contract = ImageContract(*bundle.shape, resize=options.resize)
+    contract = ImageContract(*bundle.shape, resize=options.resize or bundle.resizes)
     found = list(read_drawn(sorted(drawn, key=lambda each: each.row), contract))
     images = np.concatenate([np.empty((0, *bundle.shape), np.uint8), *(each.images for each in found)])
     return seen_by(bundle, images, [each.row for some in found for each in some.drawn], options.seed)

@@ -61,7 +61,7 @@ def test_the_shape_is_read_from_the_images(tmp_path: Path, layout: str, shape: t
 def test_an_undeclared_shape_is_an_error(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", packed(pictures(3)))
     with pytest.raises(UserError, match=r"vae\.shape"):
-        survey(find_images([path])).shape
+        _ = survey(find_images([path])).shape
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

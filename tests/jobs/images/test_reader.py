@@ -202,7 +202,7 @@ def test_the_shape_is_that_of_readable_images(tmp_path: Path) -> None:
 def test_no_readable_image_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_text("text")
     with pytest.raises(UserError, match=r"no image can be read \(.*a\.png: not an image"):
-        survey(find_images([str(tmp_path)])).shape
+        _ = survey(find_images([str(tmp_path)])).shape
 
 
 def test_a_struct_without_its_bytes_is_a_null_image(tmp_path: Path) -> None:

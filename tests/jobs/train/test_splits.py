@@ -2,10 +2,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from bundles import pictures
 from export.guarantees.p_values import LEAST
 from export.storage import Folder
+from image_files import encode
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.train import splits
@@ -54,9 +57,9 @@ def test_with_many_row_groups_some_are_drawn_first(tmp_path: Path, monkeypatch: 
     assert len(np.unique(held_rows(run) // 20)) > 10
 
 
-def test_too_few_images_are_refused(tmp_path: Path) -> None:
-    images = found(write_images(tmp_path / "a.parquet", 9))
-    with pytest.raises(UserError, match="thousands to be useful, got 9"):
+def test_splits_too_small_to_export_are_refused(tmp_path: Path) -> None:
+    images = found(write_images(tmp_path / "a.parquet", 60))
+    with pytest.raises(UserError, match="needs 20 in each held-out split, and the smaller one would have 15"):
         make_splits(Run(Folder.at(tmp_path / "run")), images, ImageContract(*SHAPE), config())
 
 
@@ -80,7 +83,13 @@ def test_few_images_hold_out_enough_for_an_export(tmp_path: Path) -> None:
     assert len(held_rows(run)) == 2 * LEAST
 
 
-def test_a_run_too_small_to_export_says_so_when_it_starts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    images = found(write_images(tmp_path / "a.parquet", 60))
-    make_splits(Run(Folder.at(tmp_path / "run")), images, ImageContract(*SHAPE), config())
-    assert "train on at least 80 readable images" in capsys.readouterr().err
+def test_unreadable_images_are_replaced_in_the_splits(tmp_path: Path) -> None:
+    images = pa.array([encode(image) if row % 5 else b"broken" for row, image in enumerate(pictures(200, SHAPE))])
+    pq.write_table(pa.table({"image": images}), tmp_path / "a.parquet", row_group_size=64)
+    run = Run(Folder.at(tmp_path / "run"))
+    errors = make_splits(run, found(tmp_path / "a.parquet"), ImageContract(*SHAPE), config())
+    held = held_rows(run)
+    assert len(held) == 2 * LEAST
+    assert (held % 5 != 0).all()
+    assert len(errors)
+    assert all(row % 5 == 0 for row in errors["row"].to_pylist())
