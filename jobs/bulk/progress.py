@@ -19,13 +19,23 @@ class Progress:
         total: number of rows.
         done: rows finished by an earlier run.
         stream: output; standard error by default.
+        only_if_long: without a terminal, say nothing of a step that takes less than `SECONDS_BETWEEN_LINES`.
     """
 
-    def __init__(self, name: str, noun: str, total: int, done: int = 0, stream: TextIO | None = None) -> None:
+    def __init__(
+        self,
+        name: str,
+        noun: str,
+        total: int,
+        done: int = 0,
+        stream: TextIO | None = None,
+        only_if_long: bool = False,
+    ) -> None:
         self._name, self._noun, self._total = name, noun, total
         self._stream = stream or sys.stderr
         self._first = self._done = done
         self._errors = 0
+        self._says_end = not only_if_long
         self._began = self._line_at = time.monotonic()
         self._bar = None
         if self._stream.isatty():
@@ -42,7 +52,7 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-        elif self._done > self._first and kind is None:
+        elif self._done > self._first and kind is None and self._says_end:
             self._line()
 
     def note(self, message: str) -> None:
@@ -70,7 +80,7 @@ class Progress:
             self._line()
 
     def _line(self) -> None:
-        self._line_at = time.monotonic()
+        self._line_at, self._says_end = time.monotonic(), True
         rate = (self._done - self._first) / max(self._line_at - self._began, 1e-3)
         share = self._done / self._total if self._total else 1.0
         text = f"{self._name}: {self._done:,} of {self._total:,} {self._noun} ({share:.0%}), {rate:,.0f}/s"

@@ -116,12 +116,12 @@ class Survey:
     def table(self, contract: ImageContract) -> str:
         """A table of the kinds for a terminal, which says what becomes of each."""
         found = f"all {self.rows:,} images" if self.seen == self.rows else f"{self.seen:,} of {self.rows:,} images"
+        if len(self.counts) == 1 and not self.bad_files:
+            (kind,) = self.counts
+            return f"looked at {found}: {kind}, {_fate(kind, contract)}"
         lines = [f"looked at {found}; a model of {describe(*contract.shape)} uses them so:"]
         shown = list(self.counts.items())[:_SHOWN]
-        for kind, count in shown:
-            converts = not kind.undeclared and (kind.shape != contract.shape or kind.bits != 8)
-            fate = ("letterboxed" if converts else "as they are") if kind.fits(contract) else "LEFT OUT"
-            lines.append(f"  {count:>9,}  {fate:<11}  {kind}")
+        lines += [f"  {count:>9,}  {_fate(kind, contract):<11}  {kind}" for kind, count in shown]
         if len(self.counts) > _SHOWN:
             others = sum(self.counts.values()) - sum(count for _, count in shown)
             lines.append(f"  {others:>9,}  of {len(self.counts) - _SHOWN:,} other kinds")
@@ -154,13 +154,13 @@ class Survey:
         return readable.most_common(1)[0][0]
 
 
-def survey(images: ImageSet, name: str = "survey") -> Survey:
-    """Look at the images; `name` stands before its progress."""
+def survey(images: ImageSet) -> Survey:
+    """Look at the images."""
     files = [piece for file in images.files if file.layout is None for piece in file.pieces()]
     groups = [piece for file in images.files if file.layout is not None for piece in file.pieces()]
     counts: Counter[Kind] = Counter()
     seen, unreadable = 0, ""
-    with ThreadPoolExecutor(_THREADS) as pool, Progress(name, "files", len(files) + len(groups)) as progress:
+    with ThreadPoolExecutor(_THREADS) as pool, _progress(len(files) + len(groups)) as progress:
         for pieces, most, look in ((files, MOST_FILES, _file_kinds), (groups, MOST_ROW_GROUPS, _row_kinds)):
             found: dict[Kind, float] = {}
             chosen = spread(pieces, most)
@@ -175,6 +175,17 @@ def survey(images: ImageSet, name: str = "survey") -> Survey:
             counts.update({kind: max(1, round(count * scale)) for kind, count in found.items()})
     ordered = dict(sorted(counts.items(), key=lambda item: -item[1]))  # stable: of equally many, the first found
     return Survey(ordered, seen, images.rows, len(images.files), len(images.bad_files), unreadable)
+
+
+def _fate(kind: Kind, contract: ImageContract) -> str:
+    if not kind.fits(contract):
+        return "LEFT OUT"
+    converts = not kind.undeclared and (kind.shape != contract.shape or kind.bits != 8)
+    return "letterboxed" if converts else "as they are"
+
+
+def _progress(total: int) -> Progress:
+    return Progress("survey", "files", total, only_if_long=True)
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

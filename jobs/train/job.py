@@ -49,6 +49,7 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     """
     images = find_images(options.images)
     run = Run(Folder.at(options.run))
+    _check_folder(run)
     surveyed = None if run.exists() else survey(images)
     # Absolute paths: workers may have another working directory.
     options = replace(_fit_to_images(options, run, surveyed), run=run.folder.address)
@@ -244,14 +245,18 @@ def _head(
     }
 
 
+def _check_folder(run: Run) -> None:
+    """Raise a UserError if the folder of a new run holds something else."""
+    partial = {"splits", "errors", "ray", EXTRACTOR, REGION}  # left by a run that was killed during setup
+    if not run.exists() and (other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial)):
+        raise UserError(
+            f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"
+        )
+
+
 def _check_run(run: Run, head: dict[str, Any]) -> None:
     """Raise a UserError unless `run` is new or was started with the same head."""
     if not run.exists():
-        partial = {"splits", "errors", "ray", EXTRACTOR, REGION}  # left by a run that was killed during setup
-        if other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial):
-            raise UserError(
-                f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"
-            )
         return
     existing = run.read_head()
     for part in ("model", "train", "data"):

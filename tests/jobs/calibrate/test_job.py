@@ -103,7 +103,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     expected = np.sort(Scorer(after, provider="cpu").score(good)["outlier_score"])
     np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
     said = capsys.readouterr().out
-    assert "calibrated on 57 images of in; 4 left out (2: the image must be 16×20, got 8×8" in said
+    assert "calibrated on 57 images of in; left out: 4 of 61 (2: the image must be 16×20, got 8×8" in said
 
 
 def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(

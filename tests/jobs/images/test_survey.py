@@ -125,6 +125,12 @@ def test_the_table_says_what_becomes_of_each_kind(tmp_path: Path) -> None:
     assert "  1  letterboxed  8×8 RGB, JPEG" in found.table(ImageContract(*GREY, resize=True))
 
 
+def test_one_kind_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(tmp_path, "a.png", GREY)
+    assert look(tmp_path).table(ImageContract(*GREY)) == "looked at all 1 images: 5×6 grey, PNG, as they are"
+    assert not capsys.readouterr().err
+
+
 @pytest.mark.parametrize("count", [0, 1, 9, 10, 11, 57])
 def test_items_are_spread_evenly(count: int) -> None:
     chosen = spread(range(count), 10)

@@ -10,13 +10,12 @@ import pytest
 from PIL import Image
 
 from bundles import pictures
+from export.guarantees.p_values import LEAST
 from jobs.bulk.cluster import Cluster
-from jobs.export.job import export
-from jobs.export.options import ExportOptions
 from jobs.train import job, loop
 from jobs.train.__main__ import parse
 from jobs.train.loop import Work
-from jobs.train.run_directory import Run
+from jobs.train.run_directory import HELD_OUT, Run
 from training_runs import CPU, ignore
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError
@@ -117,12 +116,11 @@ def test_too_few_images_to_export_are_refused_at_the_start(tmp_path: Path, count
     assert not (tmp_path / "run").exists()
 
 
-def test_eighty_images_train_and_export(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_eighty_images_hold_out_what_an_export_needs(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
-    write(folder, pictures(80, (1, 8, 8)))
-    run(folder, "--epochs", "2")
-    export(ExportOptions(run=str(tmp_path / "run"), bundle=str(tmp_path / "bundle"), samples=2))
-    assert "20 calibration images" in capsys.readouterr().out
+    write(folder, colour(80))
+    done = run(folder, "--epochs", "1")
+    assert [len(done.read_split(split, (3, 12, 10)).rows) for split in HELD_OUT] == [LEAST, LEAST]
 
 
 @pytest.mark.parametrize("option", ["--validation-images", "--calibration-images"])
