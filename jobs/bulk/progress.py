@@ -1,6 +1,7 @@
-"""Progress of a long step: a bar on a terminal, occasional plain lines elsewhere."""
+"""Progress of a long step: a bar on a terminal, occasional plain lines elsewhere; or its stages by name."""
 
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import TextIO
@@ -8,6 +9,47 @@ from typing import TextIO
 from tqdm import tqdm
 
 SECONDS_BETWEEN_LINES = 10.0
+_STAGE_SECONDS = 5.0
+
+
+class Stages:
+    """Names the stage that a long step is at, in a line every five seconds.
+
+    A context manager; call it at the beginning of each stage.
+
+    Args:
+        name: of the step: "export".
+        stream: output; standard error by default.
+    """
+
+    def __init__(self, name: str, stream: TextIO | None = None) -> None:
+        self._name, self._stream = name, stream or sys.stderr
+        self._began = time.monotonic()
+        self._stage, self._stage_began = "starting", self._began
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._report, daemon=True, name="stages")
+
+    def __call__(self, stage: str) -> None:
+        """Begin a stage."""
+        self._stage, self._stage_began = stage, time.monotonic()
+
+    def __enter__(self) -> "Stages":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def _report(self) -> None:
+        while not self._over.wait(_STAGE_SECONDS):
+            now = time.monotonic()
+            here = now - self._stage_began
+            so_far = f", for {here:.0f} s" if here >= _STAGE_SECONDS else ""
+            line = f"{self._name}: {self._stage}{so_far} ({now - self._began:.0f} s in all)"
+            print(line, file=self._stream, flush=True)
 
 
 class Progress:

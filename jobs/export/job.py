@@ -17,6 +17,7 @@ def export(options: ExportOptions) -> None:
     from export.graphs.build import Splits, build
     from export.graphs.classes import SplitLabels
     from export.storage import Folder
+    from jobs.bulk.progress import Stages
     from jobs.train.run_directory import Run
     from vae_core import checkpoint
 
@@ -40,7 +41,8 @@ def export(options: ExportOptions) -> None:
             raise UserError(f"{options.run} has splits without labels, unlike its run.json; copy the run again")
         split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
     splits = Splits(validation.images, calibration.images, training.images, split_labels)
-    contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
+    with Stages("export") as begin:
+        contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape), begin)
     if run.read_head()["data"].get("resize") == LETTERBOX:
         contents.manifest["image"]["resize"] = LETTERBOX
     bundle = write_bundle(target, *contents)

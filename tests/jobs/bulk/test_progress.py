@@ -2,11 +2,12 @@
 
 import contextlib
 import io
+import threading
 
 import pytest
 
 from jobs.bulk import progress
-from jobs.bulk.progress import Progress
+from jobs.bulk.progress import Progress, Stages
 
 
 def test_a_log_gets_one_line_at_the_end_of_a_short_job() -> None:
@@ -35,3 +36,35 @@ def test_an_interrupted_job_prints_no_final_line() -> None:
         bar.add(25)
         raise KeyboardInterrupt
     assert stream.getvalue() == ""
+
+
+def test_a_step_that_is_only_worth_a_line_if_long_is_silent_when_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    with Progress("survey", "files", total=2, stream=stream, only_if_long=True) as bar:
+        bar.add(2)
+    assert stream.getvalue() == ""
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    with Progress("survey", "files", total=2, stream=stream, only_if_long=True) as bar:
+        bar.add(1)
+        bar.add(1)
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_long_stages_are_named_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = threading.Event()
+
+    class Stream(io.StringIO):
+        def write(self, text: str) -> int:
+            count = super().write(text)
+            said.set()
+            return count
+
+    stream = Stream()
+    with Stages("export", stream) as stage:
+        stage("fitting the prior")
+    assert stream.getvalue() == ""
+    monkeypatch.setattr(progress, "_STAGE_SECONDS", 0.01)
+    with Stages("export", stream) as stage:
+        stage("fitting the prior")
+        assert said.wait(60)
+    assert stream.getvalue().splitlines()[0].startswith("export: fitting the prior, for 0 s (0 s in all)")
