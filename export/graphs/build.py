@@ -1,8 +1,9 @@
 """A bundle from a trained model: convert, check parity, calibrate, describe."""
 
 import json
+import logging
 import platform
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,7 @@ from vae_core.outputs import Output
 
 Images = npt.NDArray[np.uint8]
 
+_LOG = logging.getLogger(__name__)
 _REAL_PROBES = 32
 
 
@@ -94,9 +96,8 @@ def build(
     options: BuildOptions,
     extractor: bytes | None = None,
     region: Region | None = None,
-    begin: Callable[[str], None] = lambda stage: None,  # noqa: ARG005
 ) -> Contents:
-    """Convert `model` to a bundle's contents; nothing is written.
+    """Convert `model` to a bundle's contents; nothing is written. Each stage is logged when it begins.
 
     Args:
         model: trained, in evaluation mode, on the CPU.
@@ -105,7 +106,6 @@ def build(
         options: of the bundle.
         extractor: the graph image → features of a model of features.
         region: the pixels that count, if not all do; the model was trained with the others set to its levels.
-        begin: called with the name of each stage when it begins.
 
     Raises:
         UserError: a graph differs from PyTorch, there are too few held-out images, or the model has no 8-bit form.
@@ -136,30 +136,30 @@ def build(
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
-    begin("converting statistics")
+    _LOG.info("converting statistics")
     described = convert.to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
-    begin(f"computing the statistics of {len(splits.validation):,} validation images")
+    _LOG.info("computing the statistics of %d validation images", len(splits.validation))
     seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
     if int8:
-        begin("quantising statistics")
+        _LOG.info("quantising statistics")
         exact, quantised = seen, scoring_session(quantise(described, ranges))
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    begin("encoding the images that the prior is fitted to")
+    _LOG.info("encoding the images that the prior is fitted to")
     draws = _draws(model, splits, convert) if model.has_fitted_prior else None
-    begin("fitting the prior")
+    _LOG.info("fitting the prior")
     codes = None if draws is None else fit_codes(draws)
     also = None
     if splits.training is not None and any(group.of_training for group in model.statistic_groups):
-        begin(f"computing the statistics of {len(splits.training):,} training images")
+        _LOG.info("computing the statistics of %d training images", len(splits.training))
         also = scoring_session(described).run_batched({"image": splits.training}, BATCH)
-    begin("fitting the outlier score")
+    _LOG.info("fitting the outlier score")
     outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
     classes = None
     if splits.labels is not None and draws is not None:
-        begin("fitting the classes")
+        _LOG.info("fitting the classes")
         fitted = fit_prior(draws[len(splits.validation) :], splits.labels)
         held_out = (splits.validation, splits.calibration)
         classes = fit_class_model(model, fitted, convert, batches, held_out, options.class_samples)
@@ -190,7 +190,7 @@ def build(
     files: dict[str, bytes] = {}
     without_gradient = None
     if isinstance(model, PixelModel) and gradient is not None:
-        begin(f"converting {names.GRADIENT}")
+        _LOG.info("converting %s", names.GRADIENT)
         value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), batches)
         try:
             files[names.GRADIENT] = with_gradient(value, LOG_PX_Z, LATENTS.name, GRADIENT)
@@ -200,7 +200,7 @@ def build(
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
     for number, (name, graph) in enumerate(graphs.items(), start=1):
-        begin(f"converting {name}, graph {number} of {len(graphs)}, and comparing it with PyTorch")
+        _LOG.info("converting %s, graph %d of %d, and comparing it with PyTorch", name, number, len(graphs))
         title = name.removesuffix(".onnx")
         if name not in files:
             files[name] = convert.to_onnx(graph, title, batches)
@@ -211,13 +211,13 @@ def build(
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
     files = share_weights(files)
-    begin(f"scoring {len(splits.calibration):,} calibration images")
+    _LOG.info("scoring %d calibration images", len(splits.calibration))
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
     calibrated = scoring_session(_graph(files, names.SCORER)).run_batched({"image": splits.calibration}, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(batches)["p_value"]
-    begin("encoding calibration images")
+    _LOG.info("encoding calibration images")
     encoder = Session(_graph(files, names.ENCODER), provider="cpu")
     shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
     values = None

@@ -1,5 +1,6 @@
 """Progress of a long step: a bar on a terminal, occasional plain lines elsewhere; or its stages by name."""
 
+import logging
 import sys
 import threading
 import time
@@ -12,28 +13,31 @@ SECONDS_BETWEEN_LINES = 10.0
 _STAGE_SECONDS = 5.0
 
 
-class Stages:
-    """Names the stage that a long step is at, in a line every five seconds.
-
-    A context manager; call it at the beginning of each stage.
+class Stages(logging.Handler):
+    """Names the stage that a long step is at, in a line every five seconds; a context manager.
 
     Args:
-        name: of the step: "export".
+        title: of the step: "export".
+        logger: the name of the logger that is told each stage when it begins.
         stream: output; standard error by default.
     """
 
-    def __init__(self, name: str, stream: TextIO | None = None) -> None:
-        self._name, self._stream = name, stream or sys.stderr
+    def __init__(self, title: str, logger: str, stream: TextIO | None = None) -> None:
+        super().__init__()
+        self._title, self._logger, self._stream = title, logging.getLogger(logger), stream or sys.stderr
         self._began = time.monotonic()
         self._stage, self._stage_began = "starting", self._began
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._report, daemon=True, name="stages")
 
-    def __call__(self, stage: str) -> None:
-        """Begin a stage."""
-        self._stage, self._stage_began = stage, time.monotonic()
+    def emit(self, record: logging.LogRecord) -> None:
+        """Begin the stage that the record names."""
+        self._stage, self._stage_began = record.getMessage(), time.monotonic()
 
     def __enter__(self) -> "Stages":
+        self._level = self._logger.level
+        self._logger.addHandler(self)
+        self._logger.setLevel(logging.INFO)
         self._thread.start()
         return self
 
@@ -42,13 +46,15 @@ class Stages:
     ) -> None:
         self._over.set()
         self._thread.join()
+        self._logger.removeHandler(self)
+        self._logger.setLevel(self._level)
 
     def _report(self) -> None:
         while not self._over.wait(_STAGE_SECONDS):
             now = time.monotonic()
             here = now - self._stage_began
             so_far = f", for {here:.0f} s" if here >= _STAGE_SECONDS else ""
-            line = f"{self._name}: {self._stage}{so_far} ({now - self._began:.0f} s in all)"
+            line = f"{self._title}: {self._stage}{so_far} ({now - self._began:.0f} s in all)"
             print(line, file=self._stream, flush=True)
 
 

@@ -41,8 +41,8 @@ def export(options: ExportOptions) -> None:
             raise UserError(f"{options.run} has splits without labels, unlike its run.json; copy the run again")
         split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
     splits = Splits(validation.images, calibration.images, training.images, split_labels)
-    with Stages("export") as begin:
-        contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape), begin)
+    with Stages("export", "export.graphs"):
+        contents = build(model, splits, _training(run), options, run.read_extractor(), run.read_region(shape))
     if run.read_head()["data"].get("resize") == LETTERBOX:
         contents.manifest["image"]["resize"] = LETTERBOX
     bundle = write_bundle(target, *contents)

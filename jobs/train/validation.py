@@ -29,7 +29,7 @@ class Validation(NamedTuple):
     kl: float
     importance_bound: float
     active_units: int
-    accuracy: float | None
+    accuracy: float | None = None
     """Share of the images with a class whose class is the likeliest given the mean of q(z|x); None without classes."""
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import logging
 import threading
 
 import pytest
@@ -51,7 +52,7 @@ def test_a_step_that_is_only_worth_a_line_if_long_is_silent_when_short(monkeypat
 
 
 def test_long_stages_are_named_and_short_ones_are_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = threading.Event()
+    said, log = threading.Event(), logging.getLogger("toy.export")
 
     class Stream(io.StringIO):
         def write(self, text: str) -> int:
@@ -60,11 +61,12 @@ def test_long_stages_are_named_and_short_ones_are_not(monkeypatch: pytest.Monkey
             return count
 
     stream = Stream()
-    with Stages("export", stream) as stage:
-        stage("fitting the prior")
+    with Stages("export", "toy", stream):
+        log.info("fitting the %s", "prior")
     assert stream.getvalue() == ""
     monkeypatch.setattr(progress, "_STAGE_SECONDS", 0.01)
-    with Stages("export", stream) as stage:
-        stage("fitting the prior")
+    with Stages("export", "toy", stream):
+        log.info("fitting the %s", "prior")
         assert said.wait(60)
     assert stream.getvalue().splitlines()[0].startswith("export: fitting the prior, for 0 s (0 s in all)")
+    assert not logging.getLogger("toy").handlers
