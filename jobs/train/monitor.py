@@ -10,6 +10,7 @@ from jobs.bulk.progress import Progress
 from jobs.train.run_directory import Run
 
 _SECONDS_BETWEEN = 1.0
+_MOST_LINES = 100  # of epochs
 
 
 @contextlib.contextmanager
@@ -40,6 +41,8 @@ def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
             last = state["images"]
         records = run.history()
         for record in records[shown:]:
+            if record["epoch"] % max(1, epochs // _MOST_LINES) and record["epoch"] != epochs:
+                continue
             line = describe(record, epochs)
             if progress is not None:
                 progress.note(line)
