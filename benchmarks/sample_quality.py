@@ -150,14 +150,19 @@ def spaces_of(split: Split, labelled: Sequence[str], label: str) -> dict[str, Sp
     return spaces
 
 
-def sampled(bundles: Mapping[str, Bundle], count: int) -> Iterator[tuple[str, Images]]:
-    """Samples of each bundle under each prior, of either kind."""
+def under_priors(bundles: Mapping[str, Bundle]) -> Iterator[tuple[str, Bundle]]:
+    """Each bundle under N(0, I) and under its own prior, with a title."""
     for name, bundle in bundles.items():
         for prior in {each.name: each for each in (StandardNormal(bundle.latent_dim), bundle.prior)}.values():
-            sampler = Sampler(Under(bundle, prior), provider="cpu")
-            for kind in KINDS:
-                drawn = sampler.sample(range(count), seed=0, draw=kind == "draws")
-                yield f"{name}, {TITLES[prior.name]}: {kind}", drawn
+            yield f"{name}, {TITLES.get(prior.name, prior.name)}", Under(bundle, prior)
+
+
+def sampled(bundles: Mapping[str, Bundle], count: int) -> Iterator[tuple[str, Images]]:
+    """Samples of each bundle under each prior, of either kind."""
+    for title, bundle in under_priors(bundles):
+        sampler = Sampler(bundle, provider="cpu")
+        for kind in KINDS:
+            yield f"{title}: {kind}", sampler.sample(range(count), seed=0, draw=kind == "draws")
 
 
 def draw_picture(file: Path, real: Images, bundles: Mapping[str, Bundle]) -> None:

@@ -1,21 +1,21 @@
 """What the temperature of the prior buys: Fréchet distance, precision and recall of samples against temperature.
 
-    python -m benchmarks.temperature --bundle BUNDLE --test IMAGES… [--plot docs/temperature.svg]
+    python -m benchmarks.temperature --bundle BUNDLE… --test IMAGES… [--plot docs/temperature.svg]
         [--labelled IMAGES… --label COLUMN]
 
-Under the bundle's prior and under N(0, I), means of p(x|z) and draws from it. The plot is of the last space: that of
-the classifier if there are labelled images, else that of the filter bank.
+Under the prior of each bundle and under N(0, I), means of p(x|z) and draws from it. The plot is of the last space: that
+of the classifier if there are labelled images, else that of the filter bank.
 """
 
 import argparse
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.sample_quality import TITLES, Line, Measure, Split, Under, measure, print_lines, read, spaces_of
+from benchmarks.sample_quality import KINDS, Line, Measure, Split, measure, print_lines, read, spaces_of, under_priors
 from export.bundle.format import Bundle
 from export.runtime.sampler import Sampler
-from vae_core.latents import StandardNormal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.4)
 PANELS = ("Fréchet distance ÷ test images", "precision", "recall")
 
-_COLOURS = {"mixture": "#c2410c", "normal": "#334155"}
+_COLOURS = ("#334155", "#c2410c", "#0e7490", "#65a30d", "#9333ea", "#b45309")
 _STYLES = {"means": "--", "draws": "-"}
 _REAL = "#94a3b8"
 _STYLE = {
@@ -37,32 +37,37 @@ _STYLE = {
 Curve = dict[float, Line]  # by temperature
 
 
-def curves_of(measures: Mapping[str, Measure], bundle: Bundle, count: int) -> dict[str, dict[tuple[str, str], Curve]]:
-    """By space, then by prior and kind of sample."""
+def curves_of(
+    measures: Mapping[str, Measure], bundles: Mapping[str, Bundle], count: int
+) -> dict[str, dict[tuple[str, str], Curve]]:
+    """By space, then by model and kind of sample."""
     curves: dict[str, dict[tuple[str, str], Curve]] = {space: {} for space in measures}
-    for prior in {each.name: each for each in (bundle.prior, StandardNormal(bundle.latent_dim))}.values():
+    for title, bundle in under_priors(bundles):
         for temperature in TEMPERATURES:
-            sampler = Sampler(Under(bundle, prior), provider="cpu", temperature=temperature)
-            for kind in _STYLES:
+            sampler = Sampler(bundle, provider="cpu", temperature=temperature)
+            for kind in KINDS:
                 images = sampler.sample(range(count), seed=0, draw=kind == "draws")
-                name = f"prior {prior.name}, {kind}, temperature {temperature}"
+                name = f"{title}: {kind}, temperature {temperature}"
                 for space, (_, line) in measure(measures, iter([(name, images)])).items():
-                    curves[space].setdefault((prior.name, kind), {})[temperature] = line
+                    curves[space].setdefault((title, kind), {})[temperature] = line
     return curves
 
 
 def plot(file: Path, curves: Mapping[tuple[str, str], Curve], floor: Line) -> None:
-    """A panel for each figure, a curve for each prior and kind of sample."""
+    """A panel for each figure, a curve for each model and kind of sample."""
     import matplotlib as mpl
 
     mpl.use("agg")
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
 
     with mpl.rc_context(_STYLE):
         figure, axes = plt.subplots(1, len(PANELS), figsize=(9.6, 3.2), layout="constrained")
         for ax, panel in zip(axes, PANELS, strict=True):
             _panel(ax, panel, curves, floor)
         handles, labels = axes[0].get_legend_handles_labels()
+        handles += [Line2D([], [], color="black", linestyle=_STYLES[kind]) for kind in KINDS]
+        labels += [f"{kind} of p(x|z)" if kind == "means" else "draws" for kind in KINDS]
         figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
@@ -72,11 +77,16 @@ def plot(file: Path, curves: Mapping[tuple[str, str], Curve], floor: Line) -> No
 def _panel(ax: "Axes", panel: str, curves: Mapping[tuple[str, str], Curve], floor: Line) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-    for (prior, kind), curve in curves.items():
-        values = [_value(line, panel) for line in curve.values()]
-        label = f"{TITLES[prior]}, {kind}"
+    colours = dict(zip(dict.fromkeys(title for title, _ in curves), cycle(_COLOURS), strict=False))
+    for (title, kind), curve in curves.items():
         ax.plot(
-            list(curve), values, color=_COLOURS[prior], linestyle=_STYLES[kind], marker="o", markersize=3, label=label
+            list(curve),
+            [_value(line, panel) for line in curve.values()],
+            color=colours[title],
+            linestyle=_STYLES[kind],
+            linewidth=1.0 if kind == "means" else 1.6,
+            alpha=0.55 if kind == "means" else 1.0,
+            label=title if kind == "draws" else None,
         )
     ax.axhline(_value(floor, panel), color=_REAL, linewidth=1, label="other test images", zorder=0)
     ax.axvline(1.0, color=_REAL, linewidth=0.6, linestyle=":", zorder=0)
@@ -97,19 +107,20 @@ def _value(line: Line, panel: str) -> float:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", required=True)
+    parser.add_argument("--bundle", nargs="+", required=True)
     parser.add_argument("--test", nargs="+", required=True)
     parser.add_argument("--labelled", nargs="+", default=(), help="images with labels, to train a classifier on")
     parser.add_argument("--label", default="label", help="their column")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--plot", type=Path, help="write this SVG")
     options = parser.parse_args(arguments)
-    bundle = Bundle.open(options.bundle)
-    split = Split.of(read(options.test, bundle.shape)[0], options.count)
+    bundles = {Path(path).name: Bundle.open(path) for path in options.bundle}
+    shape = next(iter(bundles.values())).shape
+    split = Split.of(read(options.test, shape)[0], options.count)
     measures = {
         name: Measure(split, space) for name, space in spaces_of(split, options.labelled, options.label).items()
     }
-    curves = curves_of(measures, bundle, options.count)
+    curves = curves_of(measures, bundles, options.count)
     floors = {space: lines[0] for space, lines in measure(measures, iter(())).items()}
     print_lines(
         {

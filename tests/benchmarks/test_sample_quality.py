@@ -37,7 +37,7 @@ def test_a_mosaic_has_every_image_in_its_place() -> None:
 def test_the_plot_of_the_same_figures_is_the_same_file(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
     line = Line("", Quality(2.0, 0.9, 0.8, 1.0, 0.9), 1.5, 1.0)
-    curves = {(prior, kind): {0.8: line, 1.0: line} for prior in ("mixture", "normal") for kind in ("means", "draws")}
+    curves = {(prior, kind): {0.8: line, 1.0: line} for prior in ("plain", "causal") for kind in ("means", "draws")}
     for name in ("a.svg", "b.svg"):
         temperature.plot(tmp_path / name, curves, line)
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()

@@ -144,6 +144,13 @@ def test_its_samples_do_not_depend_on_the_others(bundle: Bundle) -> None:
     assert many.std(axis=0).mean() > 1
 
 
+def test_a_temperature_scales_the_noise_of_all_levels(bundle: Bundle) -> None:
+    noise = Sampler(bundle).latents(range(20))
+    tempered = Sampler(bundle, temperature=0.5)
+    np.testing.assert_array_equal(tempered.latents(range(20)), 0.5 * noise)
+    assert np.array_equal(tempered.sample(range(20)), tempered.decode(0.5 * noise))
+
+
 def test_it_has_no_8_bit_form() -> None:
     held = Splits(IMAGES[:20].repeat(5, 0), IMAGES[20:].repeat(5, 0))
     with pytest.raises(UserError, match="--int8 needs a model of the family conv, got one of ladder"):

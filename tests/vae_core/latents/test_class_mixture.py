@@ -61,3 +61,13 @@ def test_a_class_of_one_component_is_drawn_from_it_alone() -> None:
     prior = ClassMixture.join(np.log(SHARES), parts()).of_class(1)
     noise = np.random.default_rng(5).normal(size=(1000, prior.noise_size))
     assert not prior.component(noise).any()
+
+
+def test_a_temperature_leaves_the_classes_of_draws() -> None:
+    prior = ClassMixture.join(np.log(SHARES), parts())
+    noise = np.random.default_rng(4).normal(size=(500, prior.noise_size)).astype(np.float32)
+    assert np.array_equal(prior.class_of(prior.tempered(noise, 0.5)), prior.class_of(noise))
+    centre = prior.mean[prior.component(noise)]
+    np.testing.assert_allclose(
+        prior.draw(prior.tempered(noise, 0.5)) - centre, 0.5 * (prior.draw(noise) - centre), atol=1e-5
+    )
