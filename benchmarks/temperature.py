@@ -62,13 +62,13 @@ def plot(file: Path, curves: Mapping[tuple[str, str], Curve], floor: Line) -> No
     from matplotlib.lines import Line2D
 
     with mpl.rc_context(_STYLE):
-        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.6, 3.2), layout="constrained")
+        figure, axes = plt.subplots(1, len(PANELS), figsize=(9.6, 3.4), layout="constrained")
         for ax, panel in zip(axes, PANELS, strict=True):
             _panel(ax, panel, curves, floor)
         handles, labels = axes[0].get_legend_handles_labels()
         handles += [Line2D([], [], color="black", linestyle=_STYLES[kind]) for kind in KINDS]
         labels += [f"{kind} of p(x|z)" if kind == "means" else "draws" for kind in KINDS]
-        figure.legend(handles, labels, loc="outside upper left", ncols=len(labels), frameon=False)
+        figure.legend(handles, labels, loc="outside upper left", ncols=-(-len(labels) // 2), frameon=False)
         file.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
         plt.close(figure)

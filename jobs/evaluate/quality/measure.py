@@ -91,6 +91,11 @@ def measure_quality(
             f"--sample-quality needs {LEAST_SAMPLES} samples of each kind and twice as many test images, but only "
             f"{count} could be described; see the reasons in {output.url}"
         )
+    if not (np.ptp(real.vectors, axis=0).any() and real.slice(0, count).energy.any()):
+        raise UserError(
+            "--sample-quality needs test images that differ and are not all flat, got such as have one and the same "
+            "features, or no edges; give others, or --sample-quality 0"
+        )
     components = Components.of(real.slice(0, 2 * count).vectors) if network.content is None else None
     compared = {
         "real": real.slice(count, 2 * count),

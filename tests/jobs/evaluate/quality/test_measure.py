@@ -177,6 +177,16 @@ def test_with_few_test_images_all_sets_are_as_small(
     assert not (tmp_path / "few").exists()
 
 
+@pytest.mark.parametrize("images", [draw_images(1, seed=1), np.arange(40, dtype=np.uint8)[:, None, None, None]])
+def test_images_that_are_all_alike_or_flat_are_refused(
+    tmp_path: Path, oracle: Path, network: str, images: np.ndarray
+) -> None:
+    shown = np.ascontiguousarray(np.broadcast_to(images, (40, *SHAPE)))
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](shown))
+    with pytest.raises(UserError, match="--sample-quality needs test images that differ and are not all flat"):
+        run_evaluate(oracle, source, tmp_path / "out", quality_features=network)
+
+
 def test_drawn_rows_are_read_once_each_in_every_layout(tmp_path: Path) -> None:
     images = draw_images(300, seed=2)
     folder = tmp_path / "folder"
