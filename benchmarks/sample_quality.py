@@ -154,7 +154,7 @@ def under_priors(bundles: Mapping[str, Bundle]) -> Iterator[tuple[str, Bundle]]:
     """Each bundle under N(0, I) and under its own prior, with a title."""
     for name, bundle in bundles.items():
         for prior in {each.name: each for each in (StandardNormal(bundle.latent_dim), bundle.prior)}.values():
-            yield f"{name}, {TITLES.get(prior.name, prior.name)}", Under(bundle, prior)
+            yield f"{name}, {TITLES[prior.name]}", Under(bundle, prior)
 
 
 def sampled(bundles: Mapping[str, Bundle], count: int) -> Iterator[tuple[str, Images]]:
