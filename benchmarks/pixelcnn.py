@@ -1,6 +1,6 @@
 """A PixelCNN without latent variables beside a model with a causal layer: bits per dimension of the same test images.
 
-    python -m benchmarks.pixelcnn --run RUN --images TEST… --width 28 --blocks 4
+    python -m benchmarks.pixelcnn --run RUN --train TRAIN… --images TEST… --width 28 --blocks 4
 
 The fair neighbour of a decoder with a causal layer is a model that is autoregressive alone (van den Oord et al. 2016):
 a masked 7×7 convolution, residual blocks of 1×1, masked 3×3 and 1×1 convolutions, and two 1×1 convolutions to the
@@ -25,6 +25,7 @@ from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from jobs.train.run_directory import Run
+from jobs.train.splits import held_rows
 from vae_core.batch import IMAGE, Batch
 from vae_core.config import TrainConfig
 from vae_core.elbo import ElboTerms
@@ -45,7 +46,9 @@ class Options:
     """Train a PixelCNN on the images of a run and score others."""
 
     run: str
-    """A run directory: its training images are used."""
+    """A run directory: the images that it held out are not trained on."""
+    train: tuple[str, ...]
+    """Files or folders of the images that the run was trained on."""
     images: tuple[str, ...]
     """Files or folders of test images."""
     width: int = 28
@@ -124,8 +127,8 @@ def main() -> None:
     torch.manual_seed(options.seed)
     run = Run.open(options.run)
     shape = cast(tuple[int, int, int], tuple(run.read_head()["model"]["image_shape"]))
-    training = run.read_split("training", shape).images
-    test = np.concatenate([b.images for b in read_images(find_images(options.images).pieces, ImageContract(*shape))])
+    training = np.delete(read(options.train, shape), held_rows(run), axis=0)
+    test = read(options.images, shape)
     network = PixelCNN(shape, options.width, options.blocks)
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         network({IMAGE: torch.zeros(1, *shape)}, torch.zeros(1, 1))
@@ -156,6 +159,11 @@ def main() -> None:
         )
     )
     save("pixelcnn", [], **result)
+
+
+def read(paths: tuple[str, ...], shape: tuple[int, int, int]) -> "np.typing.NDArray[np.uint8]":
+    """All images, [N, C, H, W]."""
+    return np.concatenate([batch.images for batch in read_images(find_images(paths).pieces, ImageContract(*shape))])
 
 
 def bits_per_dim(network: nn.Module, images: "np.typing.NDArray[np.uint8]") -> float:
