@@ -96,7 +96,9 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
     if options.per_class:
         source += f", by {options.per_class}"
-    calibrated = write_bundle(target, *exchange(bundle, table, source, graphs.scorer.provider))
+    contents = exchange(bundle, table, source, graphs.scorer.provider)
+    contents.manifest["calibration"]["left_out"] = dict(reasons.most_common())
+    calibrated = write_bundle(target, *contents)
     left_out = describe_left_out(reasons, reasons.total() + len(kept))
     print(
         f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out and f'; {left_out}'}; "

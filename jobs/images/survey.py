@@ -115,11 +115,11 @@ class Survey:
 
     def table(self, contract: ImageContract) -> str:
         """A table of the kinds for a terminal, which says what becomes of each."""
-        found = f"all {self.rows:,} images" if self.seen == self.rows else f"{self.seen:,} of {self.rows:,} images"
+        found = f"looked at {self.seen:,} of {self.rows:,} images"
         if len(self.counts) == 1 and not self.bad_files:
             (kind,) = self.counts
-            return f"looked at {found}: {kind}, {_fate(kind, contract)}"
-        lines = [f"looked at {found}; a model of {describe(*contract.shape)} uses them so:"]
+            return f"{found}: {kind}, {_fate(kind, contract)}"
+        lines = [f"{found}, to be used as {describe(*contract.shape)}:"]
         shown = list(self.counts.items())[:_SHOWN]
         lines += [f"  {count:>9,}  {_fate(kind, contract):<11}  {kind}" for kind, count in shown]
         if len(self.counts) > _SHOWN:

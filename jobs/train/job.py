@@ -169,8 +169,9 @@ def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[Mode
     assert config.batch_size is not None
     steps = max(1, images // config.batch_size)
     print(
-        f"vae train: {config.epochs:,} epochs of {counted(steps, 'step')}, {config.epochs * steps:,} steps of "
-        f"{counted(min(config.batch_size, images), 'image')} in all, {config.warmup_steps:,} of them to warm up",
+        f"vae train: {counted(config.epochs, 'epoch')} of {counted(steps, 'step')} of "
+        f"{counted(min(config.batch_size, images), 'image')} make {counted(config.epochs * steps, 'step')}, the first "
+        f"{config.warmup_steps:,} of them to warm up",
         file=sys.stderr,
         flush=True,
     )

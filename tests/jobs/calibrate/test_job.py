@@ -104,6 +104,7 @@ def test_bad_images_are_left_out_and_counted(tmp_path: Path, bundle: Path, capsy
     np.testing.assert_allclose(after.calibration_scores, expected, rtol=1e-4)
     said = capsys.readouterr().out
     assert "calibrated on 57 images of in; left out: 4 of 61 (2: the image must be 16×20, got 8×8" in said
+    assert sorted(after.manifest["calibration"]["left_out"].values()) == [1, 1, 2]
 
 
 def test_a_large_calibration_set_keeps_some_of_its_images_as_exemplars(

@@ -116,7 +116,7 @@ def test_the_table_says_what_becomes_of_each_kind(tmp_path: Path) -> None:
     (tmp_path / "text.png").write_text("text")
     found = look(tmp_path)
     assert found.table(ImageContract(*GREY)).splitlines() == [
-        "looked at all 5 images; a model of 5×6 grey uses them so:",
+        "looked at 5 of 5 images, to be used as 5×6 grey:",
         "          3  as they are  5×6 grey, PNG",
         "          1  LEFT OUT     8×8 RGB, JPEG",
         "          1  LEFT OUT     unreadable: not an image in a supported format "
@@ -127,7 +127,7 @@ def test_the_table_says_what_becomes_of_each_kind(tmp_path: Path) -> None:
 
 def test_one_kind_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write(tmp_path, "a.png", GREY)
-    assert look(tmp_path).table(ImageContract(*GREY)) == "looked at all 1 images: 5×6 grey, PNG, as they are"
+    assert look(tmp_path).table(ImageContract(*GREY)) == "looked at 1 of 1 images: 5×6 grey, PNG, as they are"
     assert not capsys.readouterr().err
 
 

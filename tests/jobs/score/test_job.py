@@ -13,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.bundle.format import Bundle
+from bundles import contents, pictures
+from export.bundle.format import Bundle, write_bundle
 from export.guarantees.p_values import p_values, threshold
 from export.guarantees.tail import fit_tail
 from export.runtime.scorer import Scorer
@@ -305,6 +306,17 @@ def test_resize_scores_images_of_any_size(tmp_path: Path, bundle: Path) -> None:
     exits_with(2, ["--bundle", str(bundle), "--images", source, "--output", str(tmp_path / "refused")])
     summary = run_score(bundle, source, tmp_path / "out", resize=True)
     assert summary["scored"] == 10
+
+
+def test_a_bundle_of_letterboxed_images_letterboxes(tmp_path: Path) -> None:
+    manifest, files = contents()
+    letterboxing = {**manifest, "image": {**manifest["image"], "resize": "letterbox"}}
+    bundle = write_bundle(Folder.at(tmp_path / "bundle"), letterboxing, files).folder.path
+    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(10, (3, 40, 64))))
+    run_score(Path(bundle), source, tmp_path / "told", resize=True)
+    assert run_score(Path(bundle), source, tmp_path / "out")["scored"] == 10
+    found, expected = (read_scores(tmp_path / name)["outlier_score"] for name in ("out", "told"))
+    assert found.equals(expected)
 
 
 def test_if_every_row_fails_the_exit_code_is_2_and_errors_are_kept(

@@ -160,7 +160,7 @@ def test_3600_photos_get_enough_steps_by_default(tmp_path: Path, capsys: pytest.
     folder = tmp_path / "photos"
     write(folder, colour(100))
     run(folder, "--epochs", "3")
-    assert "3 epochs of 3 steps, 9 steps of 16 images in all, 0 of them to warm up" in capsys.readouterr().err
+    assert "3 epochs of 3 steps of 16 images make 9 steps, the first 0 of them to warm up" in capsys.readouterr().err
 
 
 def test_a_run_resumes_with_the_numbers_that_it_began_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
