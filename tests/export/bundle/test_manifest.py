@@ -159,6 +159,14 @@ def test_an_invalid_shape_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "image.shape must be three positive integers" in said
 
 
+@pytest.mark.parametrize("resize", [True, "", "stretch", ["letterbox"]])
+def test_an_unknown_conversion_of_the_images_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, resize: object
+) -> None:
+    said = refusal(folder, changed(folder, lambda m: m["image"].update({"resize": resize})), monkeypatch)
+    assert "image.resize must be absent or letterbox" in said
+
+
 def test_files_that_are_not_listed_are_ignored(folder: Path) -> None:
     before = Bundle.open(str(folder)).hash
     (folder / "notes.txt").write_text("mine")

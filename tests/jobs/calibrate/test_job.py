@@ -74,7 +74,13 @@ def test_only_what_depends_on_the_calibration_changes(tmp_path: Path, bundle: Pa
 
 def test_the_new_bundle_records_its_calibration(tmp_path: Path, bundle: Path, clean: str) -> None:
     before, after = Bundle.open(str(bundle)), run(bundle, clean, tmp_path / "out")
-    expected = {"images": 240, "source": "clean.parquet", "provider": "cpu", "exchanged_in": before.hash}
+    expected = {
+        "images": 240,
+        "source": "clean.parquet",
+        "provider": "cpu",
+        "left_out": {},
+        "exchanged_in": before.hash,
+    }
     assert after.manifest["calibration"] == expected
     for name, value in before.manifest.items():
         if name not in ("calibration", "files"):

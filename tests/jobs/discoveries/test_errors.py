@@ -7,7 +7,7 @@ import pytest
 
 from export.storage import Folder
 from jobs.discoveries import errors
-from jobs.discoveries.errors import Reason, ReasonCounter
+from jobs.discoveries.errors import Reason, ReasonCounter, describe_left_out
 from jobs.discoveries.walk import walk
 
 
@@ -42,3 +42,11 @@ def test_excess_reasons_are_counted_together(tmp_path: Path, monkeypatch: pytest
     assert {each.reason: each.rows for each in reasons} == {
         "reason 0": 1, "reason 1": 2, "reason 2": 1, "other reasons": 6
     }  # fmt: skip
+
+
+def test_what_was_left_out_is_a_sentence() -> None:
+    assert describe_left_out({}, 44) == ""
+    assert describe_left_out({"null": 4, "grey": 36}, 44) == "left out: 40 of 44 (36: grey; 4: null)"
+    assert describe_left_out(dict.fromkeys("abcd", 1000), 8000) == (
+        "left out: 4,000 of 8,000 (1,000: a; 1,000: b; 1,000: c; …)"
+    )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bundles import pictures
+from bundles import contents, pictures
+from export.bundle.format import Bundle
 from export.guarantees.p_values import LEAST
 from jobs.bulk.cluster import Cluster
+from jobs.export.job import export
+from jobs.export.options import ExportOptions
 from jobs.train import job, loop
 from jobs.train.__main__ import parse
 from jobs.train.loop import Work
@@ -93,7 +97,7 @@ def test_left_out_images_can_be_allowed(tmp_path: Path) -> None:
     assert sum(done.left_out().values()) == done.read_head()["survey"]["left_out"] == 10
 
 
-def test_mixed_sizes_train_with_a_size_and_the_bundle_knows(tmp_path: Path) -> None:
+def test_mixed_sizes_train_with_a_size_and_the_bundle_knows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "photos"
     write(folder, colour(60))
     write(folder, colour(50, 20, 40), "c")
@@ -104,6 +108,12 @@ def test_mixed_sizes_train_with_a_size_and_the_bundle_knows(tmp_path: Path) -> N
     assert not done.left_out()
     bars = done.read_split("training", (3, 16, 16)).images[:, :, [0, -1]]
     assert (bars == 0).all(axis=(1, 2, 3)).any()  # above and below wide images
+    # Conversion is tested elsewhere: the bundle of another model says how its images were converted, too.
+    made = contents()
+    monkeypatch.setattr("export.graphs.build.build", lambda *given: made._replace(manifest=deepcopy(made.manifest)))
+    assert "resize" not in made.manifest["image"]
+    export(ExportOptions(run=done.folder.url, bundle=str(tmp_path / "bundle")))
+    assert Bundle.open(str(tmp_path / "bundle")).resizes
 
 
 @pytest.mark.parametrize("count", [2, 60, 79])
