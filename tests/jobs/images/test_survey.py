@@ -7,9 +7,11 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from export.storage import Folder
 from image_files import encode, packed, pictures, pngs, write_parquet
 from jobs.images import survey as module
 from jobs.images.contract import ImageContract
+from jobs.images.files import read_files
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from jobs.images.survey import Kind, Survey, spread, survey
@@ -137,3 +139,17 @@ def test_items_are_spread_evenly(count: int) -> None:
     assert len(chosen) == min(count, 10)
     gaps = np.diff(chosen)
     assert len(gaps) == 0 or (gaps.min() >= 1 and gaps.max() - gaps.min() <= 1)
+
+
+def test_of_a_large_file_only_the_start_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of remote files; an image whose header does not fit is read whole."""
+    folder = Folder.at(f"memory://{tmp_path.name}")
+    folder.write("a.png", encode(pictures(1, (3, 64, 64))[0]))
+    whole: list[str] = []
+    monkeypatch.setattr(module, "_HEADER_BYTES", 100)
+    monkeypatch.setattr(module, "read_files", lambda pieces: whole.append(pieces[0].file) or read_files(pieces))
+    assert survey(find_images([folder.url])).shape == (3, 64, 64)
+    assert not whole
+    monkeypatch.setattr(module, "_HEADER_BYTES", 10)
+    assert survey(find_images([folder.url])).shape == (3, 64, 64)
+    assert whole == [f"{folder.url}/a.png"]
