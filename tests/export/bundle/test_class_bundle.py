@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import torch
 
@@ -13,9 +14,11 @@ from export.bundle.format import Bundle, write_bundle
 from export.class_labels import NONE, ClassLabels
 from export.graphs.classes import SplitLabels, fit_prior
 from export.graphs.fit import fit_classes
+from export.runtime.agreement import compare
 from export.runtime.classifier import Classifier, label_margin, label_rank
 from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
+from export.runtime.session import Session
 from export.storage import Folder
 from labelled import LABELS, classes_of
 from vae_core.errors import UserError
@@ -165,3 +168,31 @@ def test_the_card_names_the_classes_without_markup(labelled: Bundle) -> None:
     checks = json.loads(labelled.read("parity.json"))["graphs"]
     card = render({**labelled.manifest, "classes": evil}, checks)
     assert "- 3: &lt;script&gt;, a # b, c" in card
+
+
+def test_the_graph_keeps_to_what_every_runtime_computes(labelled: Bundle) -> None:
+    graph = onnx.load_model_from_string(labelled.read("classes.onnx")).graph
+    operators = {node.op_type for node in graph.node}
+    assert not operators & {"ReduceLogSumExp", "ReduceLogSum", "LogSoftmax", "Softplus", "Bernoulli"}
+    assert not any("Random" in operator for operator in operators)
+    assert all(constant.data_type != onnx.TensorProto.DOUBLE for constant in graph.initializer)
+    for value in (*graph.input, *graph.output):
+        first, *rest = value.type.tensor_type.shape.dim
+        assert first.dim_param
+        assert all(each.dim_value for each in rest)
+
+
+def test_the_probe_batch_has_what_the_graph_computes(labelled: Bundle) -> None:
+    session = Session(labelled.graph("classes.onnx"), provider="cpu")
+    outputs = labelled.outputs("classes.onnx")
+    expected = {each.name: labelled.probe[f"classes.{each.name}"] for each in outputs}
+    assert all(difference.ok for difference in compare(session.run(labelled.probe), expected, outputs))
+
+
+def test_a_class_depends_on_its_image_alone(labelled: Bundle) -> None:
+    images = pictures(17, seed=24)
+    together = Classifier(labelled, provider="cpu").classify(images)
+    alone = [Classifier(labelled, provider="cpu", batch_size=size).classify(images[::-1]) for size in (1, 5)]
+    for name, values in together.items():
+        for each in alone:
+            np.testing.assert_allclose(each[name][::-1], values, rtol=1e-5, atol=1e-3)
