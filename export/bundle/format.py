@@ -102,6 +102,10 @@ class Bundle:
         files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
         return cls(folder, manifest_bytes, files)
 
+    def __repr__(self) -> str:
+        model, shape = self.manifest["model"].get("family"), "×".join(map(str, self.shape))
+        return f"<Bundle {self.folder.url}: {model}, images {shape}, hash {self.hash[:12]}>"
+
     def read(self, name: str) -> bytes:
         """The verified content of one file."""
         return self._files[name]

@@ -37,6 +37,9 @@ class Classifier:
         self._everything = references.everything
         self._references = [references.own.get(title, references.everything) for title in self.labels.titles]
 
+    def __repr__(self) -> str:
+        return f"<Classifier of {self.bundle!r}>"
+
     def classify(self, images: npt.NDArray[np.uint8]) -> Arrays:
         """Log p(x|y) and log p(y|x) of every class in nats: `log_px_class` and `log_class_probability`, [N,Y] each.
 

@@ -60,6 +60,9 @@ class Sampler:
         self._likelihood = likelihood(self.bundle.manifest["likelihood"]["name"])
         self.provider = self._decoder.provider
 
+    def __repr__(self) -> str:
+        return f"<Sampler of {self.bundle!r}>"
+
     def latents(self, indices: Sequence[int] | npt.NDArray[np.int64], seed: int = 0) -> npt.NDArray[np.float32]:
         """Z ~ p(z) of each sample, under the bundle's prior at the sampler's temperature, float32 [N,D]."""
         prior = self.bundle.prior

@@ -55,6 +55,9 @@ class Scorer:
         if self._device.provider == "cuda":
             self._session(SCORER)  # fails at once without a GPU
 
+    def __repr__(self) -> str:
+        return f"<Scorer of {self.bundle!r}>"
+
     def _session(self, name: str) -> Session:
         """The session of a graph, created on first use: each takes a few hundredths of a second."""
         if name not in self._sessions:

@@ -189,6 +189,12 @@ def test_the_probe_batch_has_what_the_graph_computes(labelled: Bundle) -> None:
     assert all(difference.ok for difference in compare(session.run(labelled.probe), expected, outputs))
 
 
+def test_objects_say_what_they_are(labelled: Bundle) -> None:
+    assert "conv, images 1×20×16, hash " in repr(labelled)
+    for each in (Scorer(labelled), Sampler(labelled), Classifier(labelled)):
+        assert repr(each) == f"<{type(each).__name__} of {labelled!r}>"
+
+
 def test_a_class_depends_on_its_image_alone(labelled: Bundle) -> None:
     images = pictures(17, seed=24)
     together = Classifier(labelled, provider="cpu").classify(images)
