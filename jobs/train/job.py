@@ -25,7 +25,7 @@ from jobs.train.labels import find_labels
 from jobs.train.loop import Work
 from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
-from jobs.train.preflight import check_contents, check_count, check_left_out, fit_shape
+from jobs.train.preflight import check_contents, check_count, check_left_out, fit_shape, sample
 from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
 from jobs.train.run_directory import EXTRACTOR, REGION, Run
 from jobs.train.splits import make_splits, split_sizes
@@ -67,6 +67,7 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
     inside = None if options.region is None else read_inside(options.region, contract)
     if surveyed is not None:
         options = replace(options, train=_begin(surveyed, contract, options))
+        check_contents(sample(images, contract), inside)
     head = _head(options, images, inside, labels)
     _check_run(run, head)
     epochs = options.train.epochs

@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from export.guarantees.p_values import LEAST
 from jobs.images.contract import ImageContract, describe
-from jobs.images.survey import LeftOut, Survey
+from jobs.images.reader import read_images
+from jobs.images.source import ImageSet
+from jobs.images.survey import LeftOut, Survey, spread
 from jobs.report.wording import counted
 from jobs.train.region import Inside
 from jobs.train.splits import LEAST_SHARE
@@ -17,6 +19,7 @@ from vae_core.errors import UserError
 MOST_LEFT_OUT = 0.02
 """The largest share of the images that may be left out without `--allow-dropped`."""
 
+_SAMPLE = 64  # images to look at before training
 _NAMED = 3  # kinds in a sentence
 
 
@@ -75,20 +78,29 @@ def check_count(usable: int, config: TrainConfig) -> None:
         )
 
 
+def sample(images: ImageSet, contract: ImageContract) -> npt.NDArray[np.uint8]:
+    """Images [N,C,H,W] of evenly spread image files: none of Parquet, of which a few rows would be neighbours."""
+    pieces = spread([piece for piece in images.pieces if piece.row_group < 0], _SAMPLE)
+    found = [batch.images for batch in read_images(pieces, contract)]
+    return np.concatenate([np.empty((0, *contract.shape), np.uint8), *found])
+
+
 def check_contents(images: npt.NDArray[np.uint8], inside: Inside | None) -> None:
     """Check that there is something to learn in images [N,C,H,W], in the pixels that count.
 
     Raises:
-        UserError: each image is of one colour, or all images are the same.
+        UserError: there are `LEAST` or more, and each is of one colour or all are the same.
     """
+    if len(images) < LEAST:
+        return
     pixels = images.reshape(*images.shape[:2], -1) if inside is None else images[:, :, inside]
     where = "" if inside is None else " in the pixels of --region"
     if (pixels == pixels[:, :, :1]).all():
         raise UserError(
-            f"images must have contents, but each of {len(images):,} drawn at random is of one colour{where}; "
+            f"images must have contents, but each of {len(images):,} that were looked at is of one colour{where}; "
             "check the input files"
         )
     if (pixels == pixels[:1]).all():
         raise UserError(
-            f"images must differ, but {len(images):,} drawn at random are the same{where}; check the input files"
+            f"images must differ, but {len(images):,} that were looked at are the same{where}; check the input files"
         )

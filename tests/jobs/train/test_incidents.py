@@ -1,5 +1,6 @@
 """What people met with a folder of photographs as they have it, each as a test; workers train without Ray."""
 
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
@@ -13,6 +14,7 @@ from PIL import Image
 from bundles import contents, pictures
 from export.bundle.format import Bundle
 from export.guarantees.p_values import LEAST
+from image_files import packed, write_parquet
 from jobs.bulk.cluster import Cluster
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
@@ -20,7 +22,7 @@ from jobs.train import job, loop
 from jobs.train.__main__ import parse
 from jobs.train.loop import Work
 from jobs.train.run_directory import HELD_OUT, Run
-from training_runs import CPU, ignore
+from training_runs import CPU, SHAPE, ignore
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError
 
@@ -147,14 +149,23 @@ def test_images_without_contents_are_refused_at_the_start(tmp_path: Path, same: 
     folder = tmp_path / "photos"
     levels = np.full(220, 7) if same else np.arange(220)
     write(folder, [np.full((3, 8, 8), level, np.uint8) for level in levels])
-    with pytest.raises(UserError, match="images must have contents, but each of 22 drawn at random is of one colour"):
+    with pytest.raises(UserError, match="must have contents, but each of 64 that were looked at is of one colour"):
         run(folder)
+    assert not (tmp_path / "run").exists()  # before Ray starts
+
+
+def test_rows_without_contents_are_refused_too(tmp_path: Path) -> None:
+    images = np.zeros((100, *SHAPE), np.uint8)
+    images[:] = np.arange(100).reshape(-1, 1, 1, 1)
+    write_parquet(tmp_path / "a.parquet", packed(images), {b"vae.shape": json.dumps(SHAPE).encode()})
+    with pytest.raises(UserError, match="must have contents, but each of 20 that were looked at is of one colour"):
+        run(tmp_path / "a.parquet")
 
 
 def test_copies_of_one_image_are_refused_at_the_start(tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     write(folder, colour(1).repeat(100, axis=0))
-    with pytest.raises(UserError, match="images must differ, but 20 drawn at random are the same"):
+    with pytest.raises(UserError, match="images must differ, but 64 that were looked at are the same"):
         run(folder)
 
 
