@@ -41,7 +41,7 @@ def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
             last = state["images"]
         records = run.history()
         for record in records[shown:]:
-            if record["epoch"] % max(1, epochs // _MOST_LINES) and record["epoch"] != epochs:
+            if record["epoch"] % -(-epochs // _MOST_LINES) and record["epoch"] != epochs:
                 continue
             line = describe(record, epochs)
             if progress is not None:
