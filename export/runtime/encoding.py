@@ -63,8 +63,8 @@ class GraphPosterior:
         return Draw(found["z"].astype(np.float64), given.log_prob_of_draw(noise), given)
 
     def draw(self, noise: Array) -> Array:
-        """The latent vectors of `sample`."""
-        return self.sample(noise).z
+        """The latent vectors of `sample`; of no noise none, which the graph would refuse."""
+        return self.sample(noise).z if len(noise) else noise
 
     def with_samples(self) -> "GraphPosterior":
         """Itself: its image has no batch axis, and draws have one for samples already."""

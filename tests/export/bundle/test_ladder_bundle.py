@@ -177,3 +177,10 @@ def test_its_manifest_lists_the_posterior_if_it_has_one(folder: Path, tmp_path: 
 def test_the_report_draws_from_the_posterior(bundle: Bundle) -> None:
     sections = bundle_sections(bundle)
     assert [section.name for section in sections][:2] == ["reconstructions", "samples"]
+
+
+def test_no_noise_draws_nothing(bundle: Bundle) -> None:
+    posterior = Encoding(bundle, Device.of("cpu")).posterior(IMAGES[0])
+    none = np.empty((0, bundle.latent_dim))
+    assert posterior.draw(none).shape == none.shape
+    assert posterior.draw(np.zeros((2, bundle.latent_dim))).shape == (2, bundle.latent_dim)
