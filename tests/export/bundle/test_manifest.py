@@ -38,7 +38,7 @@ def refusal(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
     said = str(refused.value)
     assert str(folder) in said
     assert "\n" not in said
-    assert len(said) < 400 + len(str(folder))
+    assert len(said) < 500 + len(str(folder))
     return said
 
 

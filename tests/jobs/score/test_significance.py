@@ -102,7 +102,7 @@ def test_conditional_p_values(tmp_path: Path, bundle: Path, source: str, capsys:
     page = (output / "report.html").read_text()
     assert "which holds given the calibration set" in page
     assert "p_value_conditional" in pq.read_schema(output / "explanations.parquet").names
-    for options in ({"guarantee": "marginal"}, {"confidence": 0.9}, {"storey": True}):
+    for options in ({"guarantee": "marginal"}, {"confidence": 0.9}):
         given = {"guarantee": "conditional", "confidence": 0.8} | options
         with pytest.raises(UserError, match=f"job with {next(iter(options))}"):
             run(bundle, source, output, **given)
