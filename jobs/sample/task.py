@@ -73,7 +73,7 @@ class SampleTask:
     bundle: BundleRef
     options: SampleOptions
     output: Folder  # for the image files, with format png
-    labels: ClassLabels | None  # of the prior
+    labels: ClassLabels | None = None  # of the prior
 
     kind: ClassVar[str] = "sample"
     noun: ClassVar[str] = "images"

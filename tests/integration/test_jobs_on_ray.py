@@ -66,7 +66,7 @@ def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> 
     assert [row["index"] for row in tables["ray"]] == list(range(150))
 
 
-def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path) -> None:
+def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path, labelled_bundle: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](outliers_and_blobs(40)))
     opened, images = Bundle.open(str(bundle)), find_images([source])
     options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=("elbo", "refined"), samples=4)
@@ -76,12 +76,17 @@ def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: P
     contract = ImageContract(*opened.shape)
     estimated = EvaluateOptions(bundle=str(bundle), images=(source,), output="", samples=4)
     evaluation = LikelihoodTask(reference, estimated, contract, images.fingerprint)
-    for task, units in [
-        (ScoreJob.plan(options, opened).task(), plan_units(images)),
-        (sampling, plan_samples(40, opened.shape)),
-        (evaluation, plan_drawn(images, 40, seed=0)),
+    labelled = Bundle.open(str(labelled_bundle))
+    classified = ScoreOptions(bundle=str(labelled_bundle), images=(source,), output="", classes=True)
+    of_classes = SampleTask(BundleRef.of(labelled), drawn, Folder.at(tmp_path / "classes"), labelled.class_labels)
+    for name, task, units in [
+        ("classes", ScoreJob.plan(classified, labelled).task(), plan_units(images)),
+        ("corpus of classes", of_classes, plan_samples(40, labelled.shape)),
+        ("score", ScoreJob.plan(options, opened).task(), plan_units(images)),
+        ("sample", sampling, plan_samples(40, opened.shape)),
+        ("evaluate", evaluation, plan_drawn(images, 40, seed=0)),
     ]:
-        totals = run(TorchFree(task), units, Folder.at(tmp_path / task.kind), BulkOptions(engine="ray", workers=1))
+        totals = run(TorchFree(task), units, Folder.at(tmp_path / name), BulkOptions(engine="ray", workers=1))
         assert (totals.results, totals.errors) == (40, 0)
 
 
