@@ -56,6 +56,11 @@ class LinearGaussian:
         draw = posterior.sample(noise)
         return draw, self.log_px_z(batch, draw.z)
 
+    def log_py_z(self, batch: Batch, z: Tensor) -> Tensor | None:
+        """It has no classes."""
+        del batch, z
+        return None
+
     def log_px(self, image: Tensor) -> Tensor:
         covariance = self.weight @ self.weight.T + self.scale**2 * torch.eye(len(self.bias), dtype=torch.float64)
         return torch.distributions.MultivariateNormal(self.bias, covariance).log_prob(image)
