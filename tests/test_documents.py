@@ -209,7 +209,7 @@ QUICK = {
     "calibrate": [],
     "score": [],
     "sample": ["--count", "20"],
-    "evaluate": ["--samples", "4", "--likelihood-images", "4"],
+    "evaluate": ["--samples", "4", "--likelihood-images", "4", "--chains", "4", "--temperatures", "10"],
 }
 
 
