@@ -219,13 +219,19 @@ def print_lines(lines: Mapping[str, Sequence[Line]]) -> None:
         print(*rows, sep="\n", flush=True)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description: str | None) -> argparse.ArgumentParser:
+    """A parser of the options that say what is compared."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bundle", nargs="+", required=True)
     parser.add_argument("--test", nargs="+", required=True)
     parser.add_argument("--labelled", nargs="+", default=(), help="images with labels, to train a classifier on")
     parser.add_argument("--label", default="label", help="their column")
     parser.add_argument("--count", type=int, default=2000)
+    return parser
+
+
+def main() -> None:
+    parser = parser_of(__doc__)
     parser.add_argument("--picture", type=Path, help="write samples side by side as this PNG")
     options = parser.parse_args()
     bundles = {Path(path).name: Bundle.open(path) for path in options.bundle}

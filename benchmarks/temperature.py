@@ -7,13 +7,23 @@ Under the prior of each bundle and under N(0, I), means of p(x|z) and draws from
 of the classifier if there are labelled images, else that of the filter bank.
 """
 
-import argparse
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks.sample_quality import KINDS, Line, Measure, Split, measure, print_lines, read, spaces_of, under_priors
+from benchmarks.sample_quality import (
+    KINDS,
+    Line,
+    Measure,
+    Split,
+    measure,
+    parser_of,
+    print_lines,
+    read,
+    spaces_of,
+    under_priors,
+)
 from export.bundle.format import Bundle
 from export.runtime.sampler import Sampler
 
@@ -106,12 +116,7 @@ def _value(line: Line, panel: str) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--bundle", nargs="+", required=True)
-    parser.add_argument("--test", nargs="+", required=True)
-    parser.add_argument("--labelled", nargs="+", default=(), help="images with labels, to train a classifier on")
-    parser.add_argument("--label", default="label", help="their column")
-    parser.add_argument("--count", type=int, default=2000)
+    parser = parser_of(__doc__)
     parser.add_argument("--plot", type=Path, help="write this SVG")
     options = parser.parse_args(arguments)
     bundles = {Path(path).name: Bundle.open(path) for path in options.bundle}

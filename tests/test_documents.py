@@ -172,6 +172,10 @@ def test_benchmarks_exist(page: Path) -> None:
         path = ROOT / module.replace(".", "/")
         sources = list(path.glob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
         text = "\n".join(source.read_text() for source in sources)
+        # Options may be those of another benchmark.
+        for shared in re.findall(r"^from (benchmarks\.\w+) import", text, re.MULTILINE):
+            if (module_file := ROOT / f"{shared.replace('.', '/')}.py").is_file():
+                text += module_file.read_text()
         for flag in (word for word in words if word.startswith("--")):
             # As an argparse option, or as a field that tyro turns into one.
             assert f'"{flag}"' in text or f"    {flag[2:].replace('-', '_')}: " in text, line
