@@ -30,10 +30,12 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
     if totals.summary is not None and is_decided(job, totals.summary):
         print(f"{job.output.url} is already finished: {sentence(totals.summary)}")
         return totals.summary
+    is_whole = totals.summary is None and totals.rows == sum(unit.rows for unit in job.units)
     if totals.summary is not None:
         print("score: the images are scored already; deciding again", file=sys.stderr, flush=True)
         totals = reopen(job, totals.summary)
-    decide_parts(job, task)
+    if not is_whole:  # some parts may be of an earlier run, at another level
+        decide_parts(job, task)
     summary = conclude(job, totals)
     print(f"{job.output.url}: {sentence(summary)}; see report.html")
     return summary
