@@ -16,7 +16,6 @@ from vae_core.errors import UserError
 NONE = -1
 """The index of an image without a class."""
 
-
 Indices = npt.NDArray[np.int64]
 
 

@@ -43,7 +43,7 @@ class ModelConfig:
     image_shape: tuple[int, int, int] = (0, 0, 0)
     """Channels, height and width of the images; 0 0 0: those of most training images."""
     classes: int = 0
-    """Number of classes that the model learns to tell apart; set from the labels where class_weight is above 0."""
+    """Number of classes that the model learns; set from --label, not to be given."""
 
     def __post_init__(self) -> None:
         channels, height, width = self.image_shape

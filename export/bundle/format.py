@@ -158,7 +158,7 @@ class Bundle:
 
     @cached_property
     def class_labels(self) -> ClassLabels | None:
-        """The classes that the bundle tells apart; None without."""
+        """The classes of the bundle; None without."""
         return ClassLabels.from_json(self.manifest["classes"]) if CLASSES in self._files else None
 
     def require_classes(self, purpose: str) -> ClassLabels:
@@ -199,6 +199,13 @@ class Bundle:
                 f"{purpose} needs the gradient of log p(x|z), but {self.folder.url} has no {GRADIENT}: its decoder has "
                 "an operator without one, which `vae export` names; leave it out"
             )
+
+    def check_images(self, images: npt.NDArray[Any]) -> None:
+        """Raise a UserError unless images are uint8 [N,C,H,W] of the bundle's shape, N ≥ 1."""
+        if images.dtype != np.uint8 or images.shape[1:] != self.shape or len(images) == 0:
+            expected = ", ".join(map(str, self.shape))
+            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
+            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {found}")
 
     @property
     def decoded_values(self) -> int:

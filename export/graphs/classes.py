@@ -1,4 +1,4 @@
-"""The classes of a bundle: p(z|y) fitted to the codes of labelled images, and the graph that tells classes apart.
+"""The classes of a bundle: p(z|y) fitted to the codes of labelled images, and the graph that classifies images.
 
 p(z|y) is fitted to training images, the temperature to validation images, and p-values of labels come from calibration
 images, which neither has seen.
@@ -15,7 +15,7 @@ import torch
 from export.class_labels import NONE, ClassLabels
 from export.graphs.fit import fit_classes
 from export.graphs.from_images import FromImages
-from export.graphs.modules import LOG_PX_CLASS, ClassGraph
+from export.graphs.modules import ClassGraph
 from export.guarantees.calibration_set import BATCH
 from export.guarantees.labels import (
     LABEL,
@@ -27,6 +27,7 @@ from export.guarantees.labels import (
     log_probabilities,
     right_probabilities,
 )
+from export.runtime.classifier import LOG_PX_CLASS
 from export.runtime.session import scoring_session
 from export.storage import parquet_bytes
 from vae_core.batch import Arrays
@@ -146,7 +147,7 @@ def fit_class_model(
 
 
 def _calibrate(log_probability: Any, labels: Indices, tempering: Tempering) -> tuple[pa.Table, dict[str, Any]]:
-    """classes.parquet, and how well the classes of its images are told apart."""
+    """classes.parquet, and how well its images are classified."""
     own = np.take_along_axis(log_probability, labels[:, None], axis=1)[:, 0].astype(np.float32)
     weights = right_probabilities(log_probability, labels, tempering.wrong).astype(np.float32)
     table = pa.table({LABEL: labels, LOG_PROBABILITY: own, WEIGHT: weights})

@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
+from export.runtime.classifier import LOG_CLASS_PROBABILITY, LOG_PX_CLASS
 from vae_core.batch import IMAGE, Batch
 from vae_core.estimators import effective_samples, log_mean_exp
 from vae_core.latents import ClassMixture, Prior
@@ -25,7 +26,6 @@ LATENTS = Output("z", "latent vectors; drawn from the prior they decode to new i
 MEAN = Output("mean", "mean of the approximate posterior q(z|x)", "1")
 LOG_VARIANCE = Output("log_variance", "log of the variances of q(z|x)", "1")
 LOG_PX_Z, GRADIENT = "log_px_z", "gradient"
-LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
 NOISE = Output("noise", "standard normal numbers", "1")
 _SURPRISE = "surprise"  # of every model's explanations
 _EXPLANATION = (

@@ -15,7 +15,7 @@ class BuildOptions:
     run with labels one for each class; or the `normal` N(0, I) of training. Outlier scores are the same under both. The
     family ladder, whose latent variables have priors that depend on one another already, always takes `normal`."""
     class_samples: int = 8
-    """Samples K of classes.onnx, which tells classes apart in a bundle of a run with labels; even."""
+    """Samples K of classes.onnx, which classifies images in a bundle of a run with labels; even."""
     samples: int = 64
     """Samples K of likelihood.onnx, which estimates log p(x); even."""
     int8: bool = False

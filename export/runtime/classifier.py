@@ -8,13 +8,10 @@ import numpy.typing as npt
 from export.bundle.format import CLASSES, Bundle
 from export.class_labels import NONE, Indices
 from export.runtime.device import Device, Provider
+from export.runtime.scorer import images_at_once
 from export.runtime.session import Arrays, Session, concatenate
-from vae_core.errors import UserError
 
 LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
-
-# Latent vectors that classes.onnx decodes at once, and the values that these have.
-_DECODES_AT_ONCE, _VALUES_AT_ONCE = 2048, 1 << 25
 
 
 class Classifier:
@@ -31,8 +28,7 @@ class Classifier:
         """The classes, in the order of the arrays' axis Y."""
         self._session = Session(self.bundle.graph(CLASSES), provider=Device.of(provider))
         samples = int(self.bundle.manifest["classes"]["samples"])
-        at_once = min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // self.bundle.decoded_values)
-        self._batch_size = max(1, min(batch_size, at_once // samples))
+        self._batch_size = min(batch_size, images_at_once(self.bundle, samples))
         references = self.bundle.label_references
         self._everything = references.everything
         self._references = [references.own.get(title, references.everything) for title in self.labels.titles]
@@ -53,9 +49,7 @@ class Classifier:
 
     def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
         """The result of `classify` a few rows at a time, for callers that may stop in between."""
-        if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
-            expected, found = ", ".join(map(str, self.bundle.shape)), ", ".join(map(str, images.shape))
-            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {images.dtype} [{found}]")
+        self.bundle.check_images(images)
         for start in range(0, len(images), self._batch_size):
             yield self._session.run({"image": images[start : start + self._batch_size]})
 

@@ -15,8 +15,8 @@ from export.runtime.neighbours import nearest
 from export.runtime.session import Arrays, Session, concatenate
 from vae_core.errors import UserError
 
-# Latent vectors that likelihood.onnx decodes at once, and the values that these have: more takes memory and no less
-# time.
+# Latent vectors that a graph with K decodes of an image decodes at once, and the values that these have: more takes
+# memory and no less time.
 _DECODES_AT_ONCE, _VALUES_AT_ONCE = 2048, 1 << 25
 
 
@@ -49,8 +49,7 @@ class Scorer:
         self._has_likelihood = likelihood
         self._sessions: dict[str, Session] = {}
         samples = int(self.bundle.manifest["likelihood"]["samples"])
-        at_once = min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // self.bundle.decoded_values)
-        self._likelihood_batch = max(1, min(batch_size, at_once // samples))
+        self._likelihood_batch = min(batch_size, images_at_once(self.bundle, samples))
         self._has_bits = self.bundle.manifest["likelihood"]["kind"] == "mass"
         if self._device.provider == "cuda":
             self._session(SCORER)  # fails at once without a GPU
@@ -100,7 +99,7 @@ class Scorer:
 
         For callers that may stop in between: the likelihoods of a thousand images take a while.
         """
-        self._check(images)
+        self.bundle.check_images(images)
         rows = self._likelihood_batch if self._has_likelihood else self._batch_size
         scorer = self._session(SCORER)
         likelihood = self._session(LIKELIHOOD) if self._has_likelihood else None
@@ -136,7 +135,7 @@ class Scorer:
         Raises:
             UserError: the images have another type or shape.
         """
-        self._check(images)
+        self.bundle.check_images(images)
         outputs = self._session(EXPLAINER).run_batched({"image": images}, self._batch_size)
         exemplars = self.bundle.exemplars
         found = nearest(outputs["mean"], exemplars.codes, neighbours)
@@ -144,7 +143,7 @@ class Scorer:
 
     def surprise(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """The map `surprise` of `explain` alone, float32 [N,H,W], for images uint8 [N,C,H,W]."""
-        self._check(images)
+        self.bundle.check_images(images)
         session = self._session(EXPLAINER)
         batches = range(0, len(images), self._batch_size)
         runs = [session.run({"image": images[start : start + self._batch_size]}, ["surprise"]) for start in batches]
@@ -152,7 +151,7 @@ class Scorer:
 
     def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""
-        self._check(images)
+        self.bundle.check_images(images)
         outputs = self._session(ENCODER).run_batched({"image": images}, self._batch_size)
         return outputs["mean"], outputs["log_variance"]
 
@@ -165,11 +164,10 @@ class Scorer:
         """Each image encoded to its posterior mean and decoded again, uint8 [N,C,H,W]."""
         return self.decode(self.encode(images)[0])
 
-    def _check(self, images: npt.NDArray[np.uint8]) -> None:
-        if images.dtype != np.uint8 or images.shape[1:] != self.bundle.shape or len(images) == 0:
-            expected = ", ".join(map(str, self.bundle.shape))
-            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
-            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {found}")
+
+def images_at_once(bundle: Bundle, samples: int) -> int:
+    """Images per run of a graph that takes `samples` decodes of each."""
+    return max(1, min(_DECODES_AT_ONCE, _VALUES_AT_ONCE // bundle.decoded_values) // samples)
 
 
 def scoring_provider(bundle: Bundle, provider: Provider) -> Provider:

@@ -18,7 +18,7 @@ class Stages(logging.Handler):
 
     Args:
         title: of the step: "export".
-        logger: the name of the logger that is told each stage when it begins.
+        logger: the name of the logger to which each stage is logged when it begins.
         stream: output; standard error by default.
     """
 

@@ -133,7 +133,7 @@ def _network_of_quality(options: EvaluateOptions, inliers: ScoreJob) -> Network:
 
 
 def _classes(job: ScoreJob, coverage: float) -> dict[str, Any] | None:
-    """How well classes are told apart, with --label."""
+    """How well images are classified, with --label."""
     if job.about_classes is None:
         return None
     quality = QualityCounter(job.about_classes)

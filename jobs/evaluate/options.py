@@ -37,7 +37,7 @@ class EvaluateOptions(InferenceOptions):
     """Output folder, a path or URL: empty, or an unfinished job to resume."""
 
     label: str | None = None
-    """Column of the test images' classes: how well the bundle tells them apart, how calibrated its probabilities are,
+    """Column of the test images' classes: how well the bundle predicts them, how calibrated its probabilities are,
     and how often its label sets have the label. The bundle needs classes: see `vae train --label`."""
 
     coverage: float = 0.9

@@ -53,7 +53,7 @@ def export(options: ExportOptions) -> None:
     if (reason := bundle.manifest.get("without_gradient")) is not None:
         print(f"the estimators refined and annealed cannot be used with the bundle, as it has no gradient: {reason}")
     if (classes := bundle.manifest.get("classes")) is not None:
-        print(_describe(classes))
+        print(_describe(classes, len(splits.calibration)))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
     print(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "
@@ -61,13 +61,15 @@ def export(options: ExportOptions) -> None:
     )
 
 
-def _describe(classes: dict[str, Any]) -> str:
+def _describe(classes: dict[str, Any], images: int) -> str:
     line = f"{len(classes['values'])} classes"
     if classes["calibration_images"]:
         line += (
-            f", told apart with accuracy {classes['accuracy']:.3f} and calibration error "
-            f"{classes['calibration_error']:.3f} on {classes['calibration_images']:,} calibration images"
+            f": accuracy {classes['accuracy']:.3f} and calibration error {classes['calibration_error']:.3f} on "
+            f"{classes['calibration_images']:,} calibration images"
         )
+    if unlabelled := images - classes["calibration_images"]:
+        line += f"; {unlabelled:,} of the {images:,} calibration images have no label of these"
     if classes["wrong_labels"] > 0:
         line += f"; about {classes['wrong_labels']:.1%} of the labels seem wrong"
     if classes["left_out"]:

@@ -1,4 +1,4 @@
-"""How well a bundle tells classes apart, from the parts of a scoring job with labels."""
+"""How well a bundle classifies images, from the parts of a scoring job with labels."""
 
 from typing import Any
 

@@ -27,7 +27,7 @@ from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
-from jobs.labels import columns
+from jobs.labels.columns import RESERVED as CLASS_COLUMNS
 from jobs.labels.columns import ClassColumns
 from jobs.likelihood.columns import estimate_fields, estimate_row
 from jobs.score.options import ScoreOptions
@@ -65,7 +65,7 @@ class ScoreTask:
 
     def __post_init__(self) -> None:
         ours = [*self.outputs, *(field.name for field in self.likelihood), *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
-        ours += columns.RESERVED if self.classes is not None else ()
+        ours += CLASS_COLUMNS if self.classes is not None else ()
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(
                 f"the column {taken[0]} cannot be kept: the name is reserved for scores; rename it in the input"

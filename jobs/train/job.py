@@ -180,13 +180,18 @@ def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[Mode
 
 
 def _fit_to_labels(options: TrainOptions[ModelConfig], labels: ClassLabels | None) -> ModelConfig:
-    """Set the number of classes that the model learns to tell apart.
+    """Set the number of classes that the model learns.
 
     Raises:
-        UserError: models of the family have no classes, or the bound that is maximised has none.
+        UserError: it was given, models of the family have no classes, or the bound that is maximised has none.
     """
+    if options.model.classes:
+        raise UserError(
+            f"--classes must be left out, got {options.model.classes}: --label COLUMN names the column of classes, "
+            "which are counted"
+        )
     if labels is None:
-        return replace(options.model, classes=0)
+        return options.model
     if not models.model_type(options.model.family).has_fitted_prior:
         raise UserError(
             f"--label must be left out with --family {options.model.family}, to whose codes no prior is fitted; "

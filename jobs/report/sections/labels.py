@@ -71,7 +71,7 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
 
 
 def quality_section(metrics: Mapping[str, Any]) -> Section:
-    """How well classes are told apart, from `classes` of metrics.json."""
+    """How well images are classified, from `classes` of metrics.json."""
     sets, rows = metrics["label_sets"], metrics["labelled"]
     if not rows:
         return Section("classes", "Classes", f"No image has a label in {metrics['column']}.", [])
@@ -107,7 +107,7 @@ def quality_section(metrics: Mapping[str, Any]) -> Section:
     )
     titles = [each["class"] for each in metrics["classes"]]
     blocks: list[Block] = [figures, table, *_confusion(titles, metrics["confusion"])]
-    return Section("classes", "Classes", "Classes are told apart by p(y|x) ∝ p(x|y) p(y).", blocks)
+    return Section("classes", "Classes", "Images are classified by Bayes' rule, p(y|x) ∝ p(x|y) p(y).", blocks)
 
 
 def class_sample_section(

@@ -179,7 +179,7 @@ def test_evaluation_counts_accuracy_calibration_and_coverage(
     gaps = sum(each["rows"] * abs(each["accuracy"] - each["confidence"]) for each in found["reliability"])
     assert found["calibration_error"] == pytest.approx(gaps / known.sum())
     assert json.loads((tmp_path / "out/metrics.json").read_text())["classes"] == found
-    assert "Classes are told apart by p(y|x)" in (tmp_path / "out/report.html").read_text()
+    assert "Images are classified by Bayes" in (tmp_path / "out/report.html").read_text()
 
 
 def test_a_corpus_has_the_class_of_each_sample(tmp_path: Path, labelled_bundle: Path) -> None:

@@ -104,6 +104,8 @@ def test_what_cannot_have_classes_says_so(tmp_path: Path) -> None:
     options = train_options(tmp_path / "run", config())
     assert _fit_to_labels(options, labels).classes == 2
     assert _fit_to_labels(options, None).classes == 0
+    with pytest.raises(UserError, match="--classes must be left out, got 5"):
+        _fit_to_labels(replace(options, model=replace(MODEL, classes=5)), labels)
     with pytest.raises(UserError, match="--label must be left out with --family ladder"):
         _fit_to_labels(replace(options, model=LadderConfig(image_shape=(1, 28, 28))), labels)
     with pytest.raises(UserError, match="--class-weight must be 0 with --label and --iwae-samples 4"):
