@@ -29,7 +29,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "## Data and training",
         "",
         *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
-        f"- calibration: {manifest['calibration']['images']} images, {manifest['calibration']['source']}",
+        _calibration(manifest["calibration"]),
         *_quality(training.get("history", []), _configuration(training)),
         *_classes(manifest.get("classes")),
         "",
@@ -64,6 +64,13 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
             "",
         ]
     return "\n".join(lines) + _ELSEWHERE
+
+
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    line = f"- calibration: {calibration['images']} images, {calibration['source']}"
+    if (reviewed := calibration.get("reviewed")) is not None:
+        line += f"; of the {reviewed['judged']} highest scores, {reviewed['removed']} were judged outliers and removed"
+    return line
 
 
 def _kind(likelihood: Mapping[str, Any]) -> str:

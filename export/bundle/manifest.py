@@ -135,6 +135,11 @@ def _is_object(value: object) -> bool:
     return isinstance(value, dict)
 
 
+def _is_review(value: object) -> bool:
+    counts = [_get(value, key) for key in ("judged", "removed")]
+    return value is None or all(type(count) is int and count >= 0 for count in counts)
+
+
 def _are_objects(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_object, value))
 
@@ -179,6 +184,7 @@ _FIELDS: dict[str, tuple[str, Callable[[object], bool]]] = {
         _are_statistics,
     ),
     "calibration.provider": ("cpu or cuda", lambda value: _is_text(value) and value in ("cpu", "cuda")),
+    "calibration.reviewed": ("absent or numbers of images, judged and removed", _is_review),
     "probe.real_images": ("a positive integer", _is_positive),
     "training.history": ("a list of objects", _are_objects),
     "graphs": (

@@ -5,7 +5,7 @@ Everything that does not depend on them stays identical, byte for byte.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -75,7 +75,9 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None], classes:
     return pa.table(columns)
 
 
-def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -> Contents:
+def exchange(
+    bundle: Bundle, table: pa.Table, source: str, provider: Provider, reviewed: Mapping[str, int] | None = None
+) -> Contents:
     """The contents of `bundle` with another calibration set; nothing is written.
 
     The graphs do not change, except for the constants that scorer.onnx counts p-values from. The probe batch keeps its
@@ -87,6 +89,7 @@ def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -
         table: the new set, made by `calibration_table` from the bundle's own scorer.
         source: what the images are, for the manifest and the model card.
         provider: cpu or cuda, which scored the new set.
+        reviewed: if outliers were removed from it, how many of the highest scores were `judged`, and `removed`.
 
     Raises:
         UserError: there are too few or too many images.
@@ -100,7 +103,14 @@ def exchange(bundle: Bundle, table: pa.Table, source: str, provider: Provider) -
         outputs = {p_values.P_VALUE: outputs[p_values.P_VALUE]}
     files[PROBE] = npz_bytes({**bundle.probe, **{f"scorer.{name}": value for name, value in outputs.items()}})
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()
-    calibrated = {"images": len(table), "source": source, "provider": provider, "exchanged_in": bundle.hash}
+    calibrated: dict[str, Any] = {
+        "images": len(table),
+        "source": source,
+        "provider": provider,
+        "exchanged_in": bundle.hash,
+    }
+    if reviewed is not None:
+        calibrated["reviewed"] = dict(reviewed)
     manifest = {**bundle.manifest, "calibration": calibrated}
     files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)

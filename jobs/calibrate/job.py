@@ -7,6 +7,7 @@ from itertools import compress
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle.format import ENCODER, SCORER, Bundle, refuse_occupied, write_bundle
@@ -28,6 +29,7 @@ from export.storage import Folder
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.calibrate.options import CalibrateOptions
+from jobs.calibrate.review import Numbers, Review, describe_review
 from jobs.discoveries.errors import describe_left_out, named_reasons
 from jobs.images.batches import ImageBatch
 from jobs.images.contract import ImageContract
@@ -48,7 +50,31 @@ class _Scored(NamedTuple):
     outputs: Arrays  # of the scorer without p_value, each [n]
     exemplars: list[Exemplar | None]  # n
     classes: pa.Array | None  # as text [n], with --per-class
+    found: Numbers  # index in the outliers of the review, or −1 [n]
     reasons: Counter[str]  # why images were left out
+
+    def filter(self, kept: npt.NDArray[np.bool_]) -> "_Scored":
+        """Those of the n images that are kept [n]."""
+        return _Scored(
+            {name: value[kept] for name, value in self.outputs.items()},
+            list(compress(self.exemplars, kept)),
+            None if self.classes is None else self.classes.filter(pa.array(kept)),
+            self.found[kept],
+            self.reasons,
+        )
+
+    @classmethod
+    def join(cls, batches: Sequence["_Scored"]) -> "_Scored":
+        """All batches as one."""
+        names = [name for name in batches[0].outputs if name != P_VALUE]
+        has_classes = batches[0].classes is not None
+        return cls(
+            {name: np.concatenate([batch.outputs[name] for batch in batches]) for name in names},
+            [exemplar for batch in batches for exemplar in batch.exemplars],
+            pa.chunked_array([batch.classes for batch in batches]).combine_chunks() if has_classes else None,
+            np.concatenate([batch.found for batch in batches]),
+            sum((batch.reasons for batch in batches), Counter[str]()),
+        )
 
 
 class _Graphs(NamedTuple):
@@ -65,7 +91,8 @@ def calibrate(options: CalibrateOptions) -> Bundle:
 
     Raises:
         UserError: bundle and images do not match, the output exists, there are too few or too many images, more than
-            half of them cannot be used, or they have no column of classes that was named.
+            half of them cannot be used, they have no column of classes that was named, or the review lists others than
+            outliers among the highest scores.
         JobFailed: the storage of the images cannot be reached.
     """
     target = Folder.at(options.output)
@@ -73,43 +100,45 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     bundle = Bundle.open(options.bundle)
     images = find_images(options.images)
     check_size(images.rows)
+    review = Review.read(options.review, options.judged, images)
     columns = images.keep([options.per_class] if options.per_class else [])
     for field in columns:
         check_class_type(field.name, field.type)
     device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
     graphs = _Graphs(scoring_session(bundle.graph(SCORER), device), Session(bundle.graph(ENCODER), provider=device))
-    scored = _score(
-        graphs, plan_units(images), ImageContract(*bundle.shape, resize=options.resize or bundle.resizes), columns
-    )
-    reasons = sum((batch.reasons for batch in scored), Counter[str]())
-    kept = [exemplar for batch in scored for exemplar in batch.exemplars]
-    if reasons.total() > len(kept):
+    contract = ImageContract(*bundle.shape, resize=options.resize or bundle.resizes)
+    everything = _Scored.join(_score(graphs, plan_units(images), contract, columns, review))
+    count, reasons = len(everything.exemplars), everything.reasons
+    if reasons.total() > count:
         raise UserError(
-            f"at least half of the images must be usable, got {len(kept):,} of {reasons.total() + len(kept):,} "
+            f"at least half of the images must be usable, got {count:,} of {reasons.total() + count:,} "
             f"({named_reasons(reasons)}); nothing was written: give images that match the model"
         )
-    check_size(len(kept))
-    names = [name for name in scored[0].outputs if name != P_VALUE]
-    outputs = {name: np.concatenate([batch.outputs[name] for batch in scored]) for name in names}
-    classes = pa.chunked_array([batch.classes for batch in scored]).combine_chunks() if options.per_class else None
-    table = calibration_table(outputs, kept, classes)
+    check_size(count)
+    kept = everything.filter(review.kept(everything.outputs[SCORE], everything.found))
+    table = calibration_table(kept.outputs, kept.exemplars, kept.classes)
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
     if options.per_class:
         source += f", by {options.per_class}"
-    contents = exchange(bundle, table, source, graphs.scorer.provider)
+    reviewed = review.to_json(everything.found) if options.review else None
+    contents = exchange(bundle, table, source, graphs.scorer.provider, reviewed)
     contents.manifest["calibration"]["left_out"] = dict(reasons.most_common())
     calibrated = write_bundle(target, *contents)
-    left_out = describe_left_out(reasons, reasons.total() + len(kept))
+    left_out = describe_left_out(reasons, reasons.total() + count)
     print(
-        f"{options.output}: calibrated on {len(kept):,} images of {source}{left_out and f'; {left_out}'}; "
-        f"smallest p-value {1 / (len(kept) + 1):.2g}, hash {calibrated.hash[:12]}"
+        f"{options.output}: calibrated on {len(table):,} images of {source}{left_out and f'; {left_out}'}; "
+        f"smallest p-value {1 / (len(table) + 1):.2g}, hash {calibrated.hash[:12]}"
     )
-    if classes is not None:
-        print(_describe(classes, options.per_class))
+    if reviewed is not None:
+        print(describe_review(len(table), reviewed))
+    if kept.classes is not None:
+        print(_describe(kept.classes, options.per_class))
     return calibrated
 
 
-def _score(graphs: _Graphs, units: Sequence[Unit], contract: ImageContract, columns: pa.Schema) -> list[_Scored]:
+def _score(
+    graphs: _Graphs, units: Sequence[Unit], contract: ImageContract, columns: pa.Schema, review: Review
+) -> list[_Scored]:
     """Read and score the images of the units on all cores, which share the sessions.
 
     Returns the batches in order; some may be empty.
@@ -122,14 +151,12 @@ def _score(graphs: _Graphs, units: Sequence[Unit], contract: ImageContract, colu
         classes = class_names(batch.keys[columns.names[0]]) if columns.names else None
         if not len(batch.images):
             none = {name: np.empty(0, np.float32) for name in graphs.scorer.output_names}
-            return _Scored(none, [], classes, reasons)
+            return _Scored(none, [], classes, np.empty(0, np.int64), reasons)
         outputs = graphs.scorer.run_batched({"image": batch.images}, BATCH)
         kept = exemplars(graphs.encoder, batch.images, stride)
         finite = np.isfinite(outputs[SCORE])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))
-        outputs = {name: value[finite] for name, value in outputs.items()}
-        classes = None if classes is None else classes.filter(pa.array(finite))
-        return _Scored(outputs, list(compress(kept, finite)), classes, reasons)
+        return _Scored(outputs, kept, classes, review.find(batch.keys), reasons).filter(finite)
 
     def score_unit(unit: Unit) -> list[_Scored]:
         try:

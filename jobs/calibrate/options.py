@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from export.runtime.device import Provider
+from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,9 +22,25 @@ class CalibrateOptions:
     per_class: str | None = None
     """Column of the images that names the class of each, integers or text, for `vae score --per-class`."""
 
+    review: str | None = None
+    """List of outliers to remove from the images: all that you found among the `--judged` highest scores, and no other
+    image. A CSV file with the columns `file` and `row`, as the report of `vae score` exports it, or one path a line."""
+
+    judged: int | None = None
+    """With `--review`: how many images you have judged, those with the highest scores, without leaving any out."""
+
     resize: bool = False
     """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
     training images were letterboxed does so always."""
 
     provider: Provider = "auto"
     """ONNX Runtime provider, as in `vae score`. If scoring later uses another provider, the two are compared first."""
+
+    def __post_init__(self) -> None:
+        if (self.review is None) != (self.judged is None):
+            raise UserError(
+                "--review and --judged must be given together: the outliers, and how many of the highest scores were "
+                "judged to find them"
+            )
+        if self.judged is not None and self.judged < 1:
+            raise UserError(f"--judged must be at least 1, got {self.judged}")

@@ -38,6 +38,7 @@ def of_bundle(url: str) -> Facts:
         **_best(history),
         "calibration images": calibration.get("images"),
         "calibration source": calibration.get("source"),
+        **_review(calibration.get("reviewed")),
         "graphs": sorted(manifest["graphs"]),
         "int8": "int8" in manifest,
         "region of interest": bundle.region is not None,
@@ -46,6 +47,12 @@ def of_bundle(url: str) -> Facts:
         facts["classes"] = list(bundle.class_labels.titles)
         facts["accuracy of classes"] = manifest["classes"].get("accuracy")
     return facts
+
+
+def _review(reviewed: Mapping[str, int] | None) -> Facts:
+    if reviewed is None:
+        return {}
+    return {"calibration reviewed": f"{reviewed['removed']:,} of the {reviewed['judged']:,} highest scores removed"}
 
 
 def of_run(url: str) -> Facts:
