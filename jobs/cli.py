@@ -19,6 +19,7 @@ _COMMANDS = {
     "calibrate": "recalibrate a bundle's p-values on your own images",
     "score": "score images for outliers",
     "evaluate": "measure likelihood and outlier detection quality",
+    "find": "find the images of a folder that do not belong there",
     "sample": "generate images from a bundle",
     "inspect": "say what a bundle, a run or the output of a job is",
     "demo": "run everything end to end on a small data set that ships with the package",

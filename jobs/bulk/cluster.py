@@ -48,6 +48,8 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
     # Ray's core logs an error for every actor pool (ray-project/ray#53727): a restart can fail if the pool's arguments
     # were lost. Ray Data replaces such actors anyway.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
+    # Workers of a local cluster are the job: at Ray's niceness of 15 they would starve beside any other load.
+    os.environ.setdefault("RAY_worker_niceness", "0")
     import ray
 
     if ray.is_initialized():

@@ -15,6 +15,8 @@ from vae_core.errors import UserError
 
 PLAN = "plan.json"
 SUMMARY = "summary.json"
+MODEL = "model"
+"""A subfolder that an output may have before its plan: that of the model, with `vae find --clean`."""
 FORMAT = 1
 
 
@@ -64,7 +66,7 @@ def check_output(output: Folder, plan: Plan) -> bool:
         UserError: the output belongs to another job, or has other files.
     """
     if not output.has(PLAN):
-        found = [*output.names(), *(f"{name}/" for name in output.subfolders())]
+        found = [*output.names(), *(f"{name}/" for name in output.subfolders() if name != MODEL)]
         if found:
             raise UserError(
                 f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "

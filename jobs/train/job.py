@@ -1,5 +1,6 @@
 """Start or resume a training run: check it, make the splits, and run Ray Train."""
 
+import hashlib
 import platform
 import sys
 import time
@@ -27,8 +28,8 @@ from jobs.train.monitor import watching
 from jobs.train.options import M, TrainOptions
 from jobs.train.preflight import check_contents, check_count, check_left_out, fit_shape, sample
 from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
-from jobs.train.run_directory import EXTRACTOR, REGION, Run
-from jobs.train.splits import make_splits, split_sizes
+from jobs.train.run_directory import EXCLUDED, EXTRACTOR, REGION, Run
+from jobs.train.splits import NO_ROWS, Rows, make_splits, split_sizes
 from vae_core import models
 from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_json
 from vae_core.errors import JobFailed, UserError
@@ -40,8 +41,12 @@ _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
 _START_FAILURES = 20
 
 
-def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
+def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[str, Any]:
     """Train or resume until the last epoch is done; return its metrics.
+
+    Args:
+        options: those of `vae train`.
+        excluded: numbers, over all images, of those that are not used at all; sorted.
 
     Raises:
         UserError: images or options are invalid or differ from those of the existing run, or training diverged.
@@ -66,9 +71,11 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         raise UserError("--region must be left out with --binarise dynamic: the pixels outside it would be drawn, too")
     inside = None if options.region is None else read_inside(options.region, contract)
     if surveyed is not None:
-        options = replace(options, train=_begin(surveyed, contract, options))
+        options = replace(options, train=_begin(surveyed, contract, options, len(excluded)))
         check_contents(sample(images, contract), inside)
     head = _head(options, images, inside, labels)
+    if len(excluded):
+        head["data"] |= {"rows": images.rows - len(excluded), "excluded": _hash(excluded)}
     _check_run(run, head)
     epochs = options.train.epochs
     assert epochs is not None, "chosen when the run began"
@@ -78,7 +85,9 @@ def train(options: TrainOptions[ModelConfig]) -> dict[str, Any]:
         require_shared(run.folder, [file.url for file in images.files[:3]])
         options = place(options, cluster)
         if not run.exists():
-            errors = make_splits(run, images, contract, options.train, labels)
+            if len(excluded):
+                run.write_excluded(excluded)
+            errors = make_splits(run, images, contract, options.train, labels, excluded)
             if inside is not None:
                 confine_splits(run, inside, contract.shape)
             check_contents(run.read_split("validation", contract.shape).images, inside)
@@ -154,7 +163,7 @@ def _fit_to_images(options: TrainOptions[ModelConfig], run: Run, surveyed: Surve
     return replace(options, model=model, train=chosen, size=None, resize=options.resize or options.size is not None)
 
 
-def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[ModelConfig]) -> TrainConfig:
+def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[ModelConfig], excluded: int) -> TrainConfig:
     """Say what a new run will use of the images and how many steps it takes, and return its configuration in full.
 
     Raises:
@@ -162,7 +171,7 @@ def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[Mode
     """
     print(f"vae train: {surveyed.table(contract)}", file=sys.stderr)
     left_out = check_left_out(surveyed, contract, options.allow_dropped)
-    usable = left_out.of - left_out.rows
+    usable = left_out.of - left_out.rows - excluded
     check_count(usable, options.train)
     images = usable - sum(split_sizes(usable, options.train))
     config = options.train.for_images(images)
@@ -252,9 +261,13 @@ def _head(
     }
 
 
+def _hash(rows: Rows) -> str:
+    return hashlib.sha256(rows.astype("<i8").tobytes()).hexdigest()
+
+
 def _check_folder(run: Run) -> None:
     """Raise a UserError if the folder of a new run holds something else."""
-    partial = {"splits", "errors", "ray", EXTRACTOR, REGION}  # left by a run that was killed during setup
+    partial = {"splits", "errors", "ray", EXTRACTOR, REGION, EXCLUDED}  # left by a run that was killed during setup
     if not run.exists() and (other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial)):
         raise UserError(
             f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"

@@ -4,6 +4,7 @@ run.json                 configuration, data, versions: the identity of the run
 extractor.onnx           of a model of features: from an image to its feature maps, fixed when the run starts
 region.json              the pixels that count, if not all do
 splits/*.parquet         the held-out images and a sample of the others, packed, with their rows in the training data
+excluded.parquet         rows of the training data that the run does not use, if there are any
 checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json name the last and the best
 metrics.jsonl            one line per epoch
 tensorboard/             the same for TensorBoard
@@ -37,6 +38,7 @@ FORMAT = 2
 CHECKPOINTS = "checkpoints"
 EXTRACTOR = "extractor.onnx"
 REGION = "region.json"
+EXCLUDED = "excluded.parquet"
 _LABEL = "label"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
@@ -135,6 +137,17 @@ class Run:
         return SplitImages(
             images, *(np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in names)
         )
+
+    def write_excluded(self, rows: npt.NDArray[np.int64]) -> None:
+        """Write the rows of the training data that the run does not use."""
+        self.folder.write_table(EXCLUDED, pa.table({"training_row": rows}))
+
+    def read_excluded(self) -> npt.NDArray[np.int64]:
+        """Read the rows of the training data that the run does not use, sorted."""
+        if not self.folder.has(EXCLUDED):
+            return np.empty(0, np.int64)
+        rows: npt.NDArray[np.int64] = self.folder.read_table(EXCLUDED)["training_row"].to_numpy()
+        return rows
 
     def read_labels(self) -> ClassLabels | None:
         """The classes of the training images; None in a run without labels.

@@ -1,5 +1,7 @@
 """The splits: images drawn at random before training and copied into the run, so that export needs only the run.
 
+Some rows may be excluded: they are neither trained on nor held out.
+
 Validation images select the best epoch and fit the outlier score; calibration images are used for calibration only.
 Both are held out. A sample of the training images is kept too, as the bundle's prior is fitted to the codes of more
 images than are held out.
@@ -29,25 +31,34 @@ LEAST_SHARE = 0.25  # the same where a tenth is too few for an export
 # Training images to keep: more hardly improve a mixture prior, and a run should stay small.
 _MAX_KEPT, _MAX_KEPT_BYTES = 12_000, 128 << 20
 
+Rows = npt.NDArray[np.int64]
+NO_ROWS: Rows = np.empty(0, np.int64)
+
 
 def make_splits(
-    run: Run, images: ImageSet, contract: ImageContract, config: TrainConfig, labels: ClassLabels | None = None
+    run: Run,
+    images: ImageSet,
+    contract: ImageContract,
+    config: TrainConfig,
+    labels: ClassLabels | None = None,
+    excluded: Rows = NO_ROWS,
 ) -> pa.Table:
-    """Draw, read and write the splits; return the errors of unreadable held-out rows.
+    """Draw, read and write the splits, of all rows but the `excluded`; return the errors of unreadable held-out rows.
 
     Raises:
         UserError: there are too few images.
     """
-    sizes = split_sizes(images.rows, config)
+    sizes = split_sizes(images.rows - len(excluded), config)
     rng = np.random.default_rng([config.seed, 0x5EED])
     wanted = sum(sizes)
     pieces, offsets = _spread(images, rng, wanted)
-    drawn = _draw(pieces, offsets, rng, wanted)
+    allowed = _Allowed(pieces, offsets, excluded)
+    drawn = allowed.draw(rng, wanted)
     content, errors = _read(pieces, offsets, np.sort(drawn), contract, labels)
     if 0 < len(content.rows) < wanted:
         # Draw more in place of those that cannot be read: in proportion, and some to spare.
         extra = _SPARE + (wanted - len(content.rows)) * wanted // len(content.rows)
-        more = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), wanted + extra))
+        more = allowed.draw(rng, min(allowed.rows, wanted + extra))
         drawn = np.concatenate([drawn, more[~np.isin(more, drawn)][:extra]])
         content, errors = _read(pieces, offsets, np.sort(drawn), contract, labels)
     rows = content.rows
@@ -62,7 +73,7 @@ def make_splits(
     for split, chosen in zip(HELD_OUT, (np.sort(order[:cut]), np.sort(order[cut:])), strict=True):
         run.write_split(split, content.take(chosen))
     limit = min(_MAX_KEPT, _MAX_KEPT_BYTES // contract.nbytes)
-    others = _draw(pieces, offsets, rng, min(sum(piece.rows for piece in pieces), limit + len(drawn)))
+    others = allowed.draw(rng, min(allowed.rows, limit + len(drawn)))
     # Unreadable rows among these are reported by the training.
     content, _ = _read(pieces, offsets, np.sort(others[~np.isin(others, drawn)][:limit]), contract, labels)
     run.write_split("training", content)
@@ -75,12 +86,12 @@ def split_sizes(rows: int, config: TrainConfig) -> tuple[int, int]:
     return min(config.validation_images, limit), min(config.calibration_images, limit)
 
 
-def held_rows(run: Run) -> npt.NDArray[np.int64]:
-    """Row numbers of both held-out splits over all training images, sorted."""
+def held_rows(run: Run) -> Rows:
+    """Row numbers, over all images, of those not trained on: those of both held-out splits and the excluded; sorted."""
     splits = run.folder.child("splits")
     tables = [splits.read_table(f"{split}.parquet", columns=["training_row"]) for split in HELD_OUT]
-    rows: npt.NDArray[np.int64] = np.sort(pa.concat_tables(tables)["training_row"].to_numpy())
-    return rows
+    rows: Rows = pa.concat_tables(tables)["training_row"].to_numpy()
+    return np.sort(np.concatenate([rows, run.read_excluded()]))
 
 
 def starts(pieces: Sequence[Piece]) -> npt.NDArray[np.int64]:
@@ -101,15 +112,26 @@ def _spread(images: ImageSet, rng: np.random.Generator, wanted: int) -> tuple[li
     return [pieces[i] for i in chosen], offsets[chosen]
 
 
-def _draw(
-    pieces: Sequence[Piece], offsets: npt.NDArray[np.int64], rng: np.random.Generator, size: int
-) -> npt.NDArray[np.int64]:
-    """Draw `size` distinct rows of the pieces; row numbers are over all images."""
-    local = starts(pieces)
-    drawn = rng.choice(int(local[-1]), size=size, replace=False)
-    piece = np.searchsorted(local, drawn, side="right") - 1
-    rows: npt.NDArray[np.int64] = offsets[piece] + drawn - local[piece]
-    return rows
+class _Allowed:
+    """The rows of some pieces that are not excluded; row numbers are over all images."""
+
+    def __init__(self, pieces: Sequence[Piece], offsets: Rows, excluded: Rows) -> None:
+        self._starts, self._offsets = starts(pieces), offsets
+        # Positions, counted within the pieces, of the excluded ones.
+        piece = np.maximum(np.searchsorted(offsets, excluded, side="right") - 1, 0)
+        within = excluded - offsets[piece]
+        inside = (within >= 0) & (within < np.diff(self._starts)[piece])
+        self._out = np.sort((within + self._starts[piece])[inside])
+        self.rows = int(self._starts[-1]) - len(self._out)
+
+    def draw(self, rng: np.random.Generator, size: int) -> Rows:
+        """Draw `size` distinct rows."""
+        drawn = rng.choice(self.rows, size=size, replace=False)
+        # out[i] − i allowed rows precede the i-th excluded one, so the k-th allowed follows those where this is ≤ k.
+        drawn = drawn + np.searchsorted(self._out - np.arange(len(self._out)), drawn, side="right")
+        piece = np.searchsorted(self._starts, drawn, side="right") - 1
+        rows: Rows = self._offsets[piece] + drawn - self._starts[piece]
+        return rows
 
 
 def _read(

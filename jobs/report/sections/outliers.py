@@ -29,28 +29,12 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
     if not shown:
         why = "the scored images can no longer be read" if explained.unreadable else "--explain is 0"
         return Section("outliers", title, f"Nothing to show: {why}.", [])
-    surprise = np.stack([each.surprise for each in shown])
-    top = common_top(surprise)
-    maps = heat(surprise, top)
-    folder = common_folder([str(each.row["file"]) for each in shown])
     discovered = [summary.is_discovery(each.row) for each in shown]
-    cards = [
-        explanation_card(each, maps[i], folder, "discovery" if discovered[i] and not all(discovered) else "")
-        for i, each in enumerate(shown)
-    ]
+    badges = ["discovery" if each and not all(discovered) else "" for each in discovered]
     verdict = ", all discoveries" if all(discovered) else ""
     missing = (
         f" {counted(explained.unreadable, 'image')} among them can no longer be read." if explained.unreadable else ""
     )
-    blocks: list[Block] = [
-        heat_scale("Surprise", top, "nats"),
-        Cards(
-            cards,
-            reading(shown),
-            f"File names are relative to {folder}" if folder else "",
-            "nearest calibration images",
-        ),
-    ]
     return Section(
         "outliers",
         title,
@@ -59,8 +43,19 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
         "σ is a standard deviation over the most similar inliers. The smallest possible p-value with "
         f"{counted(summary.calibration_images, 'calibration image')} is "
         f"{p_value(1 / (summary.calibration_images + 1))}.",
-        blocks,
+        explanation_blocks(shown, badges, "nearest calibration images"),
     )
+
+
+def explanation_blocks(shown: Sequence[Explanation], badges: Sequence[str], nearest: str) -> list[Block]:
+    """The cards of explained images, at least one, and the scale of their maps; `nearest` says what is beside them."""
+    surprise = np.stack([each.surprise for each in shown])
+    top = common_top(surprise)
+    maps = heat(surprise, top)
+    folder = common_folder([str(each.row["file"]) for each in shown])
+    cards = [explanation_card(each, own, folder, badge) for each, own, badge in zip(shown, maps, badges, strict=True)]
+    where = f"File names are relative to {folder}" if folder else ""
+    return [heat_scale("Surprise", top, "nats"), Cards(cards, reading(shown), where, nearest)]
 
 
 def reading(shown: Sequence[Explanation]) -> list[str]:

@@ -11,10 +11,13 @@ from export.storage import Folder
 from image_files import encode
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
+from jobs.images.source import Piece
 from jobs.train import splits
 from jobs.train.run_directory import Run
+from jobs.train.share import Share, TrainingImages
 from jobs.train.splits import held_rows, make_splits
 from training_runs import SHAPE, config, found, start, write_images
+from vae_core.batch import ROW
 from vae_core.errors import UserError
 
 
@@ -93,3 +96,33 @@ def test_unreadable_images_are_replaced_in_the_splits(tmp_path: Path) -> None:
     assert (held % 5 != 0).all()
     assert len(errors)
     assert all(row % 5 == 0 for row in errors["row"].to_pylist())
+
+
+@pytest.mark.parametrize("row_group_size", [500, 20])
+def test_excluded_rows_are_neither_trained_on_nor_held_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, row_group_size: int
+) -> None:
+    monkeypatch.setattr(splits, "_MAX_PIECES", 15)  # of the 25 small row groups
+    images = found(write_images(tmp_path / "a.parquet", 500, row_group_size=row_group_size))
+    excluded = np.sort(np.random.default_rng(0).choice(500, 200, replace=False))
+    run = Run(Folder.at(tmp_path / "run"))
+    run.write_excluded(excluded)
+    make_splits(run, images, ImageContract(*SHAPE), config(validation_images=25, calibration_images=25), None, excluded)
+    used = {split: run.read_split(split, SHAPE).rows for split in ("validation", "calibration", "training")}
+    assert (len(used["validation"]), len(used["calibration"])) == (25, 25)
+    assert not set(np.concatenate(list(used.values()))) & set(excluded)
+    held = held_rows(run)
+    assert set(excluded) <= set(held)
+    assert len(held) == 250
+    share = Share(TrainingImages(images.pieces, held, ImageContract(*SHAPE)), 0, 1, 0, 1 << 30, pytest.fail)
+    seen = np.concatenate([batch[ROW] for batch in share.batches(0, 50, 5)])
+    np.testing.assert_array_equal(np.sort(seen), np.setdiff1d(np.arange(500), held))
+
+
+def test_each_allowed_row_is_as_likely() -> None:
+    pieces = [Piece("a", 0, 0, 30, 0), Piece("b", 0, 0, 20, 0)]
+    excluded = np.array([0, 1, 7, 29, 30, 45, 49])
+    allowed = splits._Allowed(pieces, np.array([0, 30]), excluded)
+    assert allowed.rows == 43
+    every = np.sort(allowed.draw(np.random.default_rng(0), 43))
+    np.testing.assert_array_equal(every, np.setdiff1d(np.arange(50), excluded))

@@ -1,0 +1,61 @@
+"""`vae find --clean`: one model, trained on images that are all ordinary, scores the others as `vae score` does."""
+
+import sys
+from typing import Any
+
+from export.bundle.format import MANIFEST
+from export.storage import Folder
+from jobs.bulk.plan import MODEL
+from jobs.export.job import export
+from jobs.export.options import ExportOptions
+from jobs.find.options import FindOptions
+from jobs.find.rules import choose
+from jobs.images.source import find_images
+from jobs.images.survey import survey
+from jobs.score.job import score
+from jobs.score.options import ScoreOptions
+from jobs.train.options import TrainOptions
+
+
+def find_with_clean(options: FindOptions) -> dict[str, Any]:
+    """Train on the clean images, score the others, and return the summary of the scoring job.
+
+    The model is kept beside the scores, in `model/`.
+
+    Raises:
+        UserError: images or options are invalid, or the output belongs to something else.
+        JobFailed: a step failed; the same call resumes it.
+    """
+    from jobs.train.job import train
+
+    model = Folder.at(options.output).child(MODEL)
+    run, bundle = model.child("run").address, model.child("bundle")
+    clean = survey(find_images(options.clean))
+    choice = choose(clean, options, folds=1)
+    for line in choice.why:
+        print(f"find: {line}", file=sys.stderr, flush=True)
+    train(
+        TrainOptions(
+            images=options.clean,
+            run=run,
+            model=choice.model,
+            train=choice.train,
+            resize=True,
+            workers=options.train_workers,
+            device=options.provider,
+            address=options.address,
+        )
+    )
+    if not bundle.has(MANIFEST):
+        export(ExportOptions(run=run, bundle=bundle.address))
+    names = ("key", "keep", "fpr", "fdr", "explain", "batch_size")
+    return score(
+        options.passed_to(
+            ScoreOptions,
+            bundle=bundle.address,
+            images=options.images,
+            output=options.output,
+            resize=True,
+            **{name: getattr(options, name) for name in names},
+        )
+    )
