@@ -4,7 +4,6 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
-from export.extractors.build import open_extractor
 from jobs.find.options import FindOptions
 from jobs.images.contract import ImageContract, describe
 from jobs.images.survey import Survey
@@ -53,8 +52,6 @@ def choose(surveyed: Survey, options: FindOptions, folds: int | None = None) -> 
             raise UserError(f"--backbone needs a recipe of the features family, got {options.recipe}")
         model = replace(model, backbone=options.backbone)
     model = replace(model, image_shape=contract.shape)
-    if isinstance(model, FeatureModelConfig):
-        model = open_extractor(model).config
     if folds == 1:
         train, why_epochs = _train(recipe.train, usable, options)
         return Choice(contract, model, train, 1, (why_size, why_epochs))
