@@ -167,8 +167,9 @@ def main() -> None:
             rate = float((p[~folder.outlying] <= 0.01).mean())
             estimate = json.loads((output / "summary.json").read_text())["estimated_outliers"]
             more = (
-                f"unseen {_unseen(given.data, folder, output):.3f}, ordinary at p ≤ 0.01 {rate:.4f}, outliers estimated "
-                f"{estimate['about']} ({estimate['low']} to {estimate['high']}) of {int(folder.outlying.sum())}, "
+                f"unseen {_unseen(given.data, folder, output):.3f}, ordinary at p ≤ 0.01 {rate:.4f}, outliers "
+                f"estimated {estimate['about']} ({estimate['low']} to {estimate['high']}) of "
+                f"{int(folder.outlying.sum())}, "
                 f"{seconds / 60:.1f} min"
             )
             name = f"{share:.0%} outliers, seed {seed}"

@@ -20,9 +20,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.photographs.backbone import BLOCKS, DEVIATION, MEAN, load_lite0
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Floats, Method, Training
 from export.extractors.backbone import free_size
+from jobs.demo.defects import Images
 from vae_core.errors import UserError
 
 _SHARE, _NEIGHBOURS, _BATCH = 0.01, 9, 32

@@ -15,8 +15,8 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
-from benchmarks.photographs.defects import Images
 from export.storage import Folder
+from jobs.demo.defects import Images
 from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.images.survey import survey

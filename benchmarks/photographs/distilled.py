@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Method, Training
 from benchmarks.photographs.patches import Standardised, by_highest, in_batches
+from jobs.demo.defects import Images
 
 _STRIDE = 8  # of the networks, from an image resized to so many times the maps' side
 _LATENT, _HARDEST = 64, 0.001

@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.kinds import SIDE, as_jpeg
+from jobs.demo.defects import Images
 from vae_core.errors import UserError
 
 TRAINED = 0.7  # of the width, from the left: where the training crops come from

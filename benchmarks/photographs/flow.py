@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Method, Training
 from benchmarks.photographs.patches import Standardised, by_highest, in_batches
+from jobs.demo.defects import Images
 
 _COUPLINGS, _CLAMP = 8, 2.0
 _BATCH, _RATE, _DECAY = 32, 1e-3, 1e-5

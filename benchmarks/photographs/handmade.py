@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Floats, Method, Training
+from jobs.demo.defects import Images
 
 _LEVELS = (1, 5, 25, 50, 75, 95, 99)  # percentiles
 _BANDS = 8  # of the spectrum

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.outliers.settings import read
-from benchmarks.photographs.defects import Images
+from jobs.demo.defects import Images
 
 SIDE = 64
 _QUALITY = 92  # of the JPEGs of photos64

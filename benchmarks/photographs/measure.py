@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Floats, Method
 from benchmarks.photographs.settings import Sets
+from jobs.demo.defects import Images
 from jobs.evaluate.detection import auroc
 
 Result = dict[str, Any]

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from benchmarks.photographs.backbone import write_backbone
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Detector, Floats, Method, Scored, Training
 from export.extractors.build import open_extractor
 from export.runtime.scorer import Scorer
 from export.storage import Folder
+from jobs.demo.defects import Images
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
 from jobs.train.loop import Work, train

@@ -21,11 +21,11 @@ import torch
 from torch import Tensor
 
 from benchmarks.photographs.backbone import write_backbone
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Calibrated, Detector, Floats, Method, Training
 from export.extractors.backbone import MAPS
 from export.extractors.build import open_extractor
 from export.runtime.session import scoring_session
+from jobs.demo.defects import Images
 from vae_core.batch import IMAGE
 from vae_core.models.features.config import FeaturesConfig
 

@@ -22,11 +22,11 @@ import pyarrow.parquet as pq
 
 from benchmarks.outliers.settings import read
 from benchmarks.photographs import elsewhere
-from benchmarks.photographs.defects import KINDS, Drawn, Images, Kind, Masks, draw
 from benchmarks.photographs.detector import Detector, Training
 from benchmarks.photographs.kinds import emoji_kinds, kinds
 from benchmarks.photographs.patches import METHODS as PATCHES
 from benchmarks.photographs.textures import TEXTURES, crops
+from jobs.demo.defects import KINDS, Drawn, Images, Kind, Masks, draw
 from jobs.evaluate.detection import auroc
 from jobs.images.packing import packed_column, packed_schema
 from vae_core.errors import UserError

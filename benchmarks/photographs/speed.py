@@ -13,7 +13,6 @@ import numpy as np
 
 from benchmarks.outliers.settings import read
 from benchmarks.photographs.backbone import write_backbone
-from benchmarks.photographs.defects import Images
 from benchmarks.photographs.detector import Training
 from benchmarks.photographs.measure import per_second
 from benchmarks.photographs.ours import make_bundle
@@ -22,6 +21,7 @@ from benchmarks.photographs.settings import write_images
 from export.runtime.scorer import Scorer
 from export.runtime.session import scoring_session
 from export.storage import Folder
+from jobs.demo.defects import Images
 from jobs.train.run_directory import Run
 from vae_core.batch import IMAGE
 from vae_core.config import FILTER_BANK, FeatureModelConfig

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from benchmarks.outliers.settings import read
-from benchmarks.photographs.defects import Images
+from jobs.demo.defects import Images
 
 Part = Literal["training", "test"]
 Texture = Callable[[str, Part, int, np.random.Generator], Images]

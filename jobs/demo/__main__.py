@@ -1,9 +1,10 @@
-"""Run everything end to end on a small real data set that ships with the package: train, export, score, sample.
+"""Run everything end to end on small real data sets that ship with the package: train, export, score, sample.
 
     vae demo
 
 Trains on 8,000 images of clothes with two Ray workers, exports the model to ONNX, and scores 1,000 unseen images of
-clothes mixed with 500 outliers, handwritten digits. Rerun the same command to resume.
+clothes mixed with 500 outliers, handwritten digits. Then trains a model of features on crops of a wall of bricks, and
+scores others, some of which have a scratch, a stain or a hole. Rerun the same command to resume.
 """
 
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 import tyro
 
 from jobs.cli import run_main
-from jobs.demo.job import demo
+from jobs.demo.job import Found, demo
 from jobs.demo.options import DemoOptions
 
 
@@ -26,17 +27,27 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _run(options: DemoOptions) -> None:
     result = demo(options)
     output = Path(options.output)
-    discoveries = result.true + result.false
-    rate = f" ({result.false / discoveries:.1%}, target at most {options.fdr:.0%})" if discoveries else ""
+    print(f"\nfound {_sentence(result.clothes, 'digits', options.fdr)}")
     print(
-        f"\nfound {result.true} of {result.outliers} outliers; "
-        f"{result.false} of {discoveries} discoveries are false{rate}"
+        f"found {_sentence(result.wall, 'defects', options.fdr)}; the map of surprise is highest on the defect in "
+        f"{result.on_defect} of those found"
     )
     print(
-        f"report:  {(output / 'scores' / 'report.html').absolute().as_uri()}\n"
+        f"report of the wall:    {_link(output / 'wall' / 'scores')}\n"
+        f"report of the clothes: {_link(output / 'scores')}\n"
         f"samples: {output / 'corpus'}\n"
-        f"bundle:  {output / 'bundle'}"
+        f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}"
     )
+
+
+def _sentence(found: Found, what: str, fdr: float) -> str:
+    discoveries = found.true + found.false
+    rate = f" ({found.false / discoveries:.1%}, target at most {fdr:.0%})" if discoveries else ""
+    return f"{found.true} of {found.outliers} {what}; {found.false} of {discoveries} discoveries are false{rate}"
+
+
+def _link(scores: Path) -> str:
+    return (scores / "report.html").absolute().as_uri()
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class DemoOptions:
-    """Run everything end to end on a small data set that ships with the package."""
+    """Run everything end to end on two small data sets that ship with the package."""
 
     output: str = "demo"
     """Output folder."""
@@ -16,4 +16,4 @@ class DemoOptions:
     samples: int = 1000
     """Images to generate."""
     fdr: float = 0.1
-    """False discovery rate: the expected share of clothes among the discoveries."""
+    """False discovery rate: the expected share of ordinary images among the discoveries."""

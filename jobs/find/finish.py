@@ -53,7 +53,7 @@ class Found(NamedTuple):
 
 def conclude(job: FindJob) -> dict[str, Any]:
     """Write scores with ranks, errors, discoveries, explanations and report; return the summary."""
-    from jobs.report.find_report import write_find_report
+    from jobs.find.report import write_find_report
 
     options = job.options
     found = _read(job)

@@ -11,11 +11,12 @@ from jobs.train.run_directory import Run
 
 Facts = dict[str, Any]
 
-_RESULTS = {"score": "scores", "find": "scores", "prepare": "images"}  # the folder of a kind's parts, if it is not `images`
+# The folder of a kind's parts, if it is not `images`.
+_RESULTS = {"score": "scores", "find": "scores", "prepare": "images"}
 _BEST = ("validation_elbo", "bits_per_dim", "validation_accuracy", "active_units")
 _OF_SUMMARY = (
-    "rows", "scored", "samples", "errors", "bad_files", "outliers", "estimated_outliers", "discoveries", "fpr", "fdr", "seed",
-    "rows_per_second", "engine", "provider", "bundle_hash",
+    "rows", "scored", "samples", "errors", "bad_files", "outliers", "estimated_outliers", "discoveries", "fpr", "fdr",
+    "seed", "rows_per_second", "engine", "provider", "bundle_hash",
 )  # fmt: skip
 
 

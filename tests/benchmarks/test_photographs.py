@@ -9,7 +9,6 @@ import torch
 from PIL import Image
 
 from benchmarks.photographs import elsewhere, handmade, kinds, ours
-from benchmarks.photographs.defects import KINDS, Kind, draw
 from benchmarks.photographs.detector import Calibrated, Training
 from benchmarks.photographs.front import ahead, front, points
 from benchmarks.photographs.measure import aurocs, paired_difference, resampled
@@ -17,6 +16,7 @@ from benchmarks.photographs.patches import k_center
 from benchmarks.photographs.plot import plot
 from benchmarks.photographs.settings import write_images
 from benchmarks.photographs.tables import render
+from jobs.demo.defects import KINDS, Kind, draw
 from jobs.evaluate.detection import auroc
 from vae_core.errors import UserError
 

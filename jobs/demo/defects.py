@@ -1,7 +1,7 @@
 """Scratches, stains and holes of any contrast, with their masks.
 
-They have the shapes of those in `brick64_defects` and `wood128_defects`: a bent line, an ellipse with a soft edge, and
-a square that is flat. A contrast of 1 is plain to see, of 0 there is nothing.
+A bent line, an ellipse with a soft edge, and a square that is flat. A contrast of 1 is plain to see, of 0 there is
+nothing.
 """
 
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def _scratch(height: int, width: int, scale: float, generator: np.random.Generat
     cv2.polylines(
         plane, [points], isClosed=False, color=255, thickness=max(1, round(scale)), lineType=cv2.LINE_AA, shift=4
     )
-    return plane.astype(np.float32) / 255
+    return (plane.astype(np.float32) / 255).astype(np.float32)
 
 
 def _stain(height: int, width: int, scale: float, generator: np.random.Generator) -> Plane:
@@ -66,7 +66,8 @@ def _stain(height: int, width: int, scale: float, generator: np.random.Generator
     centre_y, centre_x = generator.uniform(0.15, 0.85, 2) * [height, width]
     radius_y, radius_x = generator.uniform(4, 9, 2) * scale
     distance = np.sqrt(((y - centre_y) / radius_y) ** 2 + ((x - centre_x) / radius_x) ** 2)
-    return np.clip((1.15 - distance) / 0.3, 0, 1).astype(np.float32)
+    plane: Plane = np.clip((1.15 - distance) / 0.3, 0, 1).astype(np.float32)
+    return plane
 
 
 def _hole(height: int, width: int, scale: float, generator: np.random.Generator) -> Plane:
