@@ -5,6 +5,7 @@ diagonal; `write_gaussian_bundle` can move q(z|x) away from it. See tests/vae_co
 """
 
 import io
+import json
 import math
 from typing import Any
 
@@ -26,6 +27,7 @@ SHAPE = (1, 4, 4)
 LATENTS, SCALE = 3, 0.1
 PIXELS = math.prod(SHAPE)
 WEIGHT = np.linalg.qr(np.random.default_rng(1).normal(size=(PIXELS, LATENTS)))[0] * [0.3, 0.2, 0.1]
+_VALIDATED = {"validation_elbo": -50.0}
 DIAGONAL = (WEIGHT**2).sum(axis=0) + SCALE**2  # WᵀW + s² I
 
 
@@ -210,7 +212,15 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.CALIBRATION: calibration.getvalue(),
         names.PROBE: probe.getvalue(),
         names.PRIOR: npz_bytes({}),
-        names.PARITY: b"{}",
+        names.PARITY: json.dumps({"graphs": _parity(manifest["graphs"])}).encode(),
         names.CARD: b"",
     }
     return write_bundle(folder, manifest, share_weights(graphs) | others)
+
+
+def _parity(graphs: dict[str, Any]) -> dict[str, list[dict[str, object]]]:
+    """Every output without a difference."""
+    return {
+        name: [{"output": each["name"], "relative": 0.0, "allowed": 1e-5} for each in interface["outputs"]]
+        for name, interface in graphs.items()
+    }

@@ -41,6 +41,7 @@ SUMMARY = ScoreSummary(
     fdr_threshold=3.5,
     fdr_p_value=0.002,
     calibration_images=500,
+    tiling=None,
     tail=None,
     drift=Drift("like the calibration images", [], []),
     likelihood=None,

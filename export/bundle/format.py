@@ -24,6 +24,7 @@ from export.guarantees.classes import Classes
 from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_references
 from export.region import Region
 from export.storage import Folder
+from export.tiling import Tiling
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS, Prior
 from vae_core.outliers.groups import Statistic
@@ -130,6 +131,29 @@ class Bundle:
         """The pixels that count, which the graphs see to; None if all do."""
         value = self.manifest["image"].get("region")
         return None if value is None else Region.from_json(value, self.shape)
+
+    @cached_property
+    def tiling(self) -> Tiling | None:
+        """How images are cut into tiles of this shape, if the bundle was calibrated on whole images; else None."""
+        value = self.manifest.get("tiling")
+        return None if value is None else Tiling.from_json(value, self.shape)
+
+    def require_tiling(self, purpose: str) -> Tiling:
+        """The tiling; raises a UserError, which begins with `purpose`, if the bundle scores images of its shape."""
+        if self.tiling is None:
+            raise UserError(
+                f"{purpose} needs a bundle that scores images by tiles, but {self.folder.url} does not; run "
+                "`vae calibrate --tile N` first"
+            )
+        return self.tiling
+
+    def refuse_tiling(self, purpose: str) -> None:
+        """Raise a UserError, which begins with `purpose`, if the bundle scores whole images by tiles."""
+        if self.tiling is not None:
+            raise UserError(
+                f"{purpose} needs images of the model's size, but {self.folder.url} scores images by tiles of "
+                f"{self.tiling.describe()}; leave it out, or use the bundle before `vae calibrate --tile`"
+            )
 
     @property
     def is_binarised(self) -> bool:

@@ -13,6 +13,7 @@ from typing import Any
 from export.class_labels import ClassLabels
 from export.json_object import parse_object
 from export.region import Region
+from export.tiling import Tiling
 from vae_core.config import from_json
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS
@@ -66,6 +67,11 @@ def parse_manifest(
             raise _wrong(where, "image.region", f"absent or a region of the images ({error})", region) from error
     if (resize := manifest["image"].get("resize")) not in (None, LETTERBOX):
         raise _wrong(where, "image.resize", f"absent or {LETTERBOX}", resize)
+    if (tiling := manifest.get("tiling")) is not None:
+        try:
+            Tiling.from_json(tiling, manifest["image"]["shape"])
+        except ValueError as error:
+            raise _wrong(where, "tiling", f"absent or how images are cut into tiles ({error})", tiling) from error
     if (binarise := manifest["likelihood"].get("binarise")) not in (None, "dynamic"):
         raise _wrong(where, "likelihood.binarise", "absent or dynamic", binarise)
     classes = manifest.get("classes")

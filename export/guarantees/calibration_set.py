@@ -22,6 +22,7 @@ from export.pictures import encode_png, reduce
 from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
+from export.tiling import Tiling
 from vae_core.errors import UserError
 
 MOST_EXEMPLARS = 8192
@@ -76,7 +77,12 @@ def calibration_table(outputs: Arrays, kept: Sequence[Exemplar | None], classes:
 
 
 def exchange(
-    bundle: Bundle, table: pa.Table, source: str, provider: Provider, reviewed: Mapping[str, int] | None = None
+    bundle: Bundle,
+    table: pa.Table,
+    source: str,
+    provider: Provider,
+    reviewed: Mapping[str, int] | None = None,
+    tiling: Tiling | None = None,
 ) -> Contents:
     """The contents of `bundle` with another calibration set; nothing is written.
 
@@ -90,6 +96,7 @@ def exchange(
         source: what the images are, for the manifest and the model card.
         provider: cpu or cuda, which scored the new set.
         reviewed: if outliers were removed from it, how many of the highest scores were `judged`, and `removed`.
+        tiling: how the images were cut, if the rows of the set are the worst tiles of whole images.
 
     Raises:
         UserError: there are too few or too many images.
@@ -112,6 +119,8 @@ def exchange(
     if reviewed is not None:
         calibrated["reviewed"] = dict(reviewed)
     manifest = {**bundle.manifest, "calibration": calibrated}
+    if tiling is not None:
+        manifest["tiling"] = tiling.to_json()
     files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)
 

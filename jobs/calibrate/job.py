@@ -25,7 +25,9 @@ from export.guarantees.p_values import LEAST, P_VALUE, SCORE
 from export.runtime.device import Device
 from export.runtime.scorer import scoring_provider
 from export.runtime.session import Arrays, Session, scoring_session
+from export.runtime.tiled_scorer import worst_tiles
 from export.storage import Folder
+from export.tiling import TILE_LEFT, TILE_TOP, Images, Places, Tiling
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.calibrate.options import CalibrateOptions
@@ -77,6 +79,14 @@ class _Scored(NamedTuple):
         )
 
 
+class _Reading(NamedTuple):
+    """How images are read."""
+
+    contract: ImageContract
+    columns: pa.Schema
+    tiling: Tiling | None
+
+
 class _Graphs(NamedTuple):
     """The sessions that images are scored with."""
 
@@ -98,6 +108,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     target = Folder.at(options.output)
     refuse_occupied(target)
     bundle = Bundle.open(options.bundle)
+    tiling = _tiling(options, bundle)
     images = find_images(options.images)
     check_size(images.rows)
     review = Review.read(options.review, options.judged, images)
@@ -106,8 +117,8 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         check_class_type(field.name, field.type)
     device = Device(scoring_provider(bundle, options.provider)).shared_by(2)
     graphs = _Graphs(scoring_session(bundle.graph(SCORER), device), Session(bundle.graph(ENCODER), provider=device))
-    contract = ImageContract(*bundle.shape, resize=options.resize or bundle.resizes)
-    everything = _Scored.join(_score(graphs, plan_units(images), contract, columns, review))
+    contract = ImageContract(*bundle.shape, options.resize or bundle.resizes, larger=tiling is not None)
+    everything = _Scored.join(_score(graphs, plan_units(images), _Reading(contract, columns, tiling), review))
     count, reasons = len(everything.exemplars), everything.reasons
     if reasons.total() > count:
         raise UserError(
@@ -116,17 +127,21 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         )
     check_size(count)
     kept = everything.filter(review.kept(everything.outputs[SCORE], everything.found))
+    if tiling is not None:  # whose images are read one by one, so that each is an exemplar
+        stride = exemplar_stride(len(kept.exemplars))
+        kept = kept._replace(exemplars=[None if i % stride else each for i, each in enumerate(kept.exemplars)])
     table = calibration_table(kept.outputs, kept.exemplars, kept.classes)
     source = ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in options.images)
     if options.per_class:
         source += f", by {options.per_class}"
     reviewed = review.to_json(everything.found) if options.review else None
-    contents = exchange(bundle, table, source, graphs.scorer.provider, reviewed)
+    contents = exchange(bundle, table, source, graphs.scorer.provider, reviewed, tiling)
     contents.manifest["calibration"]["left_out"] = dict(reasons.most_common())
     calibrated = write_bundle(target, *contents)
     left_out = describe_left_out(reasons, reasons.total() + count)
     print(
-        f"{options.output}: calibrated on {len(table):,} images of {source}{left_out and f'; {left_out}'}; "
+        f"{options.output}: calibrated on {len(table):,} {'whole ' * (tiling is not None)}images of {source}"
+        f"{f', by tiles of {tiling.describe()}' if tiling else ''}{left_out and f'; {left_out}'}; "
         f"smallest p-value {1 / (len(table) + 1):.2g}, hash {calibrated.hash[:12]}"
     )
     if reviewed is not None:
@@ -136,9 +151,30 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     return calibrated
 
 
-def _score(
-    graphs: _Graphs, units: Sequence[Unit], contract: ImageContract, columns: pa.Schema, review: Review
-) -> list[_Scored]:
+def _tiling(options: CalibrateOptions, bundle: Bundle) -> Tiling | None:
+    """How whole images are cut: as --tile says, or as the bundle does already.
+
+    Raises:
+        UserError: tiles of that size are no images of the model, or parts of images are none of its kind.
+    """
+    if options.tile is None:
+        return bundle.tiling
+    _, height, width = bundle.shape
+    if (options.tile, options.tile) != (height, width):
+        raise UserError(
+            f"--tile must be the size of the model's images, {width}×{height}, got {options.tile}; train a model on "
+            "tiles of that size: see `vae prepare --tile`"
+        )
+    if bundle.resizes or bundle.region is not None:
+        why = "letterboxed images" if bundle.resizes else "the region of interest of whole images"
+        raise UserError(
+            f"--tile needs a model of tiles, but that of {bundle.folder.url} is one of {why}; train one on tiles: see "
+            "`vae prepare --tile`"
+        )
+    return Tiling(height, width, options.overlap)
+
+
+def _score(graphs: _Graphs, units: Sequence[Unit], reading: _Reading, review: Review) -> list[_Scored]:
     """Read and score the images of the units on all cores, which share the sessions.
 
     Returns the batches in order; some may be empty.
@@ -148,19 +184,22 @@ def _score(
 
     def score(batch: ImageBatch) -> _Scored:
         reasons = Counter(batch.errors["reason"].to_pylist())
-        classes = class_names(batch.keys[columns.names[0]]) if columns.names else None
+        classes = class_names(batch.keys[reading.columns.names[0]]) if reading.columns.names else None
         if not len(batch.images):
             none = {name: np.empty(0, np.float32) for name in graphs.scorer.output_names}
             return _Scored(none, [], classes, np.empty(0, np.int64), reasons)
-        outputs = graphs.scorer.run_batched({"image": batch.images}, BATCH)
-        kept = exemplars(graphs.encoder, batch.images, stride)
+        if reading.tiling is None:
+            images, outputs = batch.images, graphs.scorer.run_batched({"image": batch.images}, BATCH)
+        else:
+            images, outputs = _worst_tile(graphs.scorer, reading.tiling, batch.images[0])
+        kept = exemplars(graphs.encoder, images, stride)
         finite = np.isfinite(outputs[SCORE])
         reasons.update([_NOT_FINITE] * int((~finite).sum()))
         return _Scored(outputs, kept, classes, review.find(batch.keys), reasons).filter(finite)
 
     def score_unit(unit: Unit) -> list[_Scored]:
         try:
-            return [score(batch) for batch in read_unit(unit, contract, columns)]
+            return [score(batch) for batch in read_unit(unit, reading.contract, reading.columns)]
         except OSError as error:
             raise JobFailed(f"cannot read the images: {one_line(error)}") from error
 
@@ -174,6 +213,13 @@ def _score(
     finally:
         pool.shutdown(cancel_futures=True)  # on Ctrl-C, wait only for the units in progress
     return scored
+
+
+def _worst_tile(scorer: Session, tiling: Tiling, image: Images) -> tuple[Images, Arrays]:
+    """The worst tile of an image [C,H,W], uint8 [1,C,h,w], and the outputs of the scorer for it, each [1]."""
+    *_, outputs = worst_tiles(lambda tiles: scorer.run({"image": tiles}), tiling, image, BATCH)
+    place: Places = np.stack([outputs.pop(TILE_TOP), outputs.pop(TILE_LEFT)], axis=1)
+    return tiling.cut(image, place), outputs
 
 
 def _describe(classes: pa.Array, column: str | None) -> str:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from export.runtime.device import Provider
+from export.tiling import check_tile
 from vae_core.errors import UserError
 
 
@@ -28,10 +29,17 @@ class CalibrateOptions:
 
     judged: int | None = None
     """With `--review`: how many images you have judged, those with the highest scores, without leaving any out."""
+    tile: int | None = None
+    """Score whole images by square tiles of so many pixels a side, those of the model's images: an image is as outlying
+    as its worst tile, and its p-value is among whole images. The calibration images then have any sizes from that of a
+    tile up. The new bundle keeps it, as does one calibrated from it again."""
+
+    overlap: int = 0
+    """Pixels that neighbouring tiles share, with `--tile`."""
 
     resize: bool = False
     """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
-    training images were letterboxed does so always."""
+    training images were letterboxed does so always. Images that are cut into tiles keep their size."""
 
     provider: Provider = "auto"
     """ONNX Runtime provider, as in `vae score`. If scoring later uses another provider, the two are compared first."""
@@ -44,3 +52,4 @@ class CalibrateOptions:
             )
         if self.judged is not None and self.judged < 1:
             raise UserError(f"--judged must be at least 1, got {self.judged}")
+        check_tile(self.tile, self.overlap)

@@ -48,7 +48,9 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     bundle = Bundle.open(options.bundle)
     if options.certify:
         bundle.require_gradient("--certify")
-    if options.likelihood_images and bundle.decodes_images:
+    if options.sample_quality:
+        bundle.refuse_tiling("--sample-quality")
+    if options.likelihood_images and bundle.decodes_images and bundle.tiling is None:
         require_estimators(bundle, options.estimators, "--estimators")
     inliers = plan_set(options, bundle, options.images, output.child(IMAGES), options.label)
     outliers = {
@@ -70,7 +72,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         summaries = {name: run_job(job) for name, job in outliers.items()}
         likelihood = (
             estimate_likelihood(options, bundle, inliers.images, output.child(LIKELIHOOD))
-            if options.likelihood_images and bundle.decodes_images
+            if options.likelihood_images and bundle.decodes_images and bundle.tiling is None
             else None
         )
         certificate = (

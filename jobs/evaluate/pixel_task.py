@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 
+from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.runtime.device import Device
 from export.runtime.scorer import Scorer
+from export.runtime.tiled_scorer import TiledScorer
 from jobs.bulk import Part
 from jobs.evaluate.localisation import PixelCounts
 from jobs.evaluate.pixel_counts import SCHEMA, counts_table
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
 from jobs.images.masks import MaskedBatch, MaskedUnit, MaskSource, read_masked
+
+Images = npt.NDArray[np.uint8]
+Maps = npt.NDArray[np.float32]
 
 _NO_COLUMNS = pa.schema([])
 _NO_RESULTS, _NO_ERRORS = SCHEMA.empty_table(), error_schema(_NO_COLUMNS).empty_table()
@@ -58,13 +64,13 @@ class PixelTask:
             UserError: the bundle is not the one that the job was planned with.
         """
         bundle = self.bundle.open()
-        scorer = Scorer(bundle, provider=device, batch_size=self.batch_size)
+        surprise = open_surprise(bundle, device, self.batch_size)
         inside = None if bundle.region is None else bundle.region.inside
 
         def count_batch(batch: MaskedBatch, counts: PixelCounts) -> Iterator[Part]:
             for start in range(0, len(batch.images), self.batch_size):
                 run = slice(start, start + self.batch_size)
-                maps = scorer.surprise(batch.images[run])
+                maps = surprise(batch.images[run])
                 finite = np.isfinite(maps).all(axis=(1, 2))
                 counts.add(maps[finite], batch.masks[run][finite], inside)
                 lost = batch.keys.slice(start, len(maps)).filter(~finite)
@@ -84,3 +90,11 @@ class PixelTask:
     def failed(self, unit: MaskedUnit, reason: str) -> Part:
         """The errors of a one-row unit that failed: its bad files, then the row."""
         return Part(_NO_RESULTS, error_row(unit.unit, _NO_COLUMNS, reason))
+
+
+def open_surprise(bundle: Bundle, device: Device, batch_size: int) -> Callable[[Images], Maps]:
+    """The map of surprise [N,H,W] of images [N,C,H,W], stitched if the bundle scores by tiles."""
+    if bundle.tiling is None:
+        return Scorer(bundle, provider=device, batch_size=batch_size).surprise
+    tiled = TiledScorer(bundle, provider=device, batch_size=batch_size)
+    return lambda images: np.stack([tiled.surprise(image) for image in images])

@@ -1,6 +1,6 @@
 """The images that a model accepts, and the size limits of every input."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 MAX_PIXELS = 1 << 26  # 64 Mpx: a header that declares more is treated as a decompression bomb
 MAX_ENCODED_BYTES = 1 << 28  # 256 MiB: enough for any image of 64 Mpx
@@ -28,6 +28,9 @@ class ImageContract:
     resize: bool = False
     """Convert other sizes, channel counts and 16-bit images; otherwise they become error rows."""
 
+    larger: bool = False
+    """Accept any size from height×width up, one image a batch; `resize` then converts all but the size."""
+
     def __post_init__(self) -> None:
         if self.channels not in _KINDS:
             raise ValueError(f"channels must be 1, 2, 3 or 4, got {self.channels}")
@@ -38,6 +41,18 @@ class ImageContract:
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width)."""
         return self.channels, self.height, self.width
+
+    def of_size(self, height: int, width: int) -> "ImageContract":
+        """For one image of a contract that accepts larger ones: that of its own size.
+
+        Raises:
+            BadImage: it is smaller than height×width.
+        """
+        if height < self.height or width < self.width:
+            raise BadImage(
+                f"the image must be at least {self.width}×{self.height}, the size of a tile, got {width}×{height}"
+            )
+        return replace(self, height=height, width=width, larger=False)
 
     @property
     def nbytes(self) -> int:

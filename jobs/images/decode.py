@@ -26,7 +26,12 @@ class Decoded(NamedTuple):
 
 
 def decode_batch(encoded: pa.Array, contract: ImageContract) -> Decoded:
-    """Decode a binary array; nulls and undecodable values get a reason in place of an image."""
+    """Decode a binary array; nulls and undecodable values get a reason in place of an image.
+
+    With a contract that accepts larger images there is one value, and its image has its own size.
+    """
+    if contract.larger:
+        return _decode_larger(encoded, contract)
     data, starts, stops = byte_spans(encoded)
     count = len(starts)
     images = np.empty((count, *contract.shape), np.uint8)
@@ -66,6 +71,20 @@ def decode_one(encoded: npt.NDArray[np.uint8], contract: ImageContract) -> Image
     header = read_header(encoded.data)
     check_size(header.width, header.height, contract)
     return fit(_decode(encoded, header), contract)
+
+
+def _decode_larger(encoded: pa.Array, contract: ImageContract) -> Decoded:
+    """Decode the one value of a binary array to an image of its own size."""
+    data, (start,), (stop,) = byte_spans(encoded)
+    _set_up_opencv()
+    try:
+        if encoded.null_count:
+            raise BadImage("the image is null")
+        one = data[start:stop]
+        header = read_header(one.data)
+        return Decoded(fit(_decode(one, header), contract.of_size(header.height, header.width))[None], {})
+    except (BadImage, cv2.error) as error:
+        return Decoded(np.empty((0, *contract.shape), np.uint8), {0: _reason(error)})
 
 
 def decode_freely(encoded: npt.NDArray[np.uint8]) -> Pixels:

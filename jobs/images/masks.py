@@ -6,7 +6,7 @@ error.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -93,13 +93,14 @@ def read_masked(unit: MaskedUnit, contract: ImageContract, source: MaskSource) -
     files = dict(unit.masks)
     for batch in read_unit(unit.unit, contract, source.columns):
         keys, errors = (table.drop_columns(source.columns.names) for table in (batch.keys, batch.errors))
-        masks = list(_masks(batch, files, contract, source)) if len(batch.keys) else []
+        size = replace(contract, height=batch.images.shape[2], width=batch.images.shape[3], larger=False)
+        masks = list(_masks(batch, files, size, source)) if len(batch.keys) else []
         usable = [mask for mask in masks if not isinstance(mask, BadImage)]
         reasons = [str(mask) for mask in masks if isinstance(mask, BadImage)]
         good = np.array([not isinstance(mask, BadImage) for mask in masks], np.bool_)
         yield MaskedBatch(
             batch.images[good] if reasons else batch.images,
-            np.stack(usable) if usable else np.zeros((0, contract.height, contract.width), np.bool_),
+            np.stack(usable) if usable else np.zeros((0, size.height, size.width), np.bool_),
             keys.filter(pa.array(good)),
             pa.concat_tables([errors, with_reasons(keys.filter(pa.array(~good)), reasons)]),
         )

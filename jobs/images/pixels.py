@@ -13,8 +13,15 @@ from jobs.images.layout import Layout
 def view_batch(stored: pa.Array, layout: Layout, contract: ImageContract) -> Decoded:
     """Packed images, tensors or lists as [n, C, H, W].
 
-    Zero-copy, hence read-only, if the images have the model's shape, are stored planar and none is null.
+    Zero-copy, hence read-only, if the images have the model's shape, are stored planar and none is null. With a
+    contract that accepts larger images there is one, of its own size.
     """
+    if contract.larger:
+        try:
+            _, height, width = stored_shape(layout, stored)
+            return view_batch(stored, layout, contract.of_size(height, width))
+        except BadImage as error:
+            return Decoded(_empty(contract), {0: str(error)})
     try:
         rows, shape = _uniform(stored, layout)
     except _Ragged:

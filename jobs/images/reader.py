@@ -42,11 +42,15 @@ def read_images(
         contract: the shape that images must have, or are resized to.
         columns: Parquet columns to keep: names, or `ImageSet.keep(names)`, which also fixes the types where files
             differ.
-        batch_rows: reduced when images are large.
+        batch_rows: reduced when images are large; 1 with a contract that accepts larger ones, which need not be
+            contiguous.
 
     Raises:
         OSError: the storage cannot be reached; damaged data becomes error rows instead.
     """
+    if contract.larger:
+        yield from _batches(pieces, contract, columns, 1)
+        return
     rows = max(1, min(batch_rows, BATCH_BYTES // contract.nbytes))
     yield from join_batches(_batches(pieces, contract, columns, rows), rows)
 

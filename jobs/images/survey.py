@@ -47,7 +47,11 @@ class Kind(NamedTuple):
     def fits(self, contract: ImageContract) -> bool:
         """Whether a job with this contract can use such images."""
         if self.reason:
-            return self.undeclared == contract.nbytes
+            return self.undeclared == contract.nbytes and not contract.larger
+        channels, height, width = self.shape
+        if contract.larger:
+            is_alike = channels == contract.channels and self.bits == 8
+            return height >= contract.height and width >= contract.width and (contract.resize or is_alike)
         return contract.resize or (self.shape == contract.shape and self.bits == 8)
 
     def __str__(self) -> str:
@@ -179,6 +183,8 @@ def survey(images: ImageSet) -> Survey:
 def _fate(kind: Kind, contract: ImageContract) -> str:
     if not kind.fits(contract):
         return "LEFT OUT"
+    if contract.larger:
+        return "cut"
     converts = not kind.undeclared and (kind.shape != contract.shape or kind.bits != 8)
     return "letterboxed" if converts else "as they are"
 

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from export.storage import Folder
+from export.tiling import Tiling
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
@@ -43,11 +44,13 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
             f"none of the {errors.rows:,} images could be prepared; the first ({first['file']}): {first['reason']}; "
             f"see all reasons in {output.url}/{ERRORS}"
         )
+    rows, bad_files = sum(unit.rows for unit in units), sum(len(unit.bad_files) for unit in units)
     summary = {
-        "rows": sum(unit.rows for unit in units),
-        "prepared": prepared.rows,
+        "rows": rows,
+        "prepared": prepared.rows if task.tiling is None else rows - errors.rows + bad_files,
         "errors": errors.rows,
         "left_out": reasons.counts,
+        **({} if task.tiling is None else {"tiles": prepared.rows, "tiling": task.tiling.to_json()}),
         "shape": list(task.contract.shape),
         "columns": task.columns.names,
         "rows_per_second": round(totals.rows_per_second, 1),
@@ -65,10 +68,15 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
         images = find_images(options.source)
         surveyed = survey(images)
         channels, height, width = surveyed.shape
-        contract = _contract(options, (channels if options.size is None else surveyed.channels, height, width))
+        tiling = None if options.tile is None else Tiling(options.tile, options.tile, options.overlap)
+        is_free = options.size is not None or tiling is not None
+        contract = _contract(options, (surveyed.channels if is_free else channels, height, width))
         print(f"prepare: {surveyed.table(contract)}", file=sys.stderr, flush=True)
         reads = [images.files[0].url, images.files[-1].url]
-        return PackTask(contract, _kept(options, images), images.fingerprint), plan_units(images), reads
+        task = PackTask(contract, _kept(options, images), images.fingerprint, tiling=tiling)
+        return task, plan_units(images), reads
+    if options.tile is not None:
+        raise UserError(f"--tile must be given with image files or tables, got {named[0]}, whose images are small")
     if len(options.source) > 1:
         raise UserError(f"{named[0]} cannot be combined with other sources; prepare each separately")
     root = str(Path(options.root).expanduser().absolute())
@@ -86,6 +94,8 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
 
 def _contract(options: PrepareOptions, most: tuple[int, int, int]) -> ImageContract:
     channels, height, width = most
+    if options.tile is not None:
+        return ImageContract(channels, options.tile, options.tile, options.resize, larger=True)
     if options.size is None:
         return ImageContract(channels, height, width, options.resize)
     return ImageContract(channels, options.size, options.size, resize=True)
@@ -99,4 +109,6 @@ def _sentence(summary: dict[str, Any]) -> str:
     channels, height, width = summary["shape"]
     left_out = describe_left_out(summary["left_out"], summary["prepared"] + summary["errors"])
     images = counted(summary["prepared"], "image")
-    return f"{images} of {width}×{height} with {counted(channels, 'channel')}{left_out and f'; {left_out}'}"
+    tiles = f", cut into {counted(summary['tiles'], 'tile')}" if "tiles" in summary else ""
+    shape = f"of {width}×{height} with {counted(channels, 'channel')}"
+    return f"{images}{tiles} {shape}{left_out and f'; {left_out}'}"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from export.tiling import check_tile
 from jobs.bulk import BulkOptions
 from vae_core.errors import UserError
 
@@ -24,6 +25,13 @@ class PrepareOptions(BulkOptions):
     """Without --size: letterbox images of another size to that of most, and convert other channel counts; otherwise
     they are left out."""
 
+    tile: int | None = None
+    """Cut every image into tiles of TILE×TILE pixels, to train on: each is a row, with `tile_top` and `tile_left` where
+    it begins. Images may have any sizes from that of a tile up; smaller ones are left out."""
+
+    overlap: int = 0
+    """Pixels that neighbouring tiles share, with `--tile`."""
+
     keep: tuple[str, ...] | None = None
     """Columns to copy; default all that every file has."""
 
@@ -37,3 +45,6 @@ class PrepareOptions(BulkOptions):
         super().__post_init__()
         if self.size is not None and self.size < 1:
             raise UserError(f"--size must be at least 1, got {self.size}")
+        if self.tile is not None and self.size is not None:
+            raise UserError("--tile must not be given with --size: tiles are cut, and images keep their size")
+        check_tile(self.tile, self.overlap)

@@ -5,7 +5,7 @@ Images are uint8 [N, C, H, W]: one channel is grey, two are grey and alpha, thre
 
 import base64
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -36,8 +36,8 @@ def picture(image: Pixels, alt: str, side: int = SIDE) -> Picture:
     return _sized(_png_uri(png(pixels)), height, width, alt, side)
 
 
-def pictures(images: Pixels, alt: str, side: int = SIDE) -> list[Picture]:
-    """`picture` of each image of a batch; `{}` in `alt` becomes its number, from 1."""
+def pictures(images: Iterable[Pixels], alt: str, side: int = SIDE) -> list[Picture]:
+    """`picture` of each image; `{}` in `alt` becomes its number, from 1."""
     return [picture(image, alt.format(number), side) for number, image in enumerate(images, start=1)]
 
 
@@ -59,6 +59,12 @@ def heat(values: NDArray[np.float32], top: float) -> Pixels:
     """
     levels = np.clip(values * (255.0 / top), 0, 255).astype(np.uint8)
     return np.ascontiguousarray(_inferno()[levels].transpose(0, 3, 1, 2))
+
+
+def heat_maps(maps: Sequence[NDArray[np.float32]]) -> tuple[list[Pixels], float]:
+    """Maps [H, W] of any sizes as pictures uint8 [3, H, W] that share a colour map, and its upper end."""
+    top = common_top(np.concatenate([np.zeros(0, np.float32), *(each.ravel() for each in maps)]))
+    return [heat(each[None], top)[0] for each in maps], top
 
 
 def heat_scale(name: str, top: float, unit: str) -> Scale:

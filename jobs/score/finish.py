@@ -99,6 +99,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         fdr_threshold=None if by_class else found.threshold,
         fdr_p_value=found.level.p_value or None,
         calibration_images=len(calibration),
+        tiling=job.bundle.tiling,
         tail=job.tail,
         drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
         likelihood=_likelihood(job, scores.rows) if options.likelihood else None,

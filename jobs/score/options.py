@@ -65,6 +65,13 @@ class ScoreOptions(InferenceOptions):
     """Letterbox images of another size and convert other channel counts; otherwise they are left out. A bundle whose
     training images were letterboxed does so always."""
 
+    tile: int | None = None
+    """Side in pixels of the tiles of whole images, as of `vae calibrate --tile`. A bundle calibrated on tiles has it
+    already: another number is refused."""
+
+    overlap: int | None = None
+    """Pixels that neighbouring tiles share, as of `vae calibrate --overlap`."""
+
     fpr: float = 0.01
     """False positive rate of `is_outlier`: the share of inliers that are flagged."""
 

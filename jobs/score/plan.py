@@ -39,6 +39,7 @@ class ScoreJob:
                 classes, or it does not support the provider or an estimator of the likelihood.
         """
         Significance.plan(options, bundle)
+        _check_tiling(options, bundle)
         if options.classes or options.label:
             ClassColumns.plan(bundle, options.label, options.coverage)
         if options.likelihood:
@@ -65,7 +66,8 @@ class ScoreJob:
     @property
     def contract(self) -> ImageContract:
         """The images that the model accepts."""
-        return ImageContract(*self.bundle.shape, resize=self.options.resize or self.bundle.resizes)
+        is_tiled = self.bundle.tiling is not None
+        return ImageContract(*self.bundle.shape, self.options.resize or self.bundle.resizes, larger=is_tiled)
 
     @cached_property
     def significance(self) -> Significance:
@@ -111,7 +113,8 @@ class ScoreJob:
         given = (options.key, *options.keep, options.per_class, options.label)
         names = dict.fromkeys(name for name in given if name)
         columns = self.images.keep([name for name in names if name not in (FILE.name, ROW.name)])
-        if options.explain and (taken := [name for name in columns.names if name in own_columns()]):
+        own = own_columns(self.bundle.tiling is not None)
+        if options.explain and (taken := [name for name in columns.names if name in own]):
             raise UserError(
                 f"the column {taken[0]} cannot be kept: the name is reserved for explanations; rename it in the input, "
                 "or give --explain 0"
@@ -126,4 +129,24 @@ class ScoreJob:
             significance=self.significance,
             tail=self.tail,
             classes=self.about_classes,
+            tiled=self.bundle.tiling is not None,
         )
+
+
+def _check_tiling(options: ScoreOptions, bundle: Bundle) -> None:
+    """Raise a UserError unless the bundle scores tiles as the options say, and they ask for nothing else of tiles."""
+    given = {"--tile": options.tile, "--overlap": options.overlap}
+    asked = [name for name, value in given.items() if value is not None]
+    if bundle.tiling is None and asked:
+        bundle.require_tiling(asked[0])
+    if bundle.tiling is None:
+        return
+    for name, value in {"--tile": bundle.tiling.height, "--overlap": bundle.tiling.overlap}.items():
+        if given[name] not in (None, value):
+            raise UserError(
+                f"{name} must be {value}, with which {bundle.folder.url} was calibrated, got {given[name]}; leave it "
+                "out, or calibrate another bundle"
+            )
+    for name in ("likelihood", "classes", "label"):
+        if getattr(options, name):
+            bundle.refuse_tiling(f"--{name}")

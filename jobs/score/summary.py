@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from export.guarantees.classes import STATUSES, Classes
 from export.guarantees.p_values import SCORE
 from export.guarantees.tail import Tail
+from export.tiling import Tiling
 from jobs.discoveries.classes import ClassCounter
 from jobs.discoveries.drift import Drift
 from jobs.discoveries.false_discoveries import FalseDiscoveries
@@ -101,6 +102,8 @@ class ScoreSummary:
     fdr_p_value: float | None
     """Discoveries have p-values up to it; None if there are none."""
     calibration_images: int
+    tiling: Tiling | None
+    """How images are cut into tiles, if they are."""
     tail: Tail | None
     drift: Drift
     likelihood: dict[str, Any] | None
@@ -125,6 +128,7 @@ class ScoreSummary:
         """JSON-serialisable form."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         return values | {
+            "tiling": None if self.tiling is None else self.tiling.to_json(),
             "tail": None if self.tail is None else self.tail.to_json(),
             "drift": self.drift.to_json(),
             "false_discoveries": self.false_discoveries.to_json(),

@@ -22,6 +22,8 @@ from export.runtime.device import Device
 from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.runtime.session import Arrays, concatenate
+from export.runtime.tiled_scorer import TiledScorer
+from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.bulk import Part
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.contract import ImageContract
@@ -35,6 +37,7 @@ from jobs.score.significance import RESERVED, Significance
 from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"
+TILE_COLUMNS = (TILE_TOP, TILE_LEFT)
 FILE, ROW = pa.field("file", pa.string()), pa.field("row", pa.int64())
 # Schema metadata of a part: the ONNX Runtime provider, and the false positive rate of `is_outlier`.
 PROVIDER, LEVEL = b"vae.provider", b"vae.fpr"
@@ -58,13 +61,21 @@ class ScoreTask:
     significance: Significance
     tail: Tail | None = None  # the model of p_value_tail, with --tail
     classes: ClassColumns | None = None  # with --classes or --label
+    tiled: bool = False  # whether the bundle scores images by tiles
 
     kind: ClassVar[str] = "score"
     noun: ClassVar[str] = "images"
     results: ClassVar[str] = "scores"
 
     def __post_init__(self) -> None:
-        ours = [*self.outputs, *(field.name for field in self.likelihood), *RESERVED, *TAIL_COLUMNS, IS_OUTLIER]
+        ours = [
+            *self.outputs,
+            *(field.name for field in self._tile),
+            *(field.name for field in self.likelihood),
+            *RESERVED,
+            *TAIL_COLUMNS,
+            IS_OUTLIER,
+        ]
         ours += CLASS_COLUMNS if self.classes is not None else ()
         if taken := [name for name in self.columns.names if name in ours]:
             raise UserError(
@@ -79,18 +90,23 @@ class ScoreTask:
     @property
     def parquet_options(self) -> Mapping[str, object]:
         """Dictionary-encode p-values, keys and flags, which repeat; scores hardly do."""
-        plain = {*self.outputs, *(field.name for field in self.likelihood), ROW.name} - {P_VALUE}
+        plain = {*self.outputs, *(field.name for field in self.likelihood), ROW.name, *TILE_COLUMNS} - {P_VALUE}
         return {"use_dictionary": [name for name in self.schema.names if name not in plain]}
 
     @property
     def schema(self) -> pa.Schema:
         """The columns of the scores."""
-        numbers = [pa.field(name, pa.float32()) for name in self.outputs] + self.likelihood
+        numbers = [pa.field(name, pa.float32()) for name in self.outputs] + self._tile + self.likelihood
         if self.tail is not None:
             numbers += [pa.field(name, pa.float64()) for name in TAIL_COLUMNS]  # float32 would round the smallest to 0
         numbers += self.significance.fields
         numbers += [] if self.classes is None else self.classes.fields
         return pa.schema([FILE, ROW, *self.columns, *numbers, pa.field(IS_OUTLIER, pa.bool_())])
+
+    @property
+    def _tile(self) -> list[pa.Field]:
+        """Where the worst tile is."""
+        return [pa.field(name, pa.int32()) for name in TILE_COLUMNS if self.tiled]
 
     def identity(self) -> dict[str, Any]:
         """What identifies the job: all that scores depend on; see `jobs.score.decide_again` for what decides."""
@@ -127,7 +143,8 @@ class ScoreTask:
         device = device.shared_by(1 + bool(options.likelihood) + (self.classes is not None))
         estimator = self._estimator(bundle, device) if options.likelihood else None
         classifier = None if self.classes is None else Classifier(bundle, provider=device)
-        scorer = Scorer(bundle, provider=device, batch_size=options.batch_size)
+        kind = TiledScorer if self.tiled else Scorer
+        scorer = kind(bundle, provider=device, batch_size=options.batch_size)
         likelihood = pa.schema(self.likelihood)
         classes, about = self.significance.classes(bundle), self.classes
         schema = self.schema.with_metadata({PROVIDER: scorer.provider, LEVEL: level_text(options.fpr)})
@@ -149,6 +166,7 @@ class ScoreTask:
                 [
                     *(keys[name] for name in (FILE.name, ROW.name, *self.columns.names)),
                     *(pa.array(numbers[name], pa.float32()) for name in self.outputs),
+                    *(pa.array(numbers[field.name]) for field in self._tile),
                     *(pa.Table.from_pylist(estimates, likelihood).columns if estimates else ()),
                     *map(pa.array, modelled),
                     *tested,

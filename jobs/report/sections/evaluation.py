@@ -7,14 +7,12 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from export.guarantees.p_values import SCORE
 from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
-from jobs.report.pictures import common_top, heat, heat_scale
+from jobs.report.pictures import heat_maps, heat_scale
 from jobs.report.sections.likelihood import TITLES, best_of, likelihood_figures, nats
 from jobs.report.sections.outliers import explanation_card, reading
 from jobs.report.sections.pixels import pixel_figure
@@ -193,8 +191,8 @@ def false_alarm_section(shown: Shown) -> Section:
 
 def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section:
     """The images as cards, grouped by set, with one colour scale."""
-    surprise = [np.stack([each.surprise for each in shown.explanations]) for shown in sets if shown.explanations]
-    top = common_top(np.concatenate([each.ravel() for each in surprise])) if surprise else 1.0
+    surprise, top = heat_maps([each.surprise for shown in sets for each in shown.explanations])
+    maps = iter(surprise)
     blocks: list[Block] = [heat_scale("Surprise", top, "nats")]
     legend = reading([each for shown in sets for each in shown.explanations])
     for shown in sets:
@@ -202,8 +200,7 @@ def _gallery(name: str, title: str, lead: str, sets: Sequence[Shown]) -> Section
             blocks.append(Note(f"{shown.name}: nothing to show, as the images can no longer be read."))
             continue
         folder = common_folder([str(each.row["file"]) for each in shown.explanations])
-        maps = heat(np.stack([each.surprise for each in shown.explanations]), top)
-        cards = [explanation_card(each, maps[i], folder) for i, each in enumerate(shown.explanations)]
+        cards = [explanation_card(each, next(maps), folder) for each in shown.explanations]
         blocks.append(Cards(cards, legend, others="nearest calibration images", title=shown.name))
         legend = []  # only once
     return Section(name, title, lead, blocks)

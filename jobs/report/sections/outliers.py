@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from export.guarantees.classes import P_VALUE_CLASS
 from export.guarantees.envelope import P_VALUE_CONDITIONAL
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
-from jobs.report.pictures import Pixels, common_top, heat, heat_scale, picture, stored_picture
+from jobs.report.pictures import Pixels, heat_maps, heat_scale, picture, stored_picture
 from jobs.report.sections.scores import common_folder
 from jobs.report.wording import count, counted, number, p_value
 from jobs.score.explain.explanation import Explanation
@@ -49,9 +47,7 @@ def outlier_section(explained: Explained, summary: ScoreSummary) -> Section:
 
 def explanation_blocks(shown: Sequence[Explanation], badges: Sequence[str], nearest: str) -> list[Block]:
     """The cards of explained images, at least one, and the scale of their maps; `nearest` says what is beside them."""
-    surprise = np.stack([each.surprise for each in shown])
-    top = common_top(surprise)
-    maps = heat(surprise, top)
+    maps, top = heat_maps([each.surprise for each in shown])
     folder = common_folder([str(each.row["file"]) for each in shown])
     cards = [explanation_card(each, own, folder, badge) for each, own, badge in zip(shown, maps, badges, strict=True)]
     where = f"File names are relative to {folder}" if folder else ""
@@ -61,7 +57,8 @@ def explanation_blocks(shown: Sequence[Explanation], badges: Sequence[str], near
 def reading(shown: Sequence[Explanation]) -> list[str]:
     """What the pictures of a card are, in their order."""
     reconstructed = all(each.reconstructed is not None for each in shown)
-    return ["image", *(["reconstruction"] if reconstructed else []), "surprise"]
+    tiled = all(each.tile is not None for each in shown)
+    return ["image", *(["worst tile"] * tiled), *(["reconstruction"] * reconstructed), "surprise"]
 
 
 def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: str = "") -> Card:
@@ -72,6 +69,8 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
     row, rank = each.row, each.rank
     zero, bars = _bars(each.aspects)
     shown = [picture(each.image, f"image {rank}")]
+    if each.tile is not None:
+        shown.append(picture(each.tile, f"worst tile of image {rank}"))
     if each.reconstructed is not None:
         shown.append(picture(each.reconstructed, f"reconstruction of image {rank}"))
     return Card(

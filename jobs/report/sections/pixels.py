@@ -1,6 +1,7 @@
 """The section about where images are defective: pixel metrics, and maps with the outlines of the masks."""
 
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import cv2
@@ -11,7 +12,7 @@ from jobs.evaluate.localisation import LIMITS
 from jobs.evaluate.located import Located
 from jobs.evaluate.pixels import aupro_name
 from jobs.report.blocks import Block, Figure, Matrix, Row, Section, Table
-from jobs.report.pictures import Pixels, common_top, heat, heat_scale, pictures
+from jobs.report.pictures import Pixels, heat_maps, heat_scale, pictures
 from jobs.report.wording import count, counted, fraction
 
 _OUTLINE = (64, 224, 255)  # RGB, seen on grey levels and on the colours of maps
@@ -44,8 +45,9 @@ def pixel_section(outliers: Mapping[str, Mapping[str, Any]], located: Sequence[L
     shown = [each for each in located if len(each.images)]
     blocks: list[Block] = [Table(columns, rows, columns[1:])]
     if shown:
-        top = common_top(np.concatenate([each.maps.ravel() for each in shown]))
-        matrix_rows = [row for each in shown for row in _rows(each, top)]
+        drawn, top = heat_maps([each for of_set in shown for each in of_set.maps])
+        maps = iter(drawn)
+        matrix_rows = [row for each in shown for row in _rows(each, list(islice(maps, len(each.maps))))]
         blocks += [
             heat_scale("Surprise", top, "nats"),
             Matrix(matrix_rows, caption="Drawn at random from the images with defects; the masks are outlined."),
@@ -77,9 +79,9 @@ def outlined(image: Pixels, mask: npt.NDArray[np.bool_]) -> Pixels:
     return shown
 
 
-def _rows(each: Located, top: float) -> list[Row]:
+def _rows(each: Located, maps: Sequence[Pixels]) -> list[Row]:
     rows = []
-    for note, drawn in (("image", each.images), ("map", heat(each.maps, top))):
-        lined = np.stack([outlined(image, mask) for image, mask in zip(drawn, each.masks, strict=True)])
+    for note, drawn in (("image", each.images), ("map", maps)):
+        lined = [outlined(image, mask) for image, mask in zip(drawn, each.masks, strict=True)]
         rows.append(Row(each.name, note, pictures(lined, f"{note} {{}} of {each.name}, its mask outlined")))
     return rows

@@ -73,9 +73,18 @@ def _sentence(text: str) -> str:
 
 def highest_place(surprise: npt.NDArray[np.float32]) -> str:
     """Where a map [H, W] is highest, in words: the names of a grid of three by three parts."""
+    return name_of_place(*highest_pixel(surprise), *surprise.shape)
+
+
+def highest_pixel(surprise: npt.NDArray[np.float32]) -> tuple[int, int]:
+    """Row and column where a map [H, W] is highest."""
     row, column = np.unravel_index(int(surprise.argmax()), surprise.shape)
-    down, across = (3 * int(at) // size for at, size in zip((row, column), surprise.shape, strict=True))
-    return _PARTS[down][across]
+    return int(row), int(column)
+
+
+def name_of_place(row: int, column: int, height: int, width: int) -> str:
+    """The part of an image in which a pixel lies, in words."""
+    return _PARTS[3 * row // height][3 * column // width]
 
 
 def _phrase(statistic: Statistic, deviation: float, place: str) -> str:

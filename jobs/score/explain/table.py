@@ -8,6 +8,8 @@
   distances between the codes, and their outlier scores
 - contributions, deviations: for each statistic, its contribution to the outlier score, which is their sum, and its
   deviation from the most similar inliers in their standard deviations, positive if higher
+- tile: of images that were scored by tiles, the worst tile, which `reconstructed`, `nearest`, `contributions` and
+  `deviations` are of; `image` and `surprise` are the whole image, reduced to 512 pixels, and its map
 """
 
 import json
@@ -32,9 +34,9 @@ _FEATURES: dict[str, Any] = {
 }
 
 
-def own_columns() -> tuple[str, ...]:
+def own_columns(tiled: bool = False) -> tuple[str, ...]:
     """Names of the columns of explanations that scores do not have."""
-    return tuple(_own_schema(()).names)
+    return tuple(_own_schema((), tiled).names)
 
 
 def surprise_picture(surprise: npt.NDArray[np.float32]) -> tuple[bytes, float]:
@@ -47,7 +49,7 @@ def surprise_picture(surprise: npt.NDArray[np.float32]) -> tuple[bytes, float]:
     return encode_png(levels[None]), top
 
 
-def _own_schema(statistics: Sequence[str]) -> pa.Schema:
+def _own_schema(statistics: Sequence[str], tiled: bool = False) -> pa.Schema:
     numbers = pa.struct([(name, pa.float32()) for name in statistics])
     return pa.schema(
         [
@@ -62,14 +64,15 @@ def _own_schema(statistics: Sequence[str]) -> pa.Schema:
             ("nearest_score", pa.list_(pa.float32())),
             ("contributions", numbers),
             ("deviations", numbers),
+            *([("tile", _PICTURE)] if tiled else []),
         ]
     )
 
 
-def explanation_schema(rows: pa.Schema, statistics: Sequence[str]) -> pa.Schema:
+def explanation_schema(rows: pa.Schema, statistics: Sequence[str], tiled: bool = False) -> pa.Schema:
     """Schema of explanations; the columns `rows` identify the image."""
-    features = json.dumps({"info": {"features": _FEATURES}})
-    return pa.schema([*rows, *_own_schema(statistics)], metadata={"huggingface": features})
+    features = json.dumps({"info": {"features": _FEATURES | ({"tile": _IMAGE_FEATURE} if tiled else {})}})
+    return pa.schema([*rows, *_own_schema(statistics, tiled)], metadata={"huggingface": features})
 
 
 def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schema: pa.Schema) -> pa.Table:
@@ -91,6 +94,7 @@ def explanation_table(rows: pa.Table, explanations: Sequence[Explanation], schem
                 "contributions": each.contributions,
                 "deviations": each.deviations,
             }
+            | ({} if each.tile is None else {"tile": _picture(encode_png(each.tile))})
         )
     own = pa.Table.from_pylist(own_rows, pa.schema(list(schema)[len(rows.schema) :]))
     return pa.Table.from_arrays([*rows.columns, *own.columns], schema=schema)

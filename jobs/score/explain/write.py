@@ -15,6 +15,7 @@ from jobs.discoveries.top import Place, read_rows
 from jobs.score.explain.explanation import ROW_COLUMNS, Explanation, explain_images
 from jobs.score.explain.recall import recall_images
 from jobs.score.explain.table import explanation_schema, explanation_table
+from jobs.score.explain.tiles import explain_tiled
 from jobs.score.plan import ScoreJob
 
 EXPLANATIONS = "explanations.parquet"
@@ -40,7 +41,7 @@ def write_explanations(job: ScoreJob, places: Sequence[Place], keep: int) -> Exp
     rows = read_rows(job.parts, places)
     statistics = [each.name for each in job.bundle.statistics]
     rows = rows.select([name for name in rows.schema.names if name not in statistics])
-    schema = explanation_schema(rows.schema, statistics)
+    schema = explanation_schema(rows.schema, statistics, job.bundle.tiling is not None)
     written, first = 0, list[Explanation]()
     with job.output.writing(EXPLANATIONS) as stream, pq.ParquetWriter(stream, schema, compression="zstd") as writer:
         for explanations, kept in explain_rows(job, places, rows):
@@ -54,8 +55,12 @@ def explain_rows(
     job: ScoreJob, places: Sequence[Place], rows: pa.Table
 ) -> Iterator[tuple[list[Explanation], pa.Table]]:
     """Batches of explanations with their `rows` of the scores; images that can no longer be read are omitted."""
-    scorer = Scorer(job.bundle, provider="cpu")
     values = rows.select([name for name in ROW_COLUMNS if name in rows.schema.names]).to_pylist()
+    if job.bundle.tiling is not None:
+        for index, explanation in explain_tiled(job, places, values):
+            yield [explanation], rows.slice(index, 1)
+        return
+    scorer = Scorer(job.bundle, provider="cpu")
     for start in range(0, len(places), _BATCH):
         batch = slice(start, start + _BATCH)
         images = recall_images(job.units, places[batch], values[batch], job.contract)

@@ -18,6 +18,7 @@ from jobs.evaluate.job import evaluate
 from jobs.evaluate.localisation import LIMITS
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.pixels import aupro_name
+from tiled import calibrated, whole_images, write_files
 from vae_core.errors import UserError
 
 INLIERS, OUTLIERS = 60, 50
@@ -230,3 +231,33 @@ def test_surprise_is_the_map_of_an_explanation(bundle: str, inliers: np.ndarray)
     scorer = Scorer(bundle, batch_size=7)
     np.testing.assert_array_equal(scorer.surprise(inliers), scorer.explain(inliers)["surprise"])
     np.testing.assert_array_equal(scorer.surprise(inliers), inliers[:, 0])
+
+
+def test_maps_of_whole_images_are_stitched_of_their_tiles(tmp_path: Path) -> None:
+    images = whole_images(30, seed=3)
+    masks = [np.random.default_rng(i).random(image.shape[1:]) < 0.2 for i, image in enumerate(images)]
+    for index, (image, mask) in enumerate(zip(images, masks, strict=True)):
+        image[:, mask] = np.clip(image[:, mask].astype(int) + 40, 0, 255)
+        for folder, name, pixels in (("test", f"{index:03}", image), ("truth", f"{index:03}_mask", 255 * mask)):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            (tmp_path / folder / f"{name}.png").write_bytes(encode(pixels.astype(np.uint8)))
+    inliers = whole_images(25, seed=4)
+    bundle = calibrated(tmp_path, write_files(tmp_path / "clean", whole_images(40, seed=5))).folder.url
+    clean = write_files(tmp_path / "inliers", inliers)
+    metrics = run(bundle, clean, tmp_path / "out", f"holes={tmp_path}/test", f"holes={tmp_path}/truth", batch_size=3)
+    found = metrics["outliers"]["holes"]["pixels"]
+    assert (found["images"], found["errors"], found["inliers"]) == (30, 0, 25)
+    # The map of a tile is its grey levels, hence that of the image, too, up to the rounding of the mean of three tiles.
+    values = [image[0].astype(np.float32) for image in [*inliers, *images]]
+    every = [*(np.zeros(image.shape[1:], np.bool_) for image in inliers), *masks]
+    flat_values, flat_masks = (np.concatenate([each.ravel() for each in part]) for part in (values, every))
+    assert found["auroc"]["value"] == pytest.approx(pixel_metrics.auroc(flat_values, flat_masks), abs=1e-3)
+    assert found["defective_pixels"] == flat_masks.sum()
+    assert found["normal_pixels"] == (~flat_masks).sum()
+    assert "of holes, its mask outlined" in (tmp_path / "out/report.html").read_text()
+
+
+def test_sample_quality_of_tiles_is_refused(tmp_path: Path) -> None:
+    bundle = calibrated(tmp_path, write_files(tmp_path / "clean", whole_images(40, seed=5))).folder.url
+    with pytest.raises(UserError, match="--sample-quality needs images of the model's size"):
+        run(bundle, str(tmp_path / "clean"), tmp_path / "out", f"a={tmp_path}/clean", sample_quality=20)

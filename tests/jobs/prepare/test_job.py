@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.storage import Folder
+from export.tiling import Tiling
 from image_files import LAYOUTS, encode, join, pictures, write_parquet
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
@@ -237,3 +238,34 @@ def test_a_user_error_is_one_sentence_and_exit_code_2(tmp_path: Path, capsys: py
         main(["--source", str(tmp_path / "nothing"), "--output", str(tmp_path / "out")])
     assert stopped.value.code == 2
     assert capsys.readouterr().err.startswith(f"vae prepare: no images at {tmp_path}/nothing: the path does not exist")
+
+
+def test_images_of_any_size_are_cut_into_tiles(tmp_path: Path) -> None:
+    images = [pictures(1, (3, *size), seed=i)[0] for i, size in enumerate(((4, 4), (4, 9), (12, 10)))]
+    stored = [encode(image) for image in images]
+    stored += [encode(pictures(1, (3, 3, 9))[0]), b"text", encode(pictures(1, (1, 8, 8))[0])]
+    path = write_parquet(tmp_path / "a.parquet", pa.array(stored, pa.binary()), label=list("abcdef"))
+    summary = prepare(options(path, tmp_path / "out", tile=4, overlap=1))
+    assert (summary["rows"], summary["prepared"], summary["errors"], summary["tiles"]) == (6, 3, 3, 1 + 3 + 12)
+    assert summary["tiling"] == {"height": 4, "width": 4, "overlap": 1}
+    prepared, columns = read_back(tmp_path / "out")
+    found = columns.to_pylist()
+    assert list(found[0]) == ["label", "source_file", "source_row", "tile_top", "tile_left"]
+    for tile, row in zip(prepared, found, strict=True):
+        top, left = row["tile_top"], row["tile_left"]
+        np.testing.assert_array_equal(tile, images[row["source_row"]][:, top : top + 4, left : left + 4])
+        assert row["label"] == "abc"[row["source_row"]]
+    for number, image in enumerate(images):
+        places = [(row["tile_top"], row["tile_left"]) for row in found if row["source_row"] == number]
+        assert places == list(map(tuple, Tiling(4, 4, 1).places(*image.shape[1:]).tolist()))
+    again = prepare(options(path, tmp_path / "out", tile=4, overlap=1))
+    assert again == summary
+    with pytest.raises(UserError, match="tiling"):
+        prepare(options(path, tmp_path / "out", tile=4, overlap=2))
+
+
+def test_tiles_are_cut_and_not_resized(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--tile must not be given with --size"):
+        options(tmp_path, tmp_path / "out", tile=8, size=8)
+    with pytest.raises(UserError, match="--tile must be given with image files or tables, got torchvision:MNIST"):
+        prepare(options("torchvision:MNIST", tmp_path / "out", tile=8))
