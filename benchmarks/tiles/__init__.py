@@ -1,0 +1,1 @@
+"""Large images with small defects, by tiles."""
