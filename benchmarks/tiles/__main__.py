@@ -20,7 +20,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -48,7 +48,19 @@ TILE, OVERLAP = 64, 16
 _ENOUGH = 6000  # tiles to train on: the least overlap is chosen that gives as many
 _OVERLAPS = (0, 16, 32, 48, 56)
 _FPR = 0.05
-_ORDINARY, _LARGE = (768, 1024), (2000, 8000)  # height, width
+
+
+class Scale(NamedTuple):
+    """The size of images, and how many there are."""
+
+    height: int
+    width: int
+    calibration: int
+    test: int
+    defects: int
+
+    def __str__(self) -> str:
+        return f"{self.width}×{self.height}"
 
 
 @dataclass(frozen=True)
@@ -95,11 +107,13 @@ def run(name: str, options: Options) -> dict[str, Any]:
     """Train on a setting and test it; print and return what was found."""
     source, folder = open_source(name, options.photographs), options.work.absolute() / f"{name}-{options.seed}"
     bundle = _train(source, folder, options.seed)
-    counts = (options.calibration, options.test, options.defects)
-    found = {"1024×768": _test(f"{name}, 1024×768", source, bundle, folder / "ordinary", _ORDINARY, counts, options)}
+    sizes = [Scale(768, 1024, options.calibration, options.test, options.defects)]
     if options.large:
-        counts = (options.large, options.large // 3, options.large // 3)
-        found["8000×2000"] = _test(f"{name}, 8000×2000", source, bundle, folder / "large", _LARGE, counts, options)
+        sizes.append(Scale(2000, 8000, options.large, options.large // 3, options.large // 3))
+    found = {}
+    for scale in sizes:
+        found[str(scale)] = _test(source, bundle, folder / f"{scale.width}x{scale.height}", scale, options.seed)
+        _print(f"{name}, {scale}", found[str(scale)])
     return found
 
 
@@ -122,21 +136,13 @@ def _tiles(pictures: Sequence[Picture], overlap: int) -> int:
     return sum(len(tiling.places(*picture.shape[:2])) for picture in pictures)
 
 
-def _test(
-    title: str,
-    source: Source,
-    bundle: Path,
-    folder: Path,
-    size: tuple[int, int],
-    counts: tuple[int, int, int],
-    options: Options,
-) -> dict[str, Any]:
+def _test(source: Source, bundle: Path, folder: Path, scale: Scale, seed: int) -> dict[str, Any]:
     """Calibrate on whole images of a size, then score ordinary ones and others with a defect."""
     calibrated, output = folder / "bundle", folder / "evaluation"
-    for part, (name, count) in enumerate(zip(("calibration", "test", "defects"), counts, strict=True)):
+    for part, (name, count) in enumerate(zip(("calibration", "test", "defects"), scale[2:], strict=True)):
         for number in range(count):
-            generator = np.random.default_rng([options.seed, size[0], part, number])
-            picture, file = source.draw(*size, generator), f"{number:04}.png"
+            generator = np.random.default_rng([seed, scale.height, part, number])
+            picture, file = source.draw(scale.height, scale.width, generator), f"{number:04}.png"
             if name == "defects":
                 kind = list(KINDS)[number % len(KINDS)]
                 picture, mask = paste(kind, picture, source.piece, generator)
@@ -156,9 +162,7 @@ def _test(
     command += ["--engine", "local", "--workers", "1", "--provider", "cpu", "--fpr", str(_FPR)]
     peak = _peak_memory(command)
     found = _describe(output, len(Bundle.open(str(calibrated)).calibration_scores))
-    found["peak_memory_gb"] = peak
-    _print(title, found)
-    return found
+    return found | {"peak_memory_gb": peak}
 
 
 def _peak_memory(command: Sequence[str]) -> float:
