@@ -98,14 +98,15 @@ class TopCounter:
         return [Place(*each) for each in zip(best.units.tolist(), best.offsets.tolist(), strict=True)]
 
 
-def read_rows(parts: Folder, places: Sequence[Place]) -> pa.Table:
-    """Read the rows at `places` (at least one), in that order, with all columns."""
+def read_rows(parts: Folder, places: Sequence[Place], columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the rows at `places` (at least one), in that order, with all columns or those named."""
     by_unit: dict[int, list[int]] = defaultdict(list)
     for index, place in enumerate(places):
         by_unit[place.unit].append(index)
 
     def read(unit: int) -> pa.Table:
-        taken = parts.read_table(part_name(unit)).take([places[index].offset for index in by_unit[unit]])
+        table = parts.read_table(part_name(unit), None if columns is None else list(columns))
+        taken = table.take([places[index].offset for index in by_unit[unit]])
         return taken.replace_schema_metadata(None)  # which may differ between parts: the provider
 
     with ThreadPoolExecutor(_READERS) as pool:

@@ -186,7 +186,18 @@ class Note:
     text: str
 
 
-Block = Figures | Chart | Charts | Scale | Cards | Matrix | Wall | Table | Note
+@dataclass(frozen=True)
+class Gallery:
+    """Pictures that a reader sorts, filters, selects and exports; see `jobs.report.gallery`."""
+
+    kind: ClassVar[str] = "gallery"
+    data: str  # a literal of JavaScript, safe in HTML; empty if it is in files
+    pictures: str  # the same
+    folder: str  # of the files, relative to the page; empty if the page has all
+    count: int
+
+
+Block = Figures | Chart | Charts | Scale | Cards | Matrix | Wall | Table | Note | Gallery
 
 
 @dataclass(frozen=True)

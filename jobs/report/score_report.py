@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
 from jobs.discoveries.errors import Reason
 from jobs.discoveries.histogram import Histogram
@@ -9,6 +10,7 @@ from jobs.labels.implausible import Implausible
 from jobs.report.page import render_page, write_page
 from jobs.report.sections.bundle import bundle_sections, footer
 from jobs.report.sections.drift import drift_section
+from jobs.report.sections.flagged import flagged_section
 from jobs.report.sections.guarantees import guarantee_section
 from jobs.report.sections.labels import label_section
 from jobs.report.sections.likelihood import likelihood_section
@@ -16,17 +18,21 @@ from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import error_section, histogram_section, score_head
 from jobs.report.sections.tail import tail_note
 from jobs.score.explain.write import Explained
+from jobs.score.flagged import Flagged
 from jobs.score.plan import ScoreJob
 from jobs.score.summary import ScoreSummary
 
 
+class Illustrations(NamedTuple):
+    """Images of a report."""
+
+    explained: Explained  # the most outlying images
+    flagged: Flagged
+    implausible: Sequence[Implausible] = ()  # the images with the least plausible labels
+
+
 def write_score_report(
-    job: ScoreJob,
-    summary: ScoreSummary,
-    histogram: Histogram,
-    explained: Explained,
-    reasons: Sequence[Reason],
-    implausible: Sequence[Implausible] = (),
+    job: ScoreJob, summary: ScoreSummary, histogram: Histogram, reasons: Sequence[Reason], shown: Illustrations
 ) -> str:
     """Write the report of a scoring job with all its parts, and return its address.
 
@@ -34,19 +40,19 @@ def write_score_report(
         job: the job.
         summary: its counts.
         histogram: of its scores, between `score_edges`.
-        explained: the most outlying images.
         reasons: of the errors, with counts.
-        implausible: the images with the least plausible labels.
+        shown: its images.
     """
     calibration = job.bundle.calibration_scores
     scores_section = histogram_section(histogram, calibration, summary)
     if summary.tail is not None:
         scores_section = replace(scores_section, blocks=[*scores_section.blocks, tail_note(summary.tail)])
     sections = [
+        flagged_section(shown.flagged, summary),
         scores_section,
         guarantee_section(summary),
-        outlier_section(explained, summary),
-        *([] if summary.labels is None else [label_section(summary.labels, implausible, summary.fdr)]),
+        outlier_section(shown.explained, summary),
+        *([] if summary.labels is None else [label_section(summary.labels, shown.implausible, summary.fdr)]),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
         *([] if summary.likelihood is None else [likelihood_section(summary.likelihood)]),
         error_section(reasons),

@@ -25,6 +25,7 @@ from jobs.score.decide_again import DECISION
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
 from jobs.score.options import SHOWN
+from jobs.score.outliers_csv import MOST as LISTED
 from jobs.score.plan import ScoreJob
 from jobs.score.summary import ScoreSummary, summarise_classes
 from jobs.score.task import PROVIDER
@@ -39,7 +40,8 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     Raises:
         UserError: no row was scored.
     """
-    from jobs.report.score_report import write_score_report
+    from jobs.report.score_report import Illustrations, write_score_report
+    from jobs.score.flagged import list_flagged
 
     options, calibration = job.options, job.bundle.calibration_scores
     significance, classes = job.significance, job.classes
@@ -73,6 +75,8 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     if suspects:
         wrong = labels[0].test(options.fdr)
         job.output.write_table(MISLABELLED, gather_discoveries(job.parts, suspects[0], wrong))
+    most_outlying, total = (first or [top])[0], max(found.outliers, found.level.discoveries)
+    flagged = list_flagged(job, most_outlying.places(min(total, LISTED)), total, found.level.discoveries)
     explained = _explain(job, top.places(options.explain))
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
@@ -104,6 +108,9 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         drift=measure_drift(statistics.counts, job.bundle.calibration, ranks.counts),
         likelihood=_likelihood(job, scores.rows) if options.likelihood else None,
         labels=None if about is None else LabelSummary.of(about, labels[0], wrong),
+        flagged=total,
+        listed=flagged.listed,
+        in_gallery=0 if flagged.gallery is None else flagged.gallery.count,
         explained=explained.written,
         no_longer_readable=explained.unreadable,
         bundle=options.bundle,
@@ -115,7 +122,8 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         versions=versions(),
     )
     shown = least_plausible(job, suspects[0].places(min(SHOWN, options.explain))) if suspects else []
-    write_score_report(job, summary, histogram.histogram, explained, reasons.reasons, shown)
+    illustrations = Illustrations(explained, flagged, shown)
+    write_score_report(job, summary, histogram.histogram, reasons.reasons, illustrations)
     content = summary.to_json()
     finish(job.output, content)
     return content

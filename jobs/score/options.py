@@ -102,6 +102,10 @@ class ScoreOptions(InferenceOptions):
     explain: int = SHOWN
     """Number of most outlying images to explain in explanations.parquet; the report shows the first 48. 0 for none."""
 
+    gallery: int = 10_000
+    """Number of flagged images to show in the report, the most outlying, at most 10,000; they are read once more. 0 for
+    none. outliers.csv has up to 100,000 in any case."""
+
     unit_rows: int | None = None
     """Approximate rows per unit of work; default 1/64 of all, at least 1,024 and at most 32,768."""
 
@@ -121,7 +125,17 @@ class ScoreOptions(InferenceOptions):
             raise UserError(f"--seed must lie between 0 and 2^63 − 1, got {self.seed}")
         if len(set(self.likelihood)) < len(self.likelihood):
             raise UserError(f"--likelihood must name an estimator once, got {' '.join(self.likelihood)}")
-        least_values = {"unit_rows": 1, "batch_size": 1, "explain": 0, "samples": 2, "chains": 2, "temperatures": 1}
+        least_values = {
+            "unit_rows": 1,
+            "batch_size": 1,
+            "explain": 0,
+            "gallery": 0,
+            "samples": 2,
+            "chains": 2,
+            "temperatures": 1,
+        }
         for name, least in least_values.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")
+        if self.gallery > 10_000:
+            raise UserError(f"--gallery must be at most 10,000, got {self.gallery:,}; outliers.csv has more")

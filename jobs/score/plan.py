@@ -96,6 +96,13 @@ class ScoreJob:
         """A short name of the input: its files and folders."""
         return ", ".join(path.rstrip("/").rsplit("/", 1)[-1] for path in self.options.images)
 
+    @property
+    def kept_columns(self) -> list[str]:
+        """The input columns that scores have besides `file` and `row`."""
+        options = self.options
+        given = (options.key, *options.keep, options.per_class, options.label)
+        return [name for name in dict.fromkeys(given) if name and name not in (FILE.name, ROW.name)]
+
     def task(self) -> ScoreTask:
         """The task that workers run.
 
@@ -110,9 +117,7 @@ class ScoreJob:
         if options.label and self.about_classes is not None:
             (field,) = self.images.keep([options.label])
             self.about_classes.check_type(field.type)
-        given = (options.key, *options.keep, options.per_class, options.label)
-        names = dict.fromkeys(name for name in given if name)
-        columns = self.images.keep([name for name in names if name not in (FILE.name, ROW.name)])
+        columns = self.images.keep(self.kept_columns)
         own = own_columns(self.bundle.tiling is not None)
         if options.explain and (taken := [name for name in columns.names if name in own]):
             raise UserError(

@@ -110,6 +110,12 @@ class ScoreSummary:
     """With --likelihood: by estimator, as `vae evaluate` has it, over the scored rows."""
     labels: LabelSummary | None
     """With --classes or --label."""
+    flagged: int
+    """Rows that are outliers or discoveries."""
+    listed: int
+    """Of them, in outliers.csv: all up to 100,000."""
+    in_gallery: int
+    """Of them, in the report's gallery."""
     explained: int
     no_longer_readable: int
     """Images to explain that could not be read again."""

@@ -13,11 +13,12 @@ from jobs.report.blocks import Block, Cards, Chart, Charts, Figure, Figures, Hea
 from jobs.report.charts import Bars, Threshold, histogram_chart
 from jobs.report.curves import STYLES, RocCurve, roc_chart
 from jobs.report.pictures import heat_maps, heat_scale
+from jobs.report.places import common_folder
 from jobs.report.sections.likelihood import TITLES, best_of, likelihood_figures, nats
 from jobs.report.sections.outliers import explanation_card, reading
 from jobs.report.sections.pixels import pixel_figure
 from jobs.report.sections.samples import quality_figures
-from jobs.report.sections.scores import common_folder, shown_bars
+from jobs.report.sections.scores import shown_bars
 from jobs.report.wording import count, counted, fraction, number, share
 from jobs.score.explain.explanation import Explanation
 

@@ -10,7 +10,7 @@ from jobs.labels.counter import LabelSummary
 from jobs.labels.implausible import Implausible
 from jobs.report.blocks import Block, Card, Cards, Figure, Figures, Matrix, Note, Row, Section, Table
 from jobs.report.pictures import Pixels, picture, pictures
-from jobs.report.sections.scores import common_folder
+from jobs.report.places import common_folder, place
 from jobs.report.wording import count, counted, number, p_value, share
 from vae_core.latents import ClassMixture
 
@@ -56,7 +56,7 @@ def label_section(summary: LabelSummary, shown: Sequence[Implausible], rate: flo
                 f"{each.given}, rather {each.predicted}",
                 f"p = {p_value(each.values[LABEL_P_VALUE])}, {share(each.values[CONFIDENCE])} sure, "
                 f"the label comes {_place(int(each.values[LABEL_RANK]))}",
-                f"row {each.row} · {each.file.removeprefix(folder)}",
+                place(each.file, each.row, folder),
             )
             for rank, each in enumerate(shown, start=1)
         ]

@@ -9,7 +9,7 @@ from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from jobs.report.blocks import Bar, Block, Card, Cards, Section
 from jobs.report.pictures import Pixels, heat_maps, heat_scale, picture, stored_picture
-from jobs.report.sections.scores import common_folder
+from jobs.report.places import common_folder, place
 from jobs.report.wording import count, counted, number, p_value
 from jobs.score.explain.explanation import Explanation
 from jobs.score.explain.reasons import Aspect
@@ -77,7 +77,7 @@ def explanation_card(each: Explanation, surprise: Pixels, folder: str, badge: st
         [*shown, picture(surprise, f"surprise of image {rank}")],
         f"score {number(row[SCORE])}",
         f"p = {p_value(row[P_VALUE])}{_guaranteed(row)}{_modelled(row)}",
-        f"row {row['row']} · {str(row['file']).removeprefix(folder)}",
+        place(str(row["file"]), row["row"], folder),
         badge,
         each.reason.replace(" σ", "\N{NO-BREAK SPACE}σ"),
         bars,

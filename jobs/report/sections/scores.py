@@ -10,6 +10,7 @@ from jobs.discoveries.errors import Reason
 from jobs.discoveries.histogram import Histogram
 from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Section, Table
 from jobs.report.charts import Bars, Threshold, histogram_chart
+from jobs.report.places import common_folder, place
 from jobs.report.wording import count, counted, number, p_value, rate, share
 from jobs.score.summary import ScoreSummary
 
@@ -127,7 +128,7 @@ def error_section(reasons: Sequence[Reason]) -> Section:
             [
                 count(each.rows),
                 each.reason,
-                f"{'' if each.row is None else f'row {each.row} · '}{each.file.removeprefix(folder)}",
+                place(each.file, each.row, folder),
             ]
             for each in reasons[:REASONS]
         ],
@@ -178,15 +179,6 @@ def shown_bars(edges: Values, histograms: Sequence[Histogram], threshold: float)
         shares.append(counts / max(1, each.total))
     overflow = any(each.above or each.counts[first + bars * step :].any() for each in histograms)
     return edges[first : first + bars * step + 1 : step], shares, bool(overflow)
-
-
-def common_folder(files: Sequence[str]) -> str:
-    """The deepest folder common to all files, with a trailing slash; empty if there is none."""
-    parts = [file.split("/")[:-1] for file in files]
-    shared = 0
-    while parts and all(len(each) > shared and each[shared] == parts[0][shared] for each in parts):
-        shared += 1
-    return "".join(f"{part}/" for part in parts[0][:shared]) if parts else ""
 
 
 def _part(some: int, of: int) -> float:
