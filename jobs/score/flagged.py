@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from jobs.discoveries.top import Place, read_rows
 from jobs.report.blocks import Gallery
+from jobs.report.gallery.write import FOLDER
 from jobs.score.gallery.make import Columns, Made, make_gallery, rows_in_files
 from jobs.score.gallery.originals import find_pieces
 from jobs.score.outliers_csv import columns, write_outliers_csv
@@ -33,6 +34,8 @@ def list_flagged(job: ScoreJob, places: Sequence[Place], total: int, discoveries
         total: how many are flagged.
         discoveries: how many of them are discoveries, which come before the others.
     """
+    if not (places and job.options.gallery):
+        job.output.child(FOLDER).delete_all()  # of an earlier decision
     deciding, kept = job.significance.column, job.kept_columns
     names = columns(kept, deciding)
     if not places:

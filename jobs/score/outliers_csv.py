@@ -2,7 +2,7 @@
 
 - rank: 1 is the most outlying
 - file, row: where the image is; `row` is empty for an image file
-- the columns of --key and --keep, and what --per-class and --label name
+- the columns of --key and --keep, and what --per-class and --label name, as input_NAME if the list has a NAME itself
 - outlier_score, p_value, and the p-value that decided if it is another
 - is_outlier, is_discovery: true or false
 - reason: why, in a sentence, for the images of the report's gallery
@@ -25,6 +25,7 @@ from export.storage import Folder
 OUTLIERS = "outliers.csv"
 MOST = 100_000  # rows
 _ROWS = 8192  # converted at once
+_OWN = ("rank", "is_discovery", "reason")
 _FORMULA = (
     *("=", "+", "-", "@", "\t", "\r", "\n"),
     *("\N{FULLWIDTH EQUALS SIGN}", "\N{FULLWIDTH PLUS SIGN}"),
@@ -49,7 +50,8 @@ def write_outliers_csv(output: Folder, rows: pa.Table, discoveries: int, reasons
     with output.writing(OUTLIERS) as stream:
         text = io.TextIOWrapper(stream, encoding="utf-8", errors="backslashreplace", newline="")
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["rank", *rows.column_names, "is_discovery", "reason"])
+        names = [f"input_{name}" if name in _OWN else as_text(name) for name in rows.column_names]
+        writer.writerow(["rank", *names, "is_discovery", "reason"])
         for start in range(0, len(rows), _ROWS):
             piece = rows.slice(start, _ROWS)
             cells = [_cells(column) for column in piece.columns]
@@ -68,7 +70,8 @@ def as_text(text: str) -> str:
 def _cells(column: pa.ChunkedArray) -> Iterator[str]:
     if pa.types.is_floating(column.type):
         # As few digits as identify a number of this width.
-        yield from (str(value) for value in column.to_numpy())
+        numbers, missing = column.to_numpy(), column.is_null().to_numpy()
+        yield from ("" if none else str(value) for value, none in zip(numbers, missing, strict=True))
     else:
         yield from map(_cell, column.to_pylist())
 

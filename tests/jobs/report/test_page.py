@@ -1,5 +1,7 @@
 """The page is one file that fetches nothing, and untrusted text stays text."""
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 
@@ -14,6 +16,7 @@ from jobs.report.blocks import (
     Charts,
     Figure,
     Figures,
+    Gallery,
     Head,
     Key,
     Layer,
@@ -145,3 +148,26 @@ def test_a_page_of_one_section_has_no_table_of_contents() -> None:
 def test_each_block_can_stand_alone(block: object) -> None:
     page = render_page(Head("kicker", "title", "lead"), [Section("only", "Only", "", [block])])  # type: ignore[list-item]
     assert "word" in page
+
+
+def test_only_a_gallery_has_a_script_and_the_policy_names_it() -> None:
+    block = Gallery('{"names":[]}', "[]", "", 0)
+    source = render_page(Head("kicker", "title", "lead"), [Section("only", "Only", "", [block])])
+    kinds = [attributes.get("type") for tag, attributes in Elements(source).found if tag == "script"]
+    assert kinds == ["application/json", None]
+    script = re.findall(r"<script>(.*?)</script>", source, re.DOTALL)[0]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policies = [attributes["content"] or "" for _, attributes in Elements(source).found if "http-equiv" in attributes]
+    assert f"script-src 'sha256-{digest}' 'strict-dynamic'" in policies[0]
+    assert "</" not in script
+    (policy,) = (
+        attributes["content"] for _, attributes in Elements(hostile_page()).found if "http-equiv" in attributes
+    )
+    assert "script-src 'none'" in (policy or "")
+
+
+def test_a_gallery_in_files_is_not_in_the_page() -> None:
+    source = render_page(Head("k", "t", "l"), [Section("only", "Only", "", [Gallery("", "", "gallery", 9)])])
+    page = Elements(source)
+    assert [attributes["data-folder"] for _, attributes in page.found if "data-folder" in attributes] == ["gallery"]
+    assert [attributes.get("type") for tag, attributes in page.found if tag == "script"] == [None]

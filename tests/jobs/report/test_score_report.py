@@ -1,5 +1,6 @@
 """The report of a whole job, from its output files."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -23,16 +24,18 @@ from jobs.discoveries.walk import walk
 from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.report.pictures import picture
-from jobs.report.score_report import write_score_report
+from jobs.report.score_report import Illustrations, write_score_report
 from jobs.report.sections.bundle import calibration_images
 from jobs.score.explain.recall import recall_images
 from jobs.score.explain.write import write_explanations
+from jobs.score.flagged import list_flagged
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
 from linear_bundle import SHAPE, dark_images, encode_png, write_linear_bundle
 from scored import SUMMARY
 
 SECTIONS = [
+    "flagged",
     "scores",
     "outliers",
     "drift",
@@ -85,6 +88,7 @@ def done(tmp_path: Path, linear_bundle: Bundle) -> Done:
             above = len(calibration) - np.searchsorted(calibration, scores)
             table = batch.keys.append_column("outlier_score", pa.array(scores))
             table = table.append_column("p_value", pa.array((1 + above) / (len(calibration) + 1)))
+            table = table.append_column("is_outlier", pa.array(scores > 140))
             job.parts.write_table(f"part-{unit.number:06d}.parquet", table)
             if len(batch.errors):
                 job.output.child("errors").write_table(f"part-{unit.number:06d}.parquet", batch.errors)
@@ -119,7 +123,8 @@ def write_report(done: Done) -> str:
         bundle_hash=job.bundle.hash,
     )
     explained = write_explanations(job, top.places(48), keep=48)
-    return write_score_report(job, summary, histogram.histogram, explained, reasons.reasons)
+    flagged = list_flagged(job, top.places(3), 3, 3)
+    return write_score_report(job, summary, histogram.histogram, reasons.reasons, Illustrations(explained, flagged))
 
 
 def test_the_report_covers_the_job(done: Done) -> None:
@@ -128,7 +133,7 @@ def test_the_report_covers_the_job(done: Done) -> None:
     assert "3 discoveries among 83 images" in page
     for name in SECTIONS:
         assert f'<section id="{name}">' in page
-    assert "<script" not in page
+    assert re.findall(r"<script[^>]*>", page) == ['<script type="application/json">', "<script>"]  # of the gallery
     assert HOSTILE.replace("<", "&lt;").replace(">", "&gt;") in page
     assert "not an image" in page
     assert len(page.encode()) < 3e6

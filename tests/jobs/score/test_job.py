@@ -69,7 +69,8 @@ def test_the_output_has_the_documented_content(
     tmp_path: Path, bundle: Path, source: str, images: np.ndarray, expected: Mapping[str, np.ndarray]
 ) -> None:
     summary = run_score(bundle, source, tmp_path / "out", key="key", keep=("label",), fpr=0.05)
-    names = {"scores", "discoveries.parquet", "explanations.parquet", "report.html", "summary.json", "plan.json"}
+    tables = {"scores", "discoveries.parquet", "explanations.parquet", "outliers.csv"}
+    names = tables | {"report.html", "summary.json", "plan.json"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     scores = read_scores(tmp_path / "out")
     assert scores.schema.names == ["file", "row", "key", "label", *expected, "is_outlier"]
