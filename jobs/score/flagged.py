@@ -5,11 +5,13 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.discoveries.top import Place, read_rows
 from jobs.report.blocks import Gallery
 from jobs.report.gallery.write import FOLDER
-from jobs.score.gallery.make import Columns, Made, make_gallery, rows_in_files
+from jobs.score.gallery.make import Columns, make_gallery, rows_in_files
 from jobs.score.gallery.originals import find_pieces
+from jobs.score.gallery.pictures import Explainer, Pictured, picture_images
 from jobs.score.outliers_csv import columns, write_outliers_csv
 from jobs.score.plan import ScoreJob
 
@@ -37,17 +39,20 @@ def list_flagged(job: ScoreJob, places: Sequence[Place], total: int, discoveries
     if not (places and job.options.gallery):
         job.output.child(FOLDER).delete_all()  # of an earlier decision
     deciding, kept = job.significance.column, job.kept_columns
-    names = columns(kept, deciding)
+    corners = [] if job.bundle.tiling is None else [TILE_TOP, TILE_LEFT]
+    names = [*columns(kept, deciding), *corners]
     if not places:
-        nothing = pa.table({name: pa.array([], pa.string()) for name in names})
-        write_outliers_csv(job.output, nothing, 0, [])
+        write_outliers_csv(job.output, pa.table({name: pa.array([], pa.string()) for name in names}), 0, [])
         return Flagged(total, 0, 0, None)
     rows = read_rows(job.parts, places, names)
-    made: Made | None = None
+    pieces = find_pieces((piece for unit in job.units for piece in unit.pieces), rows)
+    gallery, pictured = None, list[Pictured | None]()
     if job.options.gallery:
-        shown = Columns(deciding, kept)
-        made = make_gallery(job, places, rows, shown, discoveries, job.options.gallery)
-    numbers = pa.array(rows_in_files(rows, find_pieces(job.units, places, rows)), pa.int64())
-    listed = rows.set_column(rows.schema.get_field_index("row"), "row", numbers)
-    write_outliers_csv(job.output, listed, discoveries, made.reasons if made else [])
-    return Flagged(total, len(places), made.unreadable if made else 0, made.gallery if made else None)
+        first = rows.slice(0, job.options.gallery)
+        tiles = list(zip(*(first[name].to_pylist() for name in corners), strict=True)) if corners else []
+        pictured = picture_images(pieces[: len(first)], job.contract, Explainer(job.bundle, tiles))
+        shown = Columns(deciding, [*kept, *corners], discoveries)
+        gallery = make_gallery(job.output, first, pieces[: len(first)], pictured, shown)
+    listed = rows.set_column(1, "row", pa.array(rows_in_files(rows, pieces), pa.int64()))
+    write_outliers_csv(job.output, listed, discoveries, ["" if each is None else each.reason for each in pictured])
+    return Flagged(total, len(places), sum(each is None for each in pictured), gallery)

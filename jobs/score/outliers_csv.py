@@ -5,6 +5,7 @@
 - the columns of --key and --keep, and what --per-class and --label name, as input_NAME if the list has a NAME itself
 - outlier_score, p_value, and the p-value that decided if it is another
 - is_outlier, is_discovery: true or false
+- tile_top, tile_left: where the worst tile begins, of a bundle that scores by tiles
 - reason: why, in a sentence, for the images of the report's gallery
 
 RFC 4180 in UTF-8. Text that a spreadsheet would take for a formula (it begins with = + - @, a tab or a line break) gets

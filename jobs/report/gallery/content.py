@@ -54,8 +54,6 @@ class GalleryContent:
     kinds: Sequence[Group] = ()
     extras: Mapping[str, Sequence[Value]]
     """Further columns, by title."""
-    total: int
-    """Images that there are, of which the first are shown."""
     link: str | None
     """Address of the folder of all files, to open them by; None if a browser cannot."""
 
@@ -70,7 +68,6 @@ class GalleryContent:
         names, numbers = _coded([file.removeprefix(folder) for file in self.files])
         content: dict[str, Any] = {
             "id": self._identity(),
-            "total": self.total,
             "sheet": SHEET,
             "folder": folder,
             "link": self.link,

@@ -76,6 +76,16 @@ def highest_place(surprise: npt.NDArray[np.float32]) -> str:
     return name_of_place(*highest_pixel(surprise), *surprise.shape)
 
 
+def place_in_whole(surprise: npt.NDArray[np.float32], corner: tuple[int, int], size: tuple[int, int]) -> str:
+    """Where the map [h, w] of a tile is highest, in words, in an image of height and width `size`; see `highest_place`.
+
+    `corner` is the row and column of the pixel where the tile begins.
+    """
+    (down, across), (top, left) = highest_pixel(surprise), corner
+    y, x = top + down, left + across
+    return f"{name_of_place(y, x, *size)} (x {x}, y {y})"
+
+
 def highest_pixel(surprise: npt.NDArray[np.float32]) -> tuple[int, int]:
     """Row and column where a map [H, W] is highest."""
     row, column = np.unravel_index(int(surprise.argmax()), surprise.shape)

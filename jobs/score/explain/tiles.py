@@ -14,7 +14,7 @@ from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.discoveries.top import Place
 from jobs.report.pictures import Pixels
 from jobs.score.explain.explanation import Explanation, Whole, explain_images
-from jobs.score.explain.reasons import highest_pixel, name_of_place
+from jobs.score.explain.reasons import place_in_whole
 from jobs.score.explain.recall import recall_images
 from jobs.score.plan import ScoreJob
 
@@ -37,9 +37,8 @@ def explain_tiled(
 def _explain(scorer: TiledScorer, image: Pixels, row: Mapping[str, Any], rank: int) -> Explanation:
     top, left = row[TILE_TOP], row[TILE_LEFT]
     tile = scorer.tiling.cut(image, np.array([[top, left]]))
-    down, across = highest_pixel(scorer.scorer.surprise(tile)[0])
-    y, x = top + down, left + across
-    place = f"{name_of_place(y, x, *image.shape[1:])} (x {x}, y {y})"
+    height, width = image.shape[1:]
+    place = place_in_whole(scorer.scorer.surprise(tile)[0], (top, left), (height, width))
     whole = Whole(reduce_image(image), reduce_map(scorer.surprise(image)), place)
     (explanation,) = explain_images(scorer.scorer, tile, [row], [rank], [whole])
     return explanation

@@ -1,4 +1,4 @@
-"""Make the gallery of rows of a scoring job."""
+"""Make the gallery of scored images: rows with what is shown of them."""
 
 import json
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from export.guarantees.p_values import SCORE
-from jobs.discoveries.top import Place
+from export.storage import Folder
 from jobs.images.units import Piece
 from jobs.report.blocks import Gallery
 from jobs.report.gallery.content import GalleryContent, Group, Image, Value
@@ -15,53 +15,44 @@ from jobs.report.gallery.links import folder_link
 from jobs.report.gallery.write import write_gallery
 from jobs.report.places import common_folder
 from jobs.score.gallery.likeness import group_alike
-from jobs.score.gallery.originals import find_pieces
-from jobs.score.gallery.pictures import Pictured, picture_images
-from jobs.score.plan import ScoreJob
+from jobs.score.gallery.pictures import Pictured
 
-MOST = 10_000  # images in a gallery
 _TEXT = 200  # characters of an extra column's values
 
 
 class Columns(NamedTuple):
-    """What a gallery shows of rows of the scores."""
+    """What a gallery shows of rows, beside `file`, `row` and `outlier_score`."""
 
     p_value: str  # the column
-    extras: Sequence[str] = ()  # further columns, shown beside the selected image
-
-
-class Made(NamedTuple):
-    """A gallery with what was found on the way."""
-
-    gallery: Gallery
-    reasons: list[str]  # of its images, "" for those that can no longer be read
-    unreadable: int
+    extras: Sequence[str] = ()  # further columns, shown of the image that has the focus
+    discoveries: int = 0  # how many of the rows are discoveries, all before the others
 
 
 def make_gallery(
-    job: ScoreJob, places: Sequence[Place], rows: pa.Table, columns: Columns, discoveries: int, limit: int = MOST
-) -> Made:
-    """Read the first images again, and write the files of a gallery beside the report.
+    output: Folder,
+    rows: pa.Table,
+    pieces: Sequence[Piece | None],
+    pictured: Sequence[Pictured | None],
+    columns: Columns,
+) -> Gallery:
+    """Write the files of a gallery beside the page of `output`, and return its block.
 
     Args:
-        job: with all its parts.
-        places: where the rows are in the scores, the most outlying first, at least one.
-        rows: `file`, `row`, `outlier_score` and `columns` of them.
-        columns: which those are.
-        discoveries: how many of the rows are discoveries, all before the others.
-        limit: how many of the rows the gallery has, at most.
+        output: folder of the job.
+        rows: the images to show, the most outlying first, at least one: `file`, `row`, `outlier_score` and `columns`.
+        pieces: where they are in the input; see `find_pieces`.
+        pictured: what is shown of them; see `picture_images`.
+        columns: of `rows`.
     """
-    total, places, rows = len(rows), places[:limit], rows.slice(0, limit)
-    pieces = find_pieces(job.units, places, rows)
-    pictured = picture_images(job.bundle, job.contract, pieces)
     files = rows["file"].to_pylist()
     folder = common_folder(files)
+    has_files = any(piece is not None and piece.row_group < 0 for piece in pieces)
     content = GalleryContent(
         files=files,
         rows=rows_in_files(rows, pieces),
         scores=rows[SCORE].to_pylist(),
         p_values=rows[columns.p_value].to_pylist(),
-        discoveries=[index < discoveries for index in range(len(rows))],
+        discoveries=[index < columns.discoveries for index in range(len(rows))],
         images=[None if each is None else _image(each) for each in pictured],
         leaders=group_alike([None if each is None else each.likeness for each in pictured]),
         reasons=["" if each is None else each.reason for each in pictured],
@@ -71,11 +62,9 @@ def make_gallery(
             Group("Folder", [_folder(*each, folder) for each in zip(files, pieces, strict=True)]),
         ],
         extras={name: [_value(value) for value in rows[name].to_pylist()] for name in columns.extras},
-        total=total,
-        link=folder_link(folder, job.output) if any(piece and piece.row_group < 0 for piece in pieces) else None,
+        link=folder_link(folder, output) if has_files else None,
     )
-    gallery = write_gallery(job.output, content)
-    return Made(gallery, list(content.reasons), sum(each is None for each in pictured))
+    return write_gallery(output, content)
 
 
 def rows_in_files(rows: pa.Table, pieces: Sequence[Piece | None]) -> list[int | None]:

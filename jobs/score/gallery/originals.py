@@ -1,9 +1,10 @@
 """Read scored images again from the input, as they are stored: before they are converted for the model.
 
-Rows of the scores name their file and row; the units of the job say which row group that is. Each row group is read
-once, however many of its rows are wanted.
+Rows of the scores name their file and row; the pieces of the input say which row group that is. Each row group is
+read once, however many of its rows are wanted.
 """
 
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
@@ -13,7 +14,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from jobs.discoveries.top import Place
 from jobs.images.contract import BadImage, ImageContract
 from jobs.images.convert import Pixels
 from jobs.images.decode import decode_freely
@@ -22,7 +22,7 @@ from jobs.images.header import read_header
 from jobs.images.layout import Layout
 from jobs.images.parquet import BadFile, RowReader
 from jobs.images.pixels import stored_shape, view_batch
-from jobs.images.units import Piece, Unit
+from jobs.images.units import Piece
 
 PACKED = "packed"
 """The kind of an image that is stored as raw pixels."""
@@ -44,32 +44,27 @@ class Wanted(NamedTuple):
     piece: Piece  # of one row
 
 
-def find_pieces(units: Sequence[Unit], places: Sequence[Place], rows: pa.Table) -> list[Piece | None]:
-    """The one-row piece of the input that each row comes from; None if the plan has no such row.
+def find_pieces(pieces: Iterable[Piece], rows: pa.Table) -> list[Piece | None]:
+    """The one-row piece of the input that each row comes from; None if the input has no such row.
 
     Args:
-        units: the complete plan of the job.
-        places: locations of the rows in the scores.
+        pieces: of the whole input, `ImageSet.pieces` or those of all units of a job.
         rows: their columns `file` and `row`, among others.
     """
-    files, numbers = rows["file"].to_pylist(), rows["row"].to_pylist()
-    by_unit: dict[int, list[int]] = defaultdict(list)
-    for index, place in enumerate(places):
-        by_unit[place.unit].append(index)
-    found: list[Piece | None] = [None] * len(places)
-    for unit in units:
-        wanted = by_unit.get(unit.number)
-        if not wanted:
+    found: list[Piece | None] = [None] * len(rows)
+    wanted: dict[str, list[tuple[int, int]]] = defaultdict(list)  # by file: row, and index in `rows`
+    for index, (file, row) in enumerate(zip(rows["file"].to_pylist(), rows["row"].to_pylist(), strict=True)):
+        wanted[file].append((row, index))
+    for each in wanted.values():
+        each.sort()
+    for piece in pieces:
+        if piece.file not in wanted:
             continue
-        pieces: dict[str, list[Piece]] = defaultdict(list)
-        for piece in unit.pieces:
-            pieces[piece.file].append(piece)
-        for index in wanted:
-            for piece in pieces[files[index]]:
-                skipped = numbers[index] - piece.first_row
-                if 0 <= skipped < piece.rows:
-                    start = piece.start + skipped
-                    found[index] = piece._replace(start=start, stop=start + 1, first_row=numbers[index])
+        of_file = wanted[piece.file]
+        first = bisect_left(of_file, (piece.first_row, -1))
+        for row, index in of_file[first : bisect_left(of_file, (piece.first_row + piece.rows, -1))]:
+            start = piece.start + row - piece.first_row
+            found[index] = piece._replace(start=start, stop=start + 1, first_row=row)
     return found
 
 

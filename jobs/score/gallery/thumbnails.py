@@ -18,6 +18,7 @@ from jobs.images.convert import Pixels, fit
 
 SIDE = 128  # pixels of the longer side, at most
 LOSSLESS = 48
+_FRAME, _LEAST_FRAME = (255, 110, 40), 10  # colour, pixels
 _JPEG = [cv2.IMWRITE_JPEG_QUALITY, 88]
 
 Small = npt.NDArray[np.uint8]
@@ -45,6 +46,19 @@ def shrink(pixels: Pixels) -> Small:
     height, width = pixels.shape[:2]
     shown = ImageContract(3 if channels >= 3 else 1, height, width, resize=True)
     return np.ascontiguousarray(fit(pixels, shown).transpose(1, 2, 0))
+
+
+def frame(small: Small, corner: tuple[int, int], side: int, size: tuple[int, int]) -> Small:
+    """A thumbnail with a frame around a square of `side` pixels that begins at `corner`, in an image of `size`.
+
+    It is at least `_LEAST_FRAME` pixels large, to be seen on a thumbnail of a large image.
+    """
+    scale = small.shape[0] / size[0]
+    top, left = (round(each * scale) for each in corner)
+    drawn = max(_LEAST_FRAME, round(side * scale))
+    framed = np.ascontiguousarray(np.broadcast_to(small, (*small.shape[:2], 3)))
+    cv2.rectangle(framed, (left - 1, top - 1), (left + drawn, top + drawn), _FRAME, 1)
+    return framed
 
 
 def thumbnail(small: Small) -> Thumbnail:

@@ -26,7 +26,6 @@ def content(count: int, **changes: Any) -> GalleryContent:
         "leaders": list(range(count)),
         "reasons": [""] * count,
         "extras": {},
-        "total": count,
         "link": None,
     }
     return GalleryContent(**(columns | changes))

@@ -93,7 +93,6 @@ def write_gallery_page(output: Path, folder: Path, names: list[str], **changes: 
             Group("Format", ["PNG" if name.endswith("png") else "JPEG" for name in names]),
         ],
         "extras": {"camera": [f"c{number % 2}" for number in range(count)]},
-        "total": count,
         "link": folder_link(f"{folder}/", target),
     }
     gallery = write_gallery(target, GalleryContent(**(columns | changes)))

@@ -1,6 +1,5 @@
 """Rows of the scores find the images that they are of."""
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -8,9 +7,8 @@ import pyarrow as pa
 import pytest
 
 from image_files import LAYOUTS, encode, pictures, write_parquet
-from jobs.discoveries.top import Place
 from jobs.images.contract import ImageContract
-from jobs.images.source import find_images, plan_units
+from jobs.images.source import Piece, Unit, find_images, plan_units
 from jobs.score.gallery import originals
 from jobs.score.gallery.originals import PACKED, Original, batches, find_pieces, read_originals
 
@@ -18,18 +16,17 @@ COUNT = 100
 CONTRACT = ImageContract(1, 6, 5)
 
 
+def all_of(units: list[Unit]) -> list[Piece]:
+    return [piece for unit in units for piece in unit.pieces]
+
+
 def recall(source: str, chosen: list[int]) -> dict[int, Original]:
     """The images of the rows `chosen` of the input, as a job of units of about 13 rows finds them."""
     units = plan_units(find_images([source]), 13)
-    numbered = [
-        (piece.file, piece.first_row + row, Place(unit.number, 0))
-        for unit in units
-        for piece in unit.pieces
-        for row in range(piece.rows)
-    ]
+    numbered = [(piece.file, piece.first_row + row) for piece in all_of(units) for row in range(piece.rows)]
     wanted = [numbered[number] for number in chosen]
-    rows = pa.table({"file": [file for file, _, _ in wanted], "row": [row for _, row, _ in wanted]})
-    pieces = find_pieces(units, [place for _, _, place in wanted], rows)
+    rows = pa.table({"file": [file for file, _ in wanted], "row": [row for _, row in wanted]})
+    pieces = find_pieces(all_of(units), rows)
     assert all(piece is not None and piece.rows == 1 for piece in pieces)
     return {index: each for batch in batches(pieces) for index, each in read_originals(batch, CONTRACT)}
 
@@ -77,7 +74,7 @@ def test_what_is_gone_or_damaged_is_left_out(tmp_path: Path) -> None:
         (tmp_path / f"{number}.png").write_bytes(encode(image))
     units = plan_units(find_images([str(tmp_path)]))
     rows = pa.table({"file": [f"{tmp_path}/{number}.png" for number in range(6)], "row": [0] * 6})
-    pieces = find_pieces(units, [Place(0, 0)] * 6, rows)
+    pieces = find_pieces(all_of(units), rows)
     (tmp_path / "2.png").unlink()
     (tmp_path / "4.png").write_bytes(b"no image")
     found = {index for batch in batches(pieces) for index, _ in read_originals(batch, CONTRACT)}
@@ -88,7 +85,7 @@ def test_a_file_that_was_replaced_by_a_shorter_one(tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["encoded"](pictures(COUNT)), row_group_size=50)
     units = plan_units(find_images([source]))
     rows = pa.table({"file": [source] * 3, "row": [3, 48, 80]})
-    pieces = find_pieces(units, [Place(units[0].number, 0)] * 3, rows)
+    pieces = find_pieces(all_of(units), rows)
     write_parquet(tmp_path / "in.parquet", *LAYOUTS["encoded"](pictures(10)), row_group_size=50)
     found = {index for batch in batches(pieces) for index, _ in read_originals(batch, CONTRACT)}
     assert found == {0}
@@ -98,15 +95,5 @@ def test_a_row_that_the_plan_does_not_have_is_not_found(tmp_path: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["encoded"](pictures(5)))
     units = plan_units(find_images([source]))
     rows = pa.table({"file": [source, "/elsewhere.parquet"], "row": [5, 0]})
-    assert find_pieces(units, [Place(0, 0)] * 2, rows) == [None, None]
+    assert find_pieces(all_of(units), rows) == [None, None]
     assert batches([None, None]) == []
-
-
-def test_units_are_those_of_the_whole_job(tmp_path: Path) -> None:
-    source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["encoded"](pictures(5)))
-    (unit,) = plan_units(find_images([source]))
-    other = dataclasses.replace(unit, number=7)
-    rows = pa.table({"file": [source], "row": [1]})
-    (piece,) = find_pieces([other], [Place(7, 0)], rows)
-    assert piece is not None
-    assert (piece.start, piece.first_row) == (1, 1)
