@@ -24,6 +24,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
         f"variables; likelihood {likelihood['name']}, {_kind(likelihood)}. Samples and log p(x) are under the "
         f"prior '{prior['name']}'.",
+        *_tiles(manifest.get("tiling")),
         *(["", "Only the pixels of a region of interest count; the graphs replace the others."] * ("region" in image)),
         "",
         "## Data and training",
@@ -71,6 +72,16 @@ def _calibration(calibration: Mapping[str, Any]) -> str:
     if (reviewed := calibration.get("reviewed")) is not None:
         line += f"; of the {reviewed['judged']} highest scores, {reviewed['removed']} were judged outliers and removed"
     return line
+
+
+def _tiles(tiling: Mapping[str, int] | None) -> list[str]:
+    if tiling is None:
+        return []
+    return [
+        "",
+        f"These are tiles of larger images, {tiling['overlap']} pixels of which neighbours share at least: an image's "
+        "outlier score is the highest of its tiles, and p-values are among whole calibration images.",
+    ]
 
 
 def _kind(likelihood: Mapping[str, Any]) -> str:

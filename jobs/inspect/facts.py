@@ -43,6 +43,7 @@ def of_bundle(url: str) -> Facts:
         "graphs": sorted(manifest["graphs"]),
         "int8": "int8" in manifest,
         "region of interest": bundle.region is not None,
+        "tiles": None if bundle.tiling is None else bundle.tiling.describe(),
     }
     if bundle.class_labels is not None:
         facts["classes"] = list(bundle.class_labels.titles)

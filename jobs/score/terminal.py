@@ -16,8 +16,10 @@ _OTHERS = {FEW: "of a class with too few", UNKNOWN: "of a class with none", MISS
 
 
 def notices(job: ScoreJob) -> Iterator[str]:
-    """What to know before hours of work: how many discoveries it takes, and which classes cannot be compared."""
+    """What to know before hours of work: the tiles, how many discoveries it takes, which classes cannot be compared."""
     options, rows = job.options, job.images.rows
+    if (tiling := job.bundle.tiling) is not None:
+        yield f"whole images, by tiles of {tiling.describe()}"
     smallest = min(each.smallest for each in job.classes.references)
     least = least_discoveries(rows, options.fdr, smallest)
     if least > max(_MANY, _SHARE * rows):

@@ -1,5 +1,6 @@
 """Scoring and sampling on a real Ray cluster give the same as the local engine."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
 from scored import TorchFree, assert_same_scores, outliers_and_blobs, read_scores
+from tiled import calibrated, whole_images, write_files
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -45,6 +47,17 @@ def test_scores_equal_those_of_the_scorer(tmp_path: Path, bundle: Path, workers:
     local = score(ScoreOptions(**options, output=str(tmp_path / "local"), engine="local"))
     for name in ("rows", "scored", "errors", "outliers", "discoveries", "threshold", "provider", "bundle_hash"):
         assert summary[name] == local[name]
+
+
+def test_whole_images_are_scored_by_tiles_on_both_engines_without_torch(tmp_path: Path) -> None:
+    bundle = calibrated(tmp_path, write_files(tmp_path / "clean", whole_images(40, seed=1)))
+    source = write_files(tmp_path / "in", whole_images(30, seed=2))
+    options = ScoreOptions(bundle=bundle.folder.url, images=(source,), output="", fpr=0.05, unit_rows=7, workers=2)
+    job = ScoreJob.plan(options, bundle)
+    run(TorchFree(job.task()), job.units, Folder.at(tmp_path / "ray"), BulkOptions(engine="ray", workers=2))
+    local = replace(options, output=str(tmp_path / "local"), engine="local")
+    score(local)
+    assert read_scores(tmp_path / "ray").equals(read_scores(tmp_path / "local"))
 
 
 def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from export.bundle.format import Bundle
+from export.bundle.format import CARD, Bundle
 from export.runtime.tiled_scorer import TiledScorer
 from export.storage import Folder
 from gaussian_bundle import write_gaussian_bundle
@@ -205,3 +205,16 @@ def test_a_bundle_with_other_tiles_than_its_images_is_refused(tmp_path: Path, bu
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match="tiling must be absent or how images are cut into tiles"):
         Bundle.open(str(tmp_path))
+
+
+def test_another_rate_decides_again_and_keeps_the_tiles(tmp_path: Path, bundle: Bundle, table: str) -> None:
+    run(bundle, table, tmp_path / "out", fpr=0.05)
+    before = read_scores(tmp_path / "out")
+    summary = run(bundle, table, tmp_path / "out", fpr=0.3)
+    after = read_scores(tmp_path / "out")
+    assert after.drop_columns(["is_outlier"]).equals(before.drop_columns(["is_outlier"]))
+    assert summary["outliers"] == sum(after["is_outlier"].to_pylist()) > sum(before["is_outlier"].to_pylist())
+
+
+def test_the_model_card_names_the_tiles(bundle: Bundle) -> None:
+    assert "These are tiles of larger images, 1 pixels of which neighbours share" in bundle.read(CARD).decode()
