@@ -125,9 +125,11 @@ def _train(source: Source, folder: Path, seed: int) -> Path:
     tiles = folder / "tiles"
     prepare(PrepareOptions(source=(str(photographs),), output=str(tiles), tile=TILE, overlap=overlap, engine="local"))
     training = Training((str(tiles),), seed, folder)
-    began = time.monotonic()
+    began, timing = time.monotonic(), folder / "seconds.txt"
     bundle = make_bundle(training, training.recipe("features"), "features")
-    print(f"{_tiles(source.training, overlap):,} tiles; trained and exported in {time.monotonic() - began:.0f} s")
+    if not timing.exists():
+        timing.write_text(f"{time.monotonic() - began:.0f}")
+    print(f"{_tiles(source.training, overlap):,} tiles, trained and exported in {timing.read_text()} s", flush=True)
     return bundle
 
 
