@@ -45,7 +45,7 @@ from jobs.prepare.options import PrepareOptions
 from vae_core.errors import UserError
 
 TILE, OVERLAP = 64, 16
-_ENOUGH = 6000  # tiles to train on: the least overlap is chosen that gives as many
+_ENOUGH = 5000  # tiles to train on: the least overlap is chosen that gives as many
 _OVERLAPS = (0, 16, 32, 48, 56)
 _FPR = 0.05
 
@@ -205,7 +205,7 @@ def _describe(output: Path, calibration: int) -> dict[str, Any]:
         # Of exchangeable images, as many are flagged with a probability of 95%.
         "expected_flagged": betabinom.interval(0.95, tested, rank, calibration + 1 - rank),
         "calibration": calibration,
-        "images_per_second": summary["rows_per_second"],
+        "images_per_second": summary["last_run"]["rows"] / summary["last_run"]["seconds"],
     }
 
 

@@ -118,7 +118,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         engine=totals.engine,
         provider=", ".join(sorted(scores.metadata.get(PROVIDER.decode(), set()))),
         last_run=totals.describe(),
-        rows_per_second=round(totals.rows_per_second, 1),
+        rows_per_second=round(totals.rows_per_second, 1 if totals.rows_per_second >= 10 else 3),
         versions=versions(),
     )
     shown = least_plausible(job, suspects[0].places(min(SHOWN, options.explain))) if suspects else []

@@ -7,7 +7,7 @@ from export.guarantees.classes import FEW, MISSING, UNKNOWN
 from export.guarantees.p_values import P_VALUE
 from jobs.discoveries.control import least_discoveries
 from jobs.discoveries.errors import describe_left_out
-from jobs.report.wording import counted
+from jobs.report.wording import counted, rate
 from jobs.score.plan import ScoreJob
 
 _MANY, _SHARE = 10, 0.02  # more discoveries, and a larger share of all images, are worth a notice
@@ -44,7 +44,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
 
         likelihood = f"; {in_words(summary['likelihood'])}"
     return (
-        f"{counted(summary['scored'], 'image')} scored, {summary['rows_per_second']:,.0f} per second; "
+        f"{counted(summary['scored'], 'image')} scored, {rate(summary['rows_per_second'])} per second; "
         f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
         f"{left_out or '0 left out'}{_classes(summary)}{_labels(summary)}{likelihood}"
     )
