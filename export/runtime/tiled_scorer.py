@@ -55,12 +55,14 @@ class TiledScorer:
         `tile_left` are the row and column where the worst tile begins; of equal ones it is the first in reading order.
 
         Args:
-            images: uint8 [C,H,W] each, of any sizes that are not smaller than a tile.
+            images: at least one, each uint8 [C,H,W], of any sizes that are not smaller than a tile.
 
         Raises:
-            UserError: an image has another type, other channels, or is smaller than a tile.
+            UserError: there is no image, or one has another type, other channels, or is smaller than a tile.
         """
-        return concatenate([worst for image in images for worst in list(self.runs(image[None]))[-1:]])
+        if not len(images):
+            raise UserError("images must be at least one, got none")
+        return concatenate([run for image in images for run in self.runs(image[None])])
 
     def runs(self, images: Images) -> Iterator[Arrays]:
         """The result of `score` for images [N,C,H,W] of one size, a row each when its last tile is done.

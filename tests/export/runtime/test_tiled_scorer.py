@@ -71,6 +71,8 @@ def test_other_images_are_refused(tiled: Bundle) -> None:
     for image in (np.zeros((1, 3, 9), np.uint8), np.zeros((3, 9, 9), np.uint8), np.zeros((1, 9, 9))):
         with pytest.raises(UserError, match=expected):
             TiledScorer(tiled).score([image])
+    with pytest.raises(UserError, match="images must be at least one, got none"):
+        TiledScorer(tiled).score([])
 
 
 def test_a_bundle_without_tiles_is_refused(tmp_path: Path) -> None:
