@@ -64,10 +64,12 @@ def open_source(name: str, folder: Path | None) -> Source:
 
 
 def leather(height: int, width: int, generator: np.random.Generator) -> Picture:
-    """Dark creases where smooth noise changes its sign, with grain, in brown."""
+    """Dark creases where smooth noise changes its sign, with grain, in brown; each image in its own light."""
     noise = _smooth(height, width, 3, generator) + 0.5 * _smooth(height, width, 6, generator)
-    level = 150 - 60 * np.exp(-((2.5 * noise) ** 2)) + 4 * generator.standard_normal((height, width), np.float32)
-    return np.clip(np.rint(level[..., None] * np.array([1.0, 0.8, 0.6])), 0, 255).astype(np.uint8)
+    level = 150 - 60 * np.exp(-((2.5 * noise) ** 2)) + 20 * _smooth(height, width, 40, generator)
+    colour = generator.uniform(0.85, 1.15) * np.array([1.0, 0.8, 0.6])
+    grain = 4 * generator.standard_normal((height, width, 3), np.float32)
+    return np.clip(np.rint(level[..., None] * colour + grain), 0, 255).astype(np.uint8)
 
 
 def _stripes(height: int, width: int, generator: np.random.Generator) -> Picture:

@@ -56,7 +56,7 @@ def frame(small: Small, corner: tuple[int, int], side: int, size: tuple[int, int
     scale = small.shape[0] / size[0]
     top, left = (round(each * scale) for each in corner)
     drawn = max(_LEAST_FRAME, round(side * scale))
-    framed = np.ascontiguousarray(np.broadcast_to(small, (*small.shape[:2], 3)))
+    framed = np.array(np.broadcast_to(small, (*small.shape[:2], 3)))  # a copy, to be drawn on
     cv2.rectangle(framed, (left - 1, top - 1), (left + drawn, top + drawn), _FRAME, 1)
     return framed
 

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from jobs.score.gallery.thumbnails import LOSSLESS, SIDE, Thumbnail, shrink, thumbnail
+from jobs.score.gallery.thumbnails import LOSSLESS, SIDE, Thumbnail, frame, shrink, thumbnail
 
 
 def decoded(shown: Thumbnail) -> np.ndarray:
@@ -53,3 +53,15 @@ def test_colours_keep_their_order() -> None:
     red[..., 0] = 250
     shown = decoded(thumbnail(shrink(red))).mean(axis=(0, 1))
     assert shown[0] > 240 > 10 > max(shown[1:])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_frame_is_drawn_around_a_tile_and_leaves_the_thumbnail_as_it_was(channels: int) -> None:
+    small = np.full((50, 100, channels), 90, np.uint8)
+    framed = frame(small, corner=(400, 800), side=400, size=(1000, 2000))
+    assert framed.shape == (50, 100, 3)
+    assert (small == 90).all()
+    changed = (framed != 90).any(2)
+    rows, columns = (np.flatnonzero(changed.any(axis)) for axis in (1, 0))
+    assert (rows[0], rows[-1], columns[0], columns[-1]) == (19, 40, 39, 60)
+    assert not changed[20:40, 40:60].any()  # what is framed is seen
