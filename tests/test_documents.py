@@ -208,7 +208,7 @@ def test_messages_are_those_of_the_program() -> None:
 FOLDERS = ("photos", "new-photos", "clean-photos", "test-photos", "drawings", "noise", "cracks", "crack-masks")
 LABELLED = {"clean.parquet": 210, "new.parquet": 30}  # images in two classes
 MASKED = "dents.parquet"
-LIST = "outliers.csv"  # of clean-photos
+LISTS = {"outliers.csv": "clean-photos/3.png", "defects.txt": "new-photos/5.png"}
 QUICK = {
     "prepare": [],
     "calibrate": [],
@@ -227,7 +227,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
             cv2.imwrite(str(folder / name / f"{number}.png"), image[0])
     for seed, (name, count) in enumerate(LABELLED.items()):
         write_parquet(folder / name, huggingface(pictures(count, SHAPE, seed)), label=[i % 2 for i in range(count)])
-    (folder / LIST).write_text("clean-photos/3.png\n")
+    for name, image in LISTS.items():
+        (folder / name).write_text(f"{image}\n")
     masks = huggingface((pictures(30, SHAPE, 1) > 200).astype(np.uint8))
     write_parquet(folder / MASKED, huggingface(pictures(30, SHAPE)), mask=masks)
     return folder
@@ -236,7 +237,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def reader(tmp_path: Path, images: Path, bundle: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The working directory of a reader who follows a page."""
-    for name in (*FOLDERS, *LABELLED, MASKED, LIST):
+    for name in (*FOLDERS, *LABELLED, MASKED, *LISTS):
         (tmp_path / name).symlink_to(images / name)
     for name in ("bundles/photos", "demo/bundle"):
         shutil.copytree(bundle, tmp_path / name)

@@ -104,6 +104,35 @@ def benjamini_hochberg(counts: Counts, rate: float, values: Values | None = None
     return Level(float(p[last]), int(flagged[last]), least, share)
 
 
+class LeastRate(NamedTuple):
+    """The least false discovery rate at which rows with a p-value are flagged, and how many rows are flagged then."""
+
+    rate: float
+    discoveries: int
+
+
+def least_rate(counts: Counts, values: Values, p: float, adaptive: bool = False) -> LeastRate:
+    """The least rate at which `benjamini_hochberg` flags rows with p-values up to `p`: min over p' ≥ p of p' m / R(p').
+
+    R(p') is the number of rows with p-values up to p'. The rate may exceed 1.
+
+    Args:
+        counts: counts[i] rows have the p-value values[i].
+        values: in any order.
+        p: one of the values that a row has.
+        adaptive: multiply by Storey's estimate of the share of inliers.
+    """
+    ascending = np.argsort(values, kind="stable")
+    ordered, flagged = values[ascending], np.cumsum(counts[ascending])
+    rows = int(flagged[-1]) * (storey_share(counts, values) if adaptive else 1.0)
+    is_last = np.append(ordered[1:], np.inf) > ordered  # of equal p-values
+    candidates = np.flatnonzero(is_last & (ordered >= p * (1 - _ROUNDING)))
+    rates = ordered[candidates] * rows / flagged[candidates]
+    # The largest of equal rates flags all the others.
+    best = int(np.flatnonzero(rates <= rates.min() * (1 + _ROUNDING))[-1])
+    return LeastRate(float(rates[best]), int(flagged[candidates[best]]))
+
+
 def storey_share(counts: Counts, values: Values) -> float:
     """An estimate of the share of inliers among rows, mostly too high: (1 + #{p ≥ λ}) / (m (1 − λ)).
 

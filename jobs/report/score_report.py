@@ -14,9 +14,11 @@ from jobs.report.sections.flagged import flagged_section
 from jobs.report.sections.guarantees import guarantee_section
 from jobs.report.sections.labels import label_section
 from jobs.report.sections.likelihood import likelihood_section
+from jobs.report.sections.missed import missed_section
 from jobs.report.sections.outliers import outlier_section
 from jobs.report.sections.scores import error_section, histogram_section, score_head
 from jobs.report.sections.tail import tail_note
+from jobs.score.explain.explanation import Explanation
 from jobs.score.explain.write import Explained
 from jobs.score.flagged import Flagged
 from jobs.score.plan import ScoreJob
@@ -29,6 +31,7 @@ class Illustrations(NamedTuple):
     explained: Explained  # the most outlying images
     flagged: Flagged
     implausible: Sequence[Implausible] = ()  # the images with the least plausible labels
+    missed: Sequence[Explanation] = ()  # the first images of --missed by rank
 
 
 def write_score_report(
@@ -52,6 +55,7 @@ def write_score_report(
         scores_section,
         guarantee_section(summary),
         outlier_section(shown.explained, summary),
+        *([] if summary.missed is None else [missed_section(summary.missed, shown.missed, summary)]),
         *([] if summary.labels is None else [label_section(summary.labels, shown.implausible, summary.fdr)]),
         drift_section(summary.drift, summary.scored, summary.calibration_images),
         *([] if summary.likelihood is None else [likelihood_section(summary.likelihood)]),

@@ -1,9 +1,11 @@
-"""Another `--fpr`, `--fdr` or `--storey` for images that are scored already: what depends on them is written anew.
+"""Another `--fpr`, `--fdr`, `--storey` or `--missed` for scored images: what depends on them is written anew.
 
 Scores do not. The level of `is_outlier` stands in the metadata of each part; a part of another level is replaced, whole
 and atomically, so that a job that is killed in between goes on where it was.
 """
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,9 +25,15 @@ DECISION = ("fpr", "fdr", "storey")
 """The options of a decision, which are no part of the job's identity."""
 
 
+def decision_of(job: ScoreJob) -> dict[str, Any]:
+    """What a job's decision is of, for its summary; of --missed the list itself, as its file may change."""
+    listed = hashlib.sha256(json.dumps(job.missed).encode()).hexdigest() if job.missed else None
+    return {name: getattr(job.options, name) for name in DECISION} | {"missed": listed}
+
+
 def is_decided(job: ScoreJob, summary: Mapping[str, Any]) -> bool:
     """Whether a finished job's summary is of these options."""
-    return all(summary["decision"][name] == getattr(job.options, name) for name in DECISION)
+    return bool(summary["decision"] == decision_of(job))
 
 
 def reopen(job: ScoreJob, summary: Mapping[str, Any]) -> Totals:

@@ -21,9 +21,10 @@ from jobs.labels.columns import LABEL_MARGIN, LABEL_P_VALUE
 from jobs.labels.counter import LabelCounter, LabelSummary
 from jobs.labels.implausible import least_plausible
 from jobs.likelihood.means import Budget, summarise_likelihood
-from jobs.score.decide_again import DECISION
+from jobs.score.decide_again import decision_of
 from jobs.score.decision import decide
 from jobs.score.explain.write import EXPLANATIONS, Explained, write_explanations
+from jobs.score.find_missed import MissedRows
 from jobs.score.options import SHOWN
 from jobs.score.outliers_csv import MOST as LISTED
 from jobs.score.plan import ScoreJob
@@ -58,7 +59,9 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         labels = [LabelCounter(about, job.bundle.label_references)]
     if about is not None and about.given is not None:
         suspects = [TopCounter(MAX_DISCOVERIES, lowest=True, p_value=LABEL_P_VALUE, score=LABEL_MARGIN)]
-    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first, *labels, *suspects])
+    missed = MissedRows(job) if job.missed else None
+    beyond = [missed.counter] if missed else []
+    scores = walk(job.parts, [ranks, statistics, histogram, top, *by_class, *first, *labels, *suspects, *beyond])
     reasons = ReasonCounter()
     errors = walk(job.output.child(ERRORS), [reasons])
     bad_files = sum(len(unit.bad_files) for unit in job.units)
@@ -78,6 +81,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     most_outlying, total = (first or [top])[0], max(found.outliers, found.level.discoveries)
     flagged = list_flagged(job, most_outlying.places(min(total, LISTED)), total, found.level.discoveries)
     explained = _explain(job, top.places(options.explain))
+    of_missed, first_missed = (None, []) if missed is None else missed.describe(found, SHOWN)
     summary = ScoreSummary(
         rows=sum(unit.rows for unit in job.units),
         scored=scores.rows,
@@ -96,7 +100,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         p_value=significance.column,
         smallest_p_value=found.smallest,
         classes=summarise_classes(by_class[0], classes, found, options.fpr) if by_class else None,
-        decision={name: getattr(options, name) for name in DECISION},
+        decision=decision_of(job),
         fpr=options.fpr,
         threshold=limit,
         fdr=options.fdr,
@@ -111,6 +115,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         flagged=total,
         listed=flagged.listed,
         in_gallery=0 if flagged.gallery is None else flagged.gallery.count,
+        missed=of_missed,
         explained=explained.written,
         no_longer_readable=explained.unreadable,
         bundle=options.bundle,
@@ -122,7 +127,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         versions=versions(),
     )
     shown = least_plausible(job, suspects[0].places(min(SHOWN, options.explain))) if suspects else []
-    illustrations = Illustrations(explained, flagged, shown)
+    illustrations = Illustrations(explained, flagged, shown, first_missed)
     write_score_report(job, summary, histogram.histogram, reasons.reasons, illustrations)
     content = summary.to_json()
     finish(job.output, content)

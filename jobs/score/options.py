@@ -99,6 +99,10 @@ class ScoreOptions(InferenceOptions):
     interval of its estimation error, `p_value_tail_low` to `p_value_tail_high`. They come from a model, a generalised
     Pareto tail, without the guarantee of `p_value`; outliers and discoveries do not use them."""
 
+    missed: str | None = None
+    """List of images among these that you know to be outliers: where they rank, at which `--fpr` and `--fdr` they would
+    be found, and what is unusual about them. A CSV file with the columns `file` and `row`, or one path a line."""
+
     explain: int = SHOWN
     """Number of most outlying images to explain in explanations.parquet; the report shows the first 48. 0 for none."""
 

@@ -12,6 +12,7 @@ from export.runtime.likelihood import require_estimators
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
 from jobs.images.contract import ImageContract
+from jobs.images.listed import Listed, read_list
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.units import Unit
 from jobs.labels.columns import ClassColumns
@@ -21,6 +22,8 @@ from jobs.score.significance import Significance
 from jobs.score.task import FILE, ROW, ScoreTask
 from vae_core.errors import UserError
 
+_MOST_MISSED = 1000  # each is explained, and an entry of the summary
+
 
 @dataclass(frozen=True)
 class ScoreJob:
@@ -29,6 +32,8 @@ class ScoreJob:
     options: ScoreOptions
     bundle: Bundle
     images: ImageSet
+    missed: tuple[Listed, ...] = ()
+    """The images of --missed."""
 
     @classmethod
     def plan(cls, options: ScoreOptions, bundle: Bundle) -> "ScoreJob":
@@ -36,7 +41,8 @@ class ScoreJob:
 
         Raises:
             UserError: there are no images, the bundle has too few calibration images for the false positive rate or no
-                classes, or it does not support the provider or an estimator of the likelihood.
+                classes, it does not support the provider or an estimator of the likelihood, or the list of --missed
+                cannot be read or has images that are not among the others.
         """
         Significance.plan(options, bundle)
         _check_tiling(options, bundle)
@@ -46,7 +52,11 @@ class ScoreJob:
             require_estimators(bundle, options.likelihood, "--likelihood")
         if scoring_provider(bundle, options.provider) == "cpu":
             options = replace(options, provider="cpu", workers_per_gpu=None)  # so that workers reserve no GPU
-        return cls(options, bundle, find_images(options.images))
+        images = find_images(options.images)
+        missed = read_list(options.missed, images, "--missed") if options.missed is not None else []
+        if len(missed) > _MOST_MISSED:
+            raise UserError(f"--missed must list at most {_MOST_MISSED:,} images, got {len(missed):,}")
+        return cls(options, bundle, images, tuple(missed))
 
     @cached_property
     def output(self) -> Folder:

@@ -13,6 +13,7 @@ from jobs.discoveries.drift import Drift
 from jobs.discoveries.false_discoveries import FalseDiscoveries
 from jobs.labels.counter import LabelSummary
 from jobs.score.decision import Decision
+from jobs.score.missed import MissedSummary
 from jobs.score.options import Guarantee
 
 
@@ -116,6 +117,8 @@ class ScoreSummary:
     """Of them, in outliers.csv: all up to 100,000."""
     in_gallery: int
     """Of them, in the report's gallery."""
+    missed: MissedSummary | None
+    """With --missed."""
     explained: int
     no_longer_readable: int
     """Images to explain that could not be read again."""
@@ -140,6 +143,7 @@ class ScoreSummary:
             "false_discoveries": self.false_discoveries.to_json(),
             "classes": None if self.classes is None else self.classes.to_json(),
             "labels": None if self.labels is None else self.labels._asdict(),
+            "missed": None if self.missed is None else self.missed.to_json(),
         }
 
     def is_discovery(self, row: Mapping[str, Any]) -> bool:

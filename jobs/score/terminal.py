@@ -46,7 +46,7 @@ def sentence(summary: Mapping[str, Any]) -> str:
     return (
         f"{counted(summary['scored'], 'image')} scored, {rate(summary['rows_per_second'])} per second; "
         f"{counted(summary['outliers'], 'outlier')} (false positive rate {summary['fpr']:g}), {_discoveries(summary)}, "
-        f"{left_out or '0 left out'}{_classes(summary)}{_labels(summary)}{likelihood}"
+        f"{left_out or '0 left out'}{_classes(summary)}{_labels(summary)}{_missed(summary)}{likelihood}"
     )
 
 
@@ -83,6 +83,17 @@ def _labels(summary: Mapping[str, Any]) -> str:
         f"; {counted(found['labelled'], 'label')}, {found['agreement']:.1%} of them the predicted class, "
         f"{counted(found['mislabelled'], 'label')} wrong at false discovery rate {summary['fdr']:g}, which needs at "
         f"least {found['least_mislabelled']:,}"
+    )
+
+
+def _missed(summary: Mapping[str, Any]) -> str:
+    """What became of the images of --missed."""
+    found = summary.get("missed")
+    if found is None:
+        return ""
+    return (
+        f"; of {counted(found['listed'], 'image')} of --missed {counted(found['outliers'], 'outlier')} and "
+        f"{counted(found['discoveries'], 'discovery', 'discoveries')}"
     )
 
 

@@ -177,3 +177,30 @@ def test_an_adaptive_test_holds_its_rate_and_finds_more(share: float) -> None:
     assert np.mean(estimates) == pytest.approx(1 - share, abs=0.03)
     if share:
         assert np.mean(more) > 10
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_the_least_rate_is_where_the_test_begins_to_flag(adaptive: bool) -> None:
+    rng = np.random.default_rng(5)
+    for size in (20, 60):
+        for _ in range(30):
+            p = np.concatenate([rng.integers(1, size + 2, 80), rng.integers(1, 4, rng.integers(0, 30))])
+            counts = np.bincount(p, minlength=size + 2)
+            values = np.arange(size + 2) / (size + 1)
+            for rank in np.unique(p)[:5]:
+                found = control.least_rate(counts, values, values[rank], adaptive)
+                level = control.benjamini_hochberg(counts, found.rate * (1 + 1e-9), values, adaptive)
+                assert level.p_value >= values[rank] * (1 - 1e-12)
+                assert level.discoveries == found.discoveries
+                below = control.benjamini_hochberg(counts, found.rate * (1 - 1e-9), values, adaptive)
+                assert below.p_value < values[rank]
+
+
+def test_the_least_rate_over_several_calibration_sets_is_that_of_all_rows() -> None:
+    counts = np.array([0, 1, 2, 0, 3, 0, 0, 1, 4, 0, 1])
+    values = np.concatenate([np.arange(5) / 4, np.arange(6) / 5])  # those of 3 images and of 4
+    for p in values[counts > 0]:
+        found = control.least_rate(counts, values, p)
+        level = control.benjamini_hochberg(counts, found.rate * (1 + 1e-9), values)
+        assert (level.discoveries, level.p_value >= p) == (found.discoveries, True)
+        assert control.benjamini_hochberg(counts, found.rate * (1 - 1e-9), values).p_value < p

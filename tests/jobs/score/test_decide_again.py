@@ -85,7 +85,7 @@ def test_another_rate_of_discoveries_leaves_the_parts_alone(tmp_path: Path, bund
     run_score(bundle, source, tmp_path / "out", fpr=0.05)
     before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out/scores").iterdir()}
     summary = run_score(bundle, source, tmp_path / "out", fpr=0.05, fdr=0.5, storey=True)
-    assert summary["decision"] == {"fpr": 0.05, "fdr": 0.5, "storey": True}
+    assert summary["decision"] == {"fpr": 0.05, "fdr": 0.5, "storey": True, "missed": None}
     assert before == {path: path.stat().st_mtime_ns for path in (tmp_path / "out/scores").iterdir()}
 
 
