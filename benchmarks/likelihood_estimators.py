@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from benchmarks.results import Ratio, save
 from export.bundle.format import Bundle
+from export.images.contract import ImageContract
 from export.runtime import likelihood, refinement
 from export.runtime.annealing import Annealing
 from export.runtime.estimates import Estimate
 from export.runtime.likelihood import ImageLikelihood, LikelihoodEstimator
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 

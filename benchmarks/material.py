@@ -81,7 +81,7 @@ def linked(source: Path, target: Path, copies: int) -> Path:
 
 def arrays(colour: Colour) -> npt.NDArray[np.uint8]:
     """The real images that the sets repeat, [n, C, H, W]."""
-    from jobs.images.contract import ImageContract
+    from export.images.contract import ImageContract
     from jobs.images.reader import read_images
     from jobs.images.source import find_images
     from jobs.images.survey import survey

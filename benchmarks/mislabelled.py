@@ -27,8 +27,8 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.results import save
 from export.bundle.format import Bundle
+from export.images.contract import ImageContract
 from export.runtime.scorer import Scorer
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.results import save
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from jobs.train.run_directory import Run

@@ -20,12 +20,12 @@ from PIL import Image
 from benchmarks.results import Ratio, save
 from export.bundle.format import Bundle
 from export.extractors.descriptor import filter_bank_descriptor
+from export.images.contract import ImageContract
 from export.runtime.descriptor import Descriptor
 from export.runtime.sampler import Sampler
 from jobs.evaluate.quality.compare import Quality, Reference
 from jobs.evaluate.quality.sharpness import gradient_energy
 from jobs.evaluate.quality.space import Components
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.latents import Prior, StandardNormal

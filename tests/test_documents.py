@@ -269,7 +269,21 @@ def test_snippets_run(page: Path, reader: Path) -> None:
         cli.main(["score", "--bundle", "bundles/photos", "--images", "new-photos/", "--output", "scored/"])
     namespace: dict[str, object] = {}
     for snippet in blocks(page, "python"):
-        exec(compile(snippet, page.name, "exec"), namespace)
+        if "import ray" not in snippet:
+            exec(compile(snippet, page.name, "exec"), namespace)
+
+
+@pytest.mark.ray
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize("page", [page for page in WITH_SNIPPETS if "import ray" in "".join(blocks(page, "python"))])
+def test_snippets_run_on_ray(page: Path, reader: Path) -> None:
+    """Each block that uses Ray by itself, as a script."""
+    for snippet in blocks(page, "python"):
+        if "import ray" in snippet:
+            namespace: dict[str, object] = {"__name__": "__main__"}  # whose classes travel by value
+            exec(compile(snippet, page.name, "exec"), namespace)
+            table = namespace["table"]
+            assert len(table) == len(list((reader / "new-photos").iterdir()))  # type: ignore[arg-type]
 
 
 def test_snippets_import_no_more_than_they_need() -> None:

@@ -10,8 +10,8 @@ import torch
 
 from bundles import pictures
 from export.extractors.build import Extractor, open_extractor
+from export.images.contract import ImageContract
 from export.storage import Folder
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.train.loop import Work
 from jobs.train.options import TrainOptions

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.outliers.fresh_shifts import FRESH
 from benchmarks.outliers.methods.base import Images, Trained
 from benchmarks.outliers.shifts import DEVELOPMENT, FINAL, FINAL_COLOUR, Shift, apply
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from jobs.images.survey import survey

@@ -15,9 +15,9 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional as F
 
+from export.images.contract import ImageContract
 from export.storage import Folder
 from jobs.demo.defects import Images
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.images.survey import survey
 from jobs.train import recipes

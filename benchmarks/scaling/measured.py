@@ -22,6 +22,7 @@ from benchmarks import material
 from benchmarks.scaling.simulated import SimulatedTask, plan
 from export.bundle.format import Bundle
 from export.guarantees.p_values import SCORE
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.storage import Folder
@@ -34,7 +35,6 @@ from jobs.discoveries.drift import StatisticCounter, calibration_edges
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import TopCounter
 from jobs.discoveries.walk import walk
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit

@@ -224,13 +224,6 @@ class Bundle:
                 "an operator without one, which `vae export` names; leave it out"
             )
 
-    def check_images(self, images: npt.NDArray[Any]) -> None:
-        """Raise a UserError unless images are uint8 [N,C,H,W] of the bundle's shape, N ≥ 1."""
-        if images.dtype != np.uint8 or images.shape[1:] != self.shape or len(images) == 0:
-            expected = ", ".join(map(str, self.shape))
-            found = f"{images.dtype} [{', '.join(map(str, images.shape))}]"
-            raise UserError(f"images must be uint8 [N, {expected}] with N ≥ 1, got {found}")
-
     @property
     def decoded_values(self) -> int:
         """Numbers in the largest output of the decoder for one latent vector."""

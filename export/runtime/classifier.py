@@ -7,8 +7,9 @@ import numpy.typing as npt
 
 from export.bundle.format import CLASSES, Bundle
 from export.class_labels import NONE, Indices
+from export.images.inputs import Images
 from export.runtime.device import Device, Provider
-from export.runtime.scorer import images_at_once
+from export.runtime.scorer import image_inputs, images_at_once
 from export.runtime.session import Arrays, Session, concatenate
 
 LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
@@ -17,7 +18,14 @@ LOG_PX_CLASS, LOG_CLASS_PROBABILITY = "log_px_class", "log_class_probability"
 class Classifier:
     """Classes of images by Bayes' rule, p(y|x) ∝ p(x|y) p(y). One object per thread."""
 
-    def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        *,
+        provider: Provider | Device = "auto",
+        batch_size: int = 128,
+        resize: bool = False,
+    ) -> None:
         """Open a bundle for classification; arguments as for `Scorer`.
 
         Raises:
@@ -28,6 +36,7 @@ class Classifier:
         """The classes, in the order of the arrays' axis Y."""
         self._session = Session(self.bundle.graph(CLASSES), provider=Device.of(provider))
         samples = int(self.bundle.manifest["classes"]["samples"])
+        self._inputs = image_inputs(self.bundle, resize)
         self._batch_size = min(batch_size, images_at_once(self.bundle, samples))
         references = self.bundle.label_references
         self._everything = references.everything
@@ -36,22 +45,21 @@ class Classifier:
     def __repr__(self) -> str:
         return f"<Classifier of {self.bundle!r}>"
 
-    def classify(self, images: npt.NDArray[np.uint8]) -> Arrays:
+    def classify(self, images: Images) -> Arrays:
         """Log p(x|y) and log p(y|x) of every class in nats: `log_px_class` and `log_class_probability`, [N,Y] each.
 
         Args:
-            images: uint8 [N,C,H,W] of the bundle's shape.
+            images: as for `Scorer.score`.
 
         Raises:
-            UserError: the images have another type or shape.
+            UserError: an image cannot be read, or has another type or shape.
         """
         return concatenate(list(self.runs(images)))
 
-    def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
+    def runs(self, images: Images) -> Iterator[Arrays]:
         """The result of `classify` a few rows at a time, for callers that may stop in between."""
-        self.bundle.check_images(images)
-        for start in range(0, len(images), self._batch_size):
-            yield self._session.run({"image": images[start : start + self._batch_size]})
+        for batch in self._inputs.batches(images, self._batch_size):
+            yield self._session.run({"image": batch})
 
     def p_values(self, log_probability: npt.NDArray[np.float32], labels: Indices) -> npt.NDArray[np.float64]:
         """Of one label for each image: the share of all calibration images whose own labels suit them no better, [N].

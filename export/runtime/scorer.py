@@ -1,14 +1,16 @@
 """`Scorer`: a bundle's outlier scores, statistics, likelihoods and explanations for images, from Python."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from export.bundle.format import DECODER, ENCODER, EXPLAINER, LIKELIHOOD, SCORER, Bundle
-from export.guarantees.p_values import P_VALUE
+from export.guarantees.p_values import P_VALUE, SCORE
+from export.images.contract import ImageContract
+from export.images.inputs import ImageInputs, Images
 from export.runtime.agreement import compare
 from export.runtime.device import Device, Provider
 from export.runtime.neighbours import nearest
@@ -30,6 +32,7 @@ class Scorer:
         likelihood: bool = False,
         provider: Provider | Device = "auto",
         batch_size: int = 128,
+        resize: bool = False,
     ) -> None:
         """Open a bundle for scoring.
 
@@ -38,6 +41,8 @@ class Scorer:
             likelihood: also estimate log p(x), which costs K decodes per image.
             provider: where to run, or a device; the attribute `provider` is where it actually runs.
             batch_size: images per run. It changes memory and speed, not scores.
+            resize: letterbox images of another size and convert other channel counts and 16-bit images, as
+                `vae score --resize` does; always so for a bundle whose training images were letterboxed.
 
         Raises:
             UserError: there is no such bundle or provider, or the provider computes other scores than the bundle's.
@@ -46,6 +51,7 @@ class Scorer:
         device = Device.of(provider).shared_by(2 if likelihood else 1)
         self._device = replace(device, provider=scoring_provider(self.bundle, device.provider))
         self._batch_size = batch_size
+        self._inputs = image_inputs(self.bundle, resize)
         self._has_likelihood = likelihood
         self._sessions: dict[str, Session] = {}
         samples = int(self.bundle.manifest["likelihood"]["samples"])
@@ -81,45 +87,52 @@ class Scorer:
         names = tuple(output.name for output in outputs)
         return names + (("bits_per_dim",) if self._has_likelihood and self._has_bits else ())
 
-    def score(self, images: npt.NDArray[np.uint8]) -> Arrays:
+    def score(self, images: Images, progress: Callable[[int, int], None] | None = None) -> Arrays:
         """The statistics, outlier_score (higher is more outlying) and p_value of each image, float32 [N].
 
         With `likelihood` also elbo, log_px (nats), effective_samples and, for 8-bit likelihoods, bits_per_dim.
 
         Args:
-            images: uint8 [N,C,H,W] of the bundle's shape.
+            images: uint8 [N,C,H,W] of the bundle's shape or [N,H,W,C]; or a list of paths, URLs, encoded bytes, Pillow
+                images and arrays, which are read, decoded and converted as `vae score` does; or one of these.
+            progress: called after each run with the number of images that are scored, and N.
 
         Raises:
-            UserError: the images have another type or shape.
+            UserError: an image cannot be read, or has another type or shape.
         """
-        return concatenate(list(self.runs(images)))
+        runs, done = [], 0
+        count = self._inputs.count(images)
+        for run in self.runs(images):
+            runs.append(run)
+            done += len(run[SCORE])
+            if progress is not None:
+                progress(done, count)
+        return concatenate(runs)
 
-    def runs(self, images: npt.NDArray[np.uint8]) -> Iterator[Arrays]:
+    def runs(self, images: Images) -> Iterator[Arrays]:
         """The result of `score` a few rows at a time: those of one run of the slowest graph.
 
         For callers that may stop in between: the likelihoods of a thousand images take a while.
         """
-        self.bundle.check_images(images)
         rows = self._likelihood_batch if self._has_likelihood else self._batch_size
         scorer = self._session(SCORER)
         likelihood = self._session(LIKELIHOOD) if self._has_likelihood else None
-        for start in range(0, len(images), self._batch_size):
-            batch = images[start : start + self._batch_size]
+        for batch in self._inputs.batches(images, self._batch_size):
             scored = scorer.run({"image": batch})
             for first in range(0, len(batch), rows):
                 outputs = {name: values[first : first + rows] for name, values in scored.items()}
                 if likelihood is not None:
                     outputs |= likelihood.run({"image": batch[first : first + rows]})
                     if self._has_bits:
-                        bits = np.float32(-1.0 / (images[0].size * math.log(2.0)))
+                        bits = np.float32(-1.0 / (batch[0].size * math.log(2.0)))
                         outputs["bits_per_dim"] = outputs["log_px"] * bits
                 yield outputs
 
-    def explain(self, images: npt.NDArray[np.uint8], neighbours: int = 3) -> Arrays:
+    def explain(self, images: Images, neighbours: int = 3) -> Arrays:
         """Explanations of outlier scores, as named arrays; T statistics are in the order of `bundle.statistics`.
 
         Args:
-            images: uint8 [N,C,H,W].
+            images: as for `score`.
             neighbours: K, how many calibration images to find for each.
 
         Returns:
@@ -135,24 +148,21 @@ class Scorer:
         Raises:
             UserError: the images have another type or shape.
         """
-        self.bundle.check_images(images)
-        outputs = self._session(EXPLAINER).run_batched({"image": images}, self._batch_size)
+        outputs = self._session(EXPLAINER).run_batched({"image": self._inputs.read(images)}, self._batch_size)
         exemplars = self.bundle.exemplars
         found = nearest(outputs["mean"], exemplars.codes, neighbours)
         return outputs | {"nearest": exemplars.rows[found.rows], "nearest_distance": found.distances}
 
-    def surprise(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """The map `surprise` of `explain` alone, float32 [N,H,W], for images uint8 [N,C,H,W]."""
-        self.bundle.check_images(images)
+    def surprise(self, images: Images) -> npt.NDArray[np.float32]:
+        """The map `surprise` of `explain` alone, float32 [N,H,W]."""
         session = self._session(EXPLAINER)
-        batches = range(0, len(images), self._batch_size)
-        runs = [session.run({"image": images[start : start + self._batch_size]}, ["surprise"]) for start in batches]
+        batches = self._inputs.batches(images, self._batch_size)
+        runs = [session.run({"image": batch}, ["surprise"]) for batch in batches]
         return concatenate(runs)["surprise"]
 
-    def encode(self, images: npt.NDArray[np.uint8]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    def encode(self, images: Images) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
         """The posterior's mean and log-variance of each image, each float32 [N,D]."""
-        self.bundle.check_images(images)
-        outputs = self._session(ENCODER).run_batched({"image": images}, self._batch_size)
+        outputs = self._session(ENCODER).run_batched({"image": self._inputs.read(images)}, self._batch_size)
         return outputs["mean"], outputs["log_variance"]
 
     def decode(self, z: npt.NDArray[np.float32]) -> npt.NDArray[np.uint8]:
@@ -160,9 +170,14 @@ class Scorer:
         images: npt.NDArray[np.uint8] = self._session(DECODER).run_batched({"z": z}, self._batch_size)["image"]
         return images
 
-    def reconstruct(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    def reconstruct(self, images: Images) -> npt.NDArray[np.uint8]:
         """Each image encoded to its posterior mean and decoded again, uint8 [N,C,H,W]."""
         return self.decode(self.encode(images)[0])
+
+
+def image_inputs(bundle: Bundle, resize: bool) -> ImageInputs:
+    """What reads the images that a caller gives for a bundle."""
+    return ImageInputs(ImageContract(*bundle.shape, resize=resize or bundle.resizes))
 
 
 def images_at_once(bundle: Bundle, samples: int) -> int:

@@ -22,6 +22,7 @@ from export.guarantees.calibration_set import (
 )
 from export.guarantees.classes import check_class_type, class_names
 from export.guarantees.p_values import LEAST, P_VALUE, SCORE
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.scorer import scoring_provider
 from export.runtime.session import Arrays, Session, scoring_session
@@ -34,7 +35,6 @@ from jobs.calibrate.options import CalibrateOptions
 from jobs.calibrate.review import Numbers, Review, describe_review
 from jobs.discoveries.errors import describe_left_out, named_reasons
 from jobs.images.batches import ImageBatch
-from jobs.images.contract import ImageContract
 from jobs.images.parquet import one_line
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units

@@ -6,6 +6,7 @@ from typing import Any
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.storage import Folder
 from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
@@ -14,7 +15,6 @@ from jobs.bulk.run import uses_ray
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
 from jobs.evaluate.task import LikelihoodTask
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
 from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.options import ScoreOptions

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.runtime.tiled_scorer import TiledScorer
@@ -20,7 +21,6 @@ from jobs.bulk import Part
 from jobs.evaluate.localisation import PixelCounts
 from jobs.evaluate.pixel_counts import SCHEMA, counts_table
 from jobs.images.batches import error_row, error_schema, with_reasons
-from jobs.images.contract import ImageContract
 from jobs.images.masks import MaskedBatch, MaskedUnit, MaskSource, read_masked
 
 Images = npt.NDArray[np.uint8]

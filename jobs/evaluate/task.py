@@ -12,13 +12,13 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.likelihood import ESTIMATORS, LikelihoodEstimator
 from jobs.bulk import Part
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import Drawn, DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.likelihood.columns import estimate_fields, estimate_row
 

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow.fs as pafs
 
+from export.images.contract import MAX_ENCODED_BYTES, BadImage
 from export.storage import is_url
-from jobs.images.contract import MAX_ENCODED_BYTES, BadImage
 from jobs.images.location import locate
 from jobs.images.units import Piece
 

@@ -14,10 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import letterbox
+from export.images.decode import decode_freely
 from jobs.images.batches import ImageBatch, with_reasons
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import letterbox
-from jobs.images.decode import decode_freely
 from jobs.images.files import read_files
 from jobs.images.layout import layout_of
 from jobs.images.pixels import view_batch

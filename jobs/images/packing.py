@@ -8,7 +8,7 @@ import json
 
 import pyarrow as pa
 
-from jobs.images.convert import Image
+from export.images.convert import Image
 from jobs.images.layout import SHAPE_KEY
 
 

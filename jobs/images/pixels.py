@@ -4,9 +4,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import fit
-from jobs.images.decode import Decoded
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import fit
+from export.images.decode import Decoded
 from jobs.images.layout import Layout
 
 

@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.images.contract import BadImage, ImageContract
+from export.images.decode import decode_batch
 from jobs.images.batches import (
     Columns,
     ImageBatch,
@@ -22,8 +24,6 @@ from jobs.images.batches import (
     split_batch,
     with_reasons,
 )
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.decode import decode_batch
 from jobs.images.files import read_files
 from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
 from jobs.images.pixels import view_batch

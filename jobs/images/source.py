@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from jobs.images.contract import MAX_ENCODED_BYTES
+from export.images.contract import MAX_ENCODED_BYTES
 from jobs.images.layout import Layout, plain_type
 from jobs.images.location import Found, locate, search
 from jobs.images.parquet import BadFile, Version, one_line, open_footer

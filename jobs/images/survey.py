@@ -14,10 +14,10 @@ from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
+from export.images.contract import BadImage, ImageContract, describe
+from export.images.header import read_header
 from jobs.bulk.progress import Progress
-from jobs.images.contract import BadImage, ImageContract, describe
 from jobs.images.files import read_files
-from jobs.images.header import read_header
 from jobs.images.location import locate
 from jobs.images.parquet import BadFile, Footer, RowReader, one_line, open_footer
 from jobs.images.pixels import stored_shape

@@ -6,13 +6,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from export.images.contract import ImageContract
 from export.storage import Folder
 from export.tiling import Tiling
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
 from jobs.discoveries.walk import walk
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.survey import survey
 from jobs.images.units import Unit

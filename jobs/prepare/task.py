@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import pyarrow as pa
 
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.tiling import TILE_LEFT, TILE_TOP, Tiling
 from jobs.bulk import Part
 from jobs.images.batches import ImageBatch, error_row, error_schema
-from jobs.images.contract import ImageContract
 from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit

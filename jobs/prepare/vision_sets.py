@@ -12,9 +12,9 @@ import numpy as np
 import pyarrow as pa
 from PIL import Image
 
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import Pixels, fit
 from jobs.images.batches import ImageBatch, run_keys, split_batch
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import Pixels, fit
 from jobs.images.units import Piece, Unit, gather
 from vae_core.errors import UserError
 

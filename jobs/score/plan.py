@@ -8,10 +8,10 @@ from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.classes import Classes, check_class_type
 from export.guarantees.tail import Tail, fit_tail
+from export.images.contract import ImageContract
 from export.runtime.likelihood import require_estimators
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
-from jobs.images.contract import ImageContract
 from jobs.images.listed import Listed, read_list
 from jobs.images.source import ImageSet, find_images, plan_units
 from jobs.images.units import Unit

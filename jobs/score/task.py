@@ -16,6 +16,7 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import P_VALUE, SCORE
 from export.guarantees.tail import COLUMNS as TAIL_COLUMNS
 from export.guarantees.tail import Tail
+from export.images.contract import ImageContract
 from export.runtime.annealing import Annealing
 from export.runtime.classifier import Classifier
 from export.runtime.device import Device
@@ -26,7 +27,6 @@ from export.runtime.tiled_scorer import TiledScorer
 from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.bulk import Part
 from jobs.images.batches import error_row, error_schema, with_reasons
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.labels.columns import RESERVED as CLASS_COLUMNS

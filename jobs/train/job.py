@@ -12,13 +12,13 @@ import torch
 
 from export.bundle.manifest import LETTERBOX
 from export.class_labels import ClassLabels
+from export.images.contract import ImageContract
 from export.storage import Folder
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.shared import require_shared
 from jobs.bulk.shipping import shipped
 from jobs.discoveries.errors import describe_left_out
 from jobs.images.batches import bad_file_errors
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.images.survey import Survey, survey
 from jobs.report.wording import counted

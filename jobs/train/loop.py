@@ -18,8 +18,8 @@ import torch
 from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
 
+from export.images.contract import ImageContract
 from export.runtime.device import Device
-from jobs.images.contract import ImageContract
 from jobs.images.source import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.columns import Columns

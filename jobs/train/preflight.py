@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.guarantees.p_values import LEAST
-from jobs.images.contract import ImageContract, describe
+from export.images.contract import ImageContract, describe
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet
 from jobs.images.survey import LeftOut, Survey, spread

@@ -5,8 +5,8 @@ import hashlib
 import numpy as np
 import numpy.typing as npt
 
+from export.images.contract import BadImage, ImageContract
 from export.region import Region
-from jobs.images.contract import BadImage, ImageContract
 from jobs.images.files import read_files
 from jobs.images.location import Address
 from jobs.images.masks import decode_mask

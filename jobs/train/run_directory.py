@@ -25,9 +25,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.class_labels import ClassLabels
+from export.images.contract import ImageContract
 from export.region import Region
 from export.storage import Folder
-from jobs.images.contract import ImageContract
 from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images

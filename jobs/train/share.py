@@ -14,7 +14,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.class_labels import ClassLabels
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import Piece
 from jobs.train.columns import Columns

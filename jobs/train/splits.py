@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from export.class_labels import ClassLabels
 from export.guarantees.p_values import LEAST
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet, Piece
 from jobs.train.run_directory import HELD_OUT, Run, SplitImages

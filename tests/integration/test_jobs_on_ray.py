@@ -10,6 +10,7 @@ import pytest
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import draw_images, write_gaussian_bundle
@@ -19,7 +20,6 @@ from jobs.evaluate.job import evaluate
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
 from jobs.evaluate.task import LikelihoodTask
-from jobs.images.contract import ImageContract
 from jobs.images.source import find_images, plan_units
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions

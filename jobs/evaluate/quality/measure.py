@@ -11,6 +11,7 @@ import numpy as np
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Task, finish, run
@@ -31,7 +32,6 @@ from jobs.evaluate.quality.task import (
     seen_by,
 )
 from jobs.evaluate.rows import Drawn, DrawnUnit, plan_drawn
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet
 from jobs.sample.task import plan_samples
 from vae_core.errors import UserError

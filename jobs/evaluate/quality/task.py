@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.descriptor import Descriptor
 from export.runtime.device import Device
 from export.runtime.sampler import Sampler
@@ -23,7 +24,6 @@ from jobs.evaluate.quality.sharpness import gradient_energy
 from jobs.evaluate.quality.space import NetworkRef
 from jobs.evaluate.rows import Drawn, DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.units import Piece
 from jobs.sample.task import SampleUnit

@@ -4,10 +4,10 @@ import numpy as np
 import pyarrow as pa
 
 from export.bundle.format import POSTERIOR, Bundle
+from export.images.contract import ImageContract
+from export.images.decode import decode_batch
 from export.runtime.scorer import Scorer
 from export.runtime.session import Session
-from jobs.images.contract import ImageContract
-from jobs.images.decode import decode_batch
 from jobs.report.blocks import Section
 from jobs.report.pictures import Pixels
 from jobs.report.sections.labels import class_sample_section

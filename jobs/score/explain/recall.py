@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pyarrow as pa
 
+from export.images.contract import ImageContract
 from jobs.discoveries.top import Place
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.units import Piece, Unit
 from jobs.report.pictures import Pixels

@@ -288,9 +288,11 @@ class TestScorer:
 
     def test_wrong_images_are_refused(self, bundle: Bundle) -> None:
         scorer = Scorer(bundle)
-        for images in (pictures(2).astype(np.float32), pictures(2)[:, :, :-1], pictures(2)[0], pictures(2)[:0]):
+        for images in (pictures(2).astype(np.float32), pictures(2)[None], pictures(2)[:0]):
             with pytest.raises(UserError, match=r"images must be uint8 \[N, 1, 20, 16\]"):
-                scorer.score(images)  # type: ignore[arg-type]
+                scorer.score(images)
+        with pytest.raises(UserError, match="image 0 cannot be used: the image must be 16×20 grey, got 16×19 grey"):
+            scorer.score(pictures(2)[:, :, :-1])
 
     def test_reconstructions_resemble_the_images(self, bundle: Bundle) -> None:
         images = pictures(20, seed=5)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.bundle.reference import BundleRef
+from export.images.contract import ImageContract
 from export.runtime.likelihood import LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.storage import Folder
@@ -23,7 +24,6 @@ from jobs.evaluate.job import evaluate
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import draw_rows, plan_drawn
 from jobs.evaluate.task import LikelihoodTask
-from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
 from scored import read_scores
 from vae_core.errors import UserError

@@ -6,9 +6,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, write_parquet
 from jobs.evaluate.rows import draw_rows, plan_drawn
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 

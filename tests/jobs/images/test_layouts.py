@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, pngs, tensor, write_parquet
-from jobs.images.contract import ImageContract
 from jobs.images.layout import LayoutError, find_layout
 from jobs.images.pixels import view_batch
 from jobs.images.reader import read_images
@@ -179,7 +179,7 @@ def test_encoded_images_of_many_formats_share_a_column(tmp_path: Path) -> None:
 
 
 def test_views_and_slices_of_binary_columns_decode_alike() -> None:
-    from jobs.images.decode import decode_batch
+    from export.images.decode import decode_batch
 
     images = pictures(8)
     array = pa.array(pngs(images))

@@ -7,9 +7,9 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import fit
 from image_files import encode, nested, nested_fixed, packed, pictures, write_parquet
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import fit
 from jobs.images.masks import NO_DEFECTS, MaskedBatch, MaskedUnit, MaskSource, decode_mask, read_masked
 from jobs.images.source import find_images, plan_units
 

@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
+from export.images.contract import MAX_ENCODED_BYTES, ImageContract
 from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
 from jobs.images import parquet
-from jobs.images.contract import MAX_ENCODED_BYTES, ImageContract
 from jobs.images.reader import read_images, read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.survey import survey

@@ -7,10 +7,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
+from export.images.contract import ImageContract
 from export.storage import Folder
 from image_files import encode, packed, pictures, pngs, write_parquet
 from jobs.images import survey as module
-from jobs.images.contract import ImageContract
 from jobs.images.files import read_files
 from jobs.images.reader import read_images
 from jobs.images.source import find_images

@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from export.images.contract import ImageContract
 from export.storage import Folder
 from export.tiling import Tiling
 from image_files import LAYOUTS, encode, join, pictures, write_parquet
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from jobs.images.survey import survey

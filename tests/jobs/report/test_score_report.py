@@ -14,6 +14,7 @@ import pytest
 
 from export.bundle.format import Bundle
 from export.guarantees.p_values import threshold
+from export.images.contract import ImageContract
 from export.storage import Folder
 from jobs.discoveries.control import RankCounter
 from jobs.discoveries.drift import StatisticCounter, calibration_edges, measure_drift
@@ -21,7 +22,6 @@ from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import TopCounter, read_rows
 from jobs.discoveries.walk import walk
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.report.pictures import picture
 from jobs.report.score_report import Illustrations, write_score_report

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet
 from jobs.train.job import train as train_on_ray

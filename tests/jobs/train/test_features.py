@@ -14,8 +14,8 @@ from onnx import numpy_helper
 
 from backbones import backbone
 from export.extractors.build import open_extractor
+from export.images.contract import ImageContract
 from export.runtime.session import Session
-from jobs.images.contract import ImageContract
 from jobs.train import recipes
 from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.inputs import Inputs

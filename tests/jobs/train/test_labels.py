@@ -11,9 +11,9 @@ import pytest
 
 from bundles import pictures
 from export.class_labels import NONE, ClassLabels
+from export.images.contract import ImageContract
 from export.storage import Folder
 from image_files import LAYOUTS, encode, write_parquet
-from jobs.images.contract import ImageContract
 from jobs.images.source import ImageSet, find_images
 from jobs.train import labels as module
 from jobs.train.job import _fit_to_labels, _head

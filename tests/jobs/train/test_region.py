@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from bundles import pictures
+from export.images.contract import ImageContract
 from export.region import Region
 from export.storage import Folder
 from image_files import LAYOUTS, encode, write_parquet
-from jobs.images.contract import ImageContract
 from jobs.train.job import _head
 from jobs.train.job import train as train_on_ray
 from jobs.train.loop import train

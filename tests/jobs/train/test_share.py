@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs.images.contract import ImageContract
+from export.images.contract import ImageContract
 from jobs.images.source import find_images
 from jobs.train.share import Columns, Share, TrainingImages
 

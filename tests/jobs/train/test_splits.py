@@ -7,9 +7,9 @@ import pytest
 
 from bundles import pictures
 from export.guarantees.p_values import LEAST
+from export.images.contract import ImageContract
 from export.storage import Folder
 from image_files import encode
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import Piece
 from jobs.train import splits

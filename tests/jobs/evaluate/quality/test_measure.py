@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.bundle.format import Bundle
+from export.images.contract import ImageContract
 from export.region import Region
 from export.runtime.sampler import Sampler
 from export.storage import Folder
@@ -21,7 +22,6 @@ from jobs.evaluate.quality.compare import Reference
 from jobs.evaluate.quality.sharpness import gradient_energy
 from jobs.evaluate.quality.task import read_described, read_drawn, seen_by
 from jobs.evaluate.rows import plan_drawn
-from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
 from quality_networks import PIXELS_AS_VECTOR, SHAPE
 from vae_core.binarisation import drawn

@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import Image, Pixels, check_size, fit
-from jobs.images.header import PNG_EXIF, PNG_GREY_ALPHA, Header, orientation_at, png_start, read_header
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import Image, Pixels, check_size, fit
+from export.images.header import PNG_EXIF, PNG_GREY_ALPHA, Header, orientation_at, png_start, read_header
 
 
 class Decoded(NamedTuple):

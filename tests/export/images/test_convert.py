@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import fit
 from image_files import pictures
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import fit
 
 
 def interleaved(shape: tuple[int, int, int]) -> np.ndarray:

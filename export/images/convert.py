@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from jobs.images.contract import BadImage, ImageContract, describe
+from export.images.contract import BadImage, ImageContract, describe
 
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Image = npt.NDArray[np.uint8]

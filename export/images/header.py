@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from jobs.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
+from export.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY_ALPHA = 4  # PNG's number for this colour type

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from PIL import Image, ImageOps
 
+from export.images.contract import MAX_PIXELS, BadImage, ImageContract
+from export.images.decode import decode_batch, decode_freely
+from export.images.header import read_header
 from image_files import encode, pictures
-from jobs.images.contract import MAX_PIXELS, BadImage, ImageContract
-from jobs.images.decode import decode_batch, decode_freely
-from jobs.images.header import read_header
 
 ALL_FORMS = ["PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM"]
 
