@@ -28,8 +28,8 @@ from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.photographs.handmade import features
 from benchmarks.results import RESULTS, save
+from export.images.contract import ImageContract
 from export.runtime.scorer import Scorer
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 

@@ -11,9 +11,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from export.images.contract import ImageContract
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_images
 from jobs.images.source import ImageSet, Piece
 from vae_core.errors import JobFailed

@@ -4,8 +4,8 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from export.images.contract import ImageContract, describe
 from jobs.find.options import FindOptions
-from jobs.images.contract import ImageContract, describe
 from jobs.images.survey import Survey
 from jobs.report.wording import counted
 from jobs.train import recipes

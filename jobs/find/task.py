@@ -13,13 +13,13 @@ import pyarrow as pa
 
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
+from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.runtime.session import concatenate
 from jobs.bulk import Part
 from jobs.find.folds import fingerprints, folds_of
 from jobs.images.batches import error_row, error_schema, with_reasons
-from jobs.images.contract import ImageContract
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.prepare.task import ORIGIN

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from bundles import pictures
+from export.images.contract import ImageContract
 from jobs.find.folds import copies, fingerprints, folds_of, read_fingerprints
-from jobs.images.contract import ImageContract
 from training_runs import SHAPE, found, write_images
 
 
