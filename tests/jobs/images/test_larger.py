@@ -6,9 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, pictures, write_parquet
 from jobs.images.batches import ImageBatch
-from jobs.images.contract import ImageContract
 from jobs.images.masks import MaskedUnit, MaskSource, read_masked
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
