@@ -119,12 +119,15 @@ class MissedRows:
         if self._table is None:
             return {}, {}
         bundle = self._job.bundle
-        usual = np.sort(Scorer(bundle, provider="cpu").surprise(calibration_images(bundle)).max(axis=(1, 2)))
+        scorer = Scorer(bundle, provider="cpu")
+        usual = np.sort(scorer.surprise(calibration_images(bundle)).max(axis=(1, 2)))
         statistics = [each.name for each in bundle.statistics]
         rows = self._table.select([name for name in self._table.schema.names if name not in statistics])
         found, explanations = {}, {}
         for each in self._explained(rows):
-            top = float(each.surprise.max())
+            # With tiles, calibration images are represented by their worst ones.
+            surprise = each.surprise if each.tile is None else scorer.surprise(each.tile[None])
+            top = float(surprise.max())
             share = (1 + len(usual) - int(np.searchsorted(usual, top))) / (len(usual) + 1)
             found[each.rank - 1] = highest_place(each.surprise), top, share
             explanations[each.rank - 1] = each

@@ -2,11 +2,8 @@
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from jobs.report.blocks import Block, Cards, Note, Section, Table
-from jobs.report.pictures import common_top, heat, heat_scale
-from jobs.report.sections.outliers import explanation_card, reading
+from jobs.report.blocks import Block, Note, Section, Table
+from jobs.report.sections.outliers import explanation_blocks
 from jobs.report.sections.scores import common_folder
 from jobs.report.wording import count, counted, number, p_value, share
 from jobs.score.explain.explanation import Explanation
@@ -36,15 +33,9 @@ def missed_section(missed: MissedSummary, shown: Sequence[Explanation], summary:
         named = ", ".join(str(each) for each in missed.not_scored[:_ROWS])
         blocks.append(Note(f"Not scored, see the errors: {named}."))
     if shown:
-        surprise = np.stack([each.surprise for each in shown])
-        top = common_top(surprise)
-        maps = heat(surprise, top)
-        badges = {(each.file, each.row): "" if each.is_outlier else "missed" for each in images}
-        cards = [
-            explanation_card(each, maps[i], folder, badges[each.row["file"], each.row["row"]])
-            for i, each in enumerate(shown)
-        ]
-        blocks += [heat_scale("Surprise", top, "nats"), Cards(cards, reading(shown), "", "nearest calibration images")]
+        found_as = {(each.file, each.row): "" if each.is_outlier else "missed" for each in images}
+        badges = [found_as[each.row["file"], each.row["row"]] for each in shown]
+        blocks += explanation_blocks(shown, badges, "nearest calibration images")
     return Section("missed", "Images known to be outliers", lead, blocks)
 
 

@@ -18,6 +18,7 @@ from jobs.score.find_missed import most_unusual
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from scored import outliers_and_blobs, read_scores
+from tiled import calibrated, whole_images, write_files
 from vae_core.errors import UserError
 
 COUNT = 150
@@ -111,6 +112,29 @@ def test_the_most_unusual_statistic_and_place(tmp_path: Path, bundle: Path, sour
     assert 0 < noise["surprise_p_value"] < 0.05
     blob = next(each for each in missed["images"] if each["row"] == 3)
     assert "outlier_score" not in blob["found_by"]
+
+
+def test_images_scored_by_tiles_are_found_and_shown(tmp_path: Path) -> None:
+    tiled = calibrated(tmp_path, write_files(tmp_path / "clean", whole_images(80, seed=1)))
+    images = write_files(tmp_path / "in", whole_images(20, seed=2))
+    (tmp_path / "list.txt").write_text("in/003.png\n007.png\n")
+    summary = score(
+        ScoreOptions(
+            bundle=tiled.folder.url,
+            images=(images,),
+            output=str(tmp_path / "out"),
+            engine="local",
+            fpr=0.05,
+            missed=str(tmp_path / "list.txt"),
+        )
+    )
+    scores = {Path(row["file"]).name: row for row in read_scores(tmp_path / "out").to_pylist()}
+    assert {Path(each["file"]).name for each in summary["missed"]["images"]} == {"003.png", "007.png"}
+    for each in summary["missed"]["images"]:
+        own = scores[Path(each["file"]).name]["outlier_score"]
+        assert each["rank"] == 1 + sum(row["outlier_score"] > own for row in scores.values())
+        assert 0 < each["surprise_p_value"] <= 1
+    assert "Images known to be outliers" in (tmp_path / "out/report.html").read_text()
 
 
 def test_of_equal_tails_the_farther_statistic_is_chosen() -> None:
