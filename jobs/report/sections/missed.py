@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from jobs.report.blocks import Block, Note, Section, Table
+from jobs.report.places import common_folder
 from jobs.report.sections.outliers import explanation_blocks
-from jobs.report.sections.scores import common_folder
 from jobs.report.wording import count, counted, number, p_value, share
 from jobs.score.explain.explanation import Explanation
 from jobs.score.missed import OUTLIER, STATISTIC, SURPRISE, Missed, MissedSummary

@@ -14,11 +14,11 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import Pixels
-from jobs.images.decode import decode_freely
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import Pixels
+from export.images.decode import decode_freely
+from export.images.header import read_header
 from jobs.images.files import read_files
-from jobs.images.header import read_header
 from jobs.images.layout import Layout
 from jobs.images.parquet import BadFile, RowReader
 from jobs.images.pixels import stored_shape, view_batch

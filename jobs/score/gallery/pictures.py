@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow.fs as pafs
 
 from export.bundle.format import Bundle
+from export.images.contract import BadImage, ImageContract
+from export.images.convert import Image, fit
 from export.runtime.scorer import Scorer
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
-from jobs.images.contract import BadImage, ImageContract
-from jobs.images.convert import Image, fit
 from jobs.images.location import locate
 from jobs.images.units import Piece
 from jobs.score.explain.reasons import Aspect, highest_place, place_in_whole, reason, summarise_aspects

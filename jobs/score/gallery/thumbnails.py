@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from export.images.contract import ImageContract
+from export.images.convert import Pixels, fit
 from export.pictures import encode_png
-from jobs.images.contract import ImageContract
-from jobs.images.convert import Pixels, fit
 
 SIDE = 128  # pixels of the longer side, at most
 LOSSLESS = 48

@@ -6,8 +6,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, pictures, write_parquet
-from jobs.images.contract import ImageContract
 from jobs.images.source import Piece, Unit, find_images, plan_units
 from jobs.score.gallery import originals
 from jobs.score.gallery.originals import PACKED, Original, batches, find_pieces, read_originals
