@@ -5,6 +5,7 @@ columns are ignored), or a text file with one path a line.
 """
 
 import csv
+import io
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -96,13 +97,12 @@ def _entries(path: str, option: str) -> list[_Entry]:
             text = stream.read().decode("utf-8-sig")  # spreadsheets write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{option} must name a list of images in UTF-8, got {path}: {one_line(error)}") from error
-    lines = text.splitlines()
     if not text.strip():
         raise UserError(f"{option} must name a list of images, got {path}, which is empty")
-    header = next(csv.reader(lines))
-    if "file" not in header:
-        return [_Entry(number, line.strip(), "") for number, line in enumerate(lines, 1) if line.strip()]
-    reader = csv.DictReader(lines)
+    if "file" not in next(csv.reader(io.StringIO(text, newline=""))):
+        lines = enumerate(text.split("\n"), 1)
+        return [_Entry(number, line.strip(), "") for number, line in lines if line.strip()]
+    reader = csv.DictReader(io.StringIO(text, newline=""))
     return [_Entry(reader.line_num, each["file"], each.get("row") or "") for each in reader if each["file"]]
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from jobs.report.blocks import Block, Note, Section, Table
-from jobs.report.places import common_folder
+from jobs.report.places import common_folder, place
 from jobs.report.sections.outliers import explanation_blocks
 from jobs.report.wording import count, counted, number, p_value, share
 from jobs.score.explain.explanation import Explanation
@@ -30,7 +30,7 @@ def missed_section(missed: MissedSummary, shown: Sequence[Explanation], summary:
         Table(_COLUMNS, [_row(each, folder) for each in images[:_ROWS]], _COLUMNS[1:7], _caption(folder, len(images)))
     ]
     if missed.not_scored:
-        named = ", ".join(str(each) for each in missed.not_scored[:_ROWS])
+        named = ", ".join(place(each.file, each.row) for each in missed.not_scored[:_ROWS])
         blocks.append(Note(f"Not scored, see the errors: {named}."))
     if shown:
         found_as = {(each.file, each.row): "" if each.is_outlier else "missed" for each in images}
@@ -47,11 +47,11 @@ _FOUND = {OUTLIER: "the score", STATISTIC: "the statistic", SURPRISE: "the place
 
 
 def _row(each: Missed, folder: str) -> list[str]:
-    place = "can no longer be read"
+    surprising = "can no longer be read"
     if each.surprise is not None and each.surprise_p_value is not None:
-        place = f"{each.place}, {number(each.surprise, 2)} nats (p = {p_value(each.surprise_p_value)})"
+        surprising = f"{each.place}, {number(each.surprise, 2)} nats (p = {p_value(each.surprise_p_value)})"
     return [
-        f"row {each.row} · {each.file.removeprefix(folder)}",
+        place(each.file, each.row, folder),
         count(each.rank),
         number(each.outlier_score),
         p_value(each.p_value),
@@ -59,7 +59,7 @@ def _row(each: Missed, folder: str) -> list[str]:
         share(each.fdr) if each.fdr < 1 else "none",
         count(each.discoveries) if each.fdr < 1 else "–",
         f"{each.statistic} (p = {p_value(each.statistic_p_value)}), {counted(each.statistic_rows, 'image')} as far out",
-        place,
+        surprising,
         ", ".join(_FOUND[name] for name in each.found_by) or "nothing",
     ]
 

@@ -38,6 +38,14 @@ def test_every_form_names_the_same_images(tmp_path: Path, images: ImageSet, monk
     assert listed(tmp_path, images, "file,row\n") == []
 
 
+def test_names_may_have_commas_quotes_and_line_breaks(tmp_path: Path) -> None:
+    name = 'a, "b"\n.png'
+    (tmp_path / name).write_bytes(encode(pictures(1)[0]))
+    images = find_images([str(tmp_path)])
+    quoted = str(tmp_path / name).replace('"', '""')
+    assert listed(tmp_path, images, f'file,row\n"{quoted}",\n') == [Listed(str(tmp_path / name), 0)]
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -153,7 +153,7 @@ def test_the_report_and_the_terminal_name_them(
     assert "; of 5 images of --missed 2 outliers and " in capsys.readouterr().out
     page = (tmp_path / "out/report.html").read_text()
     assert "Images known to be outliers" in page
-    assert f"Not scored, see the errors: {source}, row 77." in page
+    assert f"Not scored, see the errors: row 77 · {source}." in page
     assert page.count(">missed<") == 2  # a badge for each blob
 
 
