@@ -28,7 +28,7 @@ from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
 from jobs.find.clean import find_with_clean
-from jobs.find.folds import Fingerprints, folds_of, read_fingerprints
+from jobs.find.folds import Fingerprints, copies, folds_of, read_fingerprints
 from jobs.find.options import FindOptions
 from jobs.find.rules import Choice, choose
 from jobs.find.task import NUMBER, FoldTask
@@ -37,6 +37,7 @@ from jobs.images.survey import Survey, survey
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions
 from jobs.prepare.task import ORIGIN
+from jobs.report.wording import counted
 from jobs.train.options import TrainOptions
 from vae_core.config import to_json
 
@@ -126,6 +127,8 @@ def find(options: FindOptions) -> dict[str, Any]:
     with connect(options.address, max(2, options.train_workers or 1)):
         steps.begin("pack the images")
         _pack(job)
+        if copied := copies(job.fingerprints):
+            _say(f"{counted(copied, 'image')} equal to another; equal images are in one fold")
         for fold in range(job.choice.folds):
             excluded = np.flatnonzero(job.folds == fold)
             if options.trim:
