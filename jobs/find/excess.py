@@ -35,17 +35,11 @@ class Excess(NamedTuple):
 
 def estimate_excess(scores: Scores, folds: npt.NDArray[np.integer]) -> Excess:
     """Estimate from finite `scores` [N] of images in `folds` [N], N ≥ 1."""
-    from_median = np.empty(len(scores))
-    for fold in np.unique(folds):
-        inside = folds == fold
-        own = scores[inside].astype(np.float64)
-        # Scores of densities may be negative; a logarithm is for those that cannot be.
-        own = np.log(own) if own.min() > 0 else own
-        from_median[inside] = own - np.median(own)
-    far = np.sort(np.abs(from_median))[::-1]
+    deviations = from_median(scores, folds)
+    far = np.sort(np.abs(deviations))[::-1]
     far = far[: max(1, int(len(far) * _TAIL))]
     # Exceedances are counted at each value of the tail, the largest t first.
-    up, down = np.sort(from_median[from_median > 0]), np.sort(-from_median[from_median < 0])
+    up, down = np.sort(deviations[deviations > 0]), np.sort(-deviations[deviations < 0])
     above = len(up) - np.searchsorted(up, far, side="left")
     below = len(down) - np.searchsorted(down, far, side="left")
     excess, spread = above - below, np.sqrt(np.maximum(1, above + below))
@@ -56,3 +50,14 @@ def estimate_excess(scores: Scores, folds: npt.NDArray[np.integer]) -> Excess:
     best = int(np.argmax(np.where(clear >= _NEARLY * clear.max(), excess, 0)))
     about, deviation = int(excess[best]), 2 * float(spread[best])
     return Excess(about, max(1, math.floor(about - deviation)), math.ceil(about + deviation))
+
+
+def from_median(scores: Scores, folds: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    """Differences [N] of log scores from the median of their fold; of scores if some are not positive."""
+    # Scores of densities may be negative; a logarithm is for those that cannot be.
+    values = np.log(scores.astype(np.float64)) if scores.min() > 0 else scores.astype(np.float64)
+    found = np.empty(len(scores))
+    for fold in np.unique(folds):
+        inside = folds == fold
+        found[inside] = values[inside] - np.median(values[inside])
+    return found

@@ -26,12 +26,18 @@ from jobs.find.ranking import Ranking, rank
 from jobs.find.task import FOLD, NUMBER, RANK, FoldTask
 from jobs.images.reader import read_images
 from jobs.images.units import Piece
+from jobs.report.blocks import Gallery
+from jobs.report.gallery.write import FOLDER
 from jobs.report.wording import counted
 from jobs.score.explain.explanation import Explanation, explain_images
 from jobs.score.explain.table import explanation_schema, explanation_table
 from jobs.score.explain.write import EXPLANATIONS
 from jobs.score.finish import DISCOVERIES
+from jobs.score.gallery.make import Columns, make_gallery, rows_in_files
+from jobs.score.gallery.originals import find_pieces
+from jobs.score.gallery.pictures import Explainer, Pictured, picture_images
 from jobs.score.options import SHOWN
+from jobs.score.outliers_csv import columns, write_outliers_csv
 from jobs.score.task import IS_OUTLIER, LEVEL, level_text
 from jobs.train.splits import starts
 
@@ -53,7 +59,7 @@ class Found(NamedTuple):
 
 def conclude(job: FindJob) -> dict[str, Any]:
     """Write scores with ranks, errors, discoveries, explanations and report; return the summary."""
-    from jobs.find.report import write_find_report
+    from jobs.find.report import Shown, write_find_report
 
     options = job.options
     found = _read(job)
@@ -62,9 +68,13 @@ def conclude(job: FindJob) -> dict[str, Any]:
     reasons = ReasonCounter()
     errors = _write_errors(job, reasons)
     bad_files = len(job.images.bad_files)
-    top = _rows(job, found.first(max(min(excess.about, MAX_DISCOVERIES), options.explain)), found)
-    job.output.write_table(DISCOVERIES, top.slice(0, min(excess.about, MAX_DISCOVERIES)))
-    explained = _explain(job, found, top.slice(0, options.explain))
+    outliers = int((found.ranking.p_value <= options.fpr).sum())
+    estimated, listed = (min(count, MAX_DISCOVERIES) for count in (excess.about, max(outliers, excess.about)))
+    top = _rows(job, found.first(max(listed, options.explain, options.gallery)), found)
+    job.output.write_table(DISCOVERIES, top.slice(0, estimated))
+    models = [Bundle.open(job.folder(fold).child("bundle").address) for fold in range(job.choice.folds)]
+    gallery = _list(job, models, top, listed)
+    explained = _explain(job, models, found, top.slice(0, options.explain))
     summary = {
         "rows": job.images.rows,
         "scored": len(found.numbers),
@@ -72,7 +82,9 @@ def conclude(job: FindJob) -> dict[str, Any]:
         "bad_files": bad_files,
         "left_out": reasons.counts,
         "estimated_outliers": excess._asdict(),
-        "outliers": int((found.ranking.p_value <= options.fpr).sum()),
+        "outliers": outliers,
+        "listed": listed,
+        "in_gallery": 0 if gallery is None else gallery.count,
         "fpr": options.fpr,
         "copies": copies(job.fingerprints),
         "size": list(job.choice.contract.shape),
@@ -81,10 +93,10 @@ def conclude(job: FindJob) -> dict[str, Any]:
         "rules": list(job.choice.why),
         "survey": job.survey.to_json(job.choice.contract),
         "explained": len(explained),
-        "bundles": [Bundle.open(job.folder(fold).child("bundle").address).hash for fold in range(job.choice.folds)],
+        "bundles": [bundle.hash for bundle in models],
         "versions": versions(),
     }
-    write_find_report(job, found, excess, explained[:SHOWN], reasons.reasons, summary)
+    write_find_report(job, found, Shown(gallery, explained[:SHOWN], reasons.reasons), summary)
     return summary
 
 
@@ -173,15 +185,34 @@ def _write_errors(job: FindJob, reasons: ReasonCounter) -> int:
     return walk(output, [reasons]).rows
 
 
-def _explain(job: FindJob, found: Found, rows: pa.Table) -> list[Explanation]:
+def _list(job: FindJob, models: Sequence[Bundle], top: pa.Table, listed: int) -> Gallery | None:
+    """Write outliers.csv, of the first rows, and the gallery."""
+    kept = [name for name in (job.options.key, *job.options.keep) if name]
+    pieces = find_pieces(job.images.pieces, top)
+    shown = top.slice(0, job.options.gallery)
+    pictured: list[Pictured | None] = [None] * len(shown)
+    folds = shown[FOLD.name].to_numpy()
+    for fold, bundle in enumerate(models):
+        own = np.flatnonzero(folds == fold).tolist()
+        found = picture_images([pieces[i] for i in own], job.choice.contract, Explainer(bundle))
+        for index, each in zip(own, found, strict=True):
+            pictured[index] = each
+    rows = top.slice(0, listed).select(columns(kept, P_VALUE))
+    rows = rows.set_column(1, "row", pa.array(rows_in_files(rows, pieces[:listed]), pa.int64()))
+    reasons = ["" if each is None else each.reason for each in pictured]
+    write_outliers_csv(job.output, rows, 0, reasons[:listed])
+    if not len(shown):
+        job.output.child(FOLDER).delete_all()
+        return None
+    return make_gallery(job.output, shown, pieces[: len(shown)], pictured, Columns(P_VALUE, [*kept, FOLD.name]))
+
+
+def _explain(job: FindJob, models: Sequence[Bundle], found: Found, rows: pa.Table) -> list[Explanation]:
     """Explain the first rows, each by the model that scored it, and write explanations.parquet."""
     if not len(rows):
         job.output.delete(EXPLANATIONS)
         return []
-    scorers = [
-        Scorer(Bundle.open(job.folder(fold).child("bundle").address), provider="cpu")
-        for fold in range(job.choice.folds)
-    ]
+    scorers = [Scorer(bundle, provider="cpu") for bundle in models]
     statistics = [each.name for each in scorers[0].bundle.statistics]
     kept = rows.select([name for name in rows.schema.names if name not in {*statistics, RANK.name}])
     schema = explanation_schema(kept.schema, statistics)

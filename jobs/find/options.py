@@ -7,6 +7,7 @@ from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE
 from vae_core.errors import UserError
 
 SHOWN = 48  # explained images in the report
+MOST_SHOWN = 10_000  # images in the gallery
 MOST_FOLDS = 10
 
 
@@ -59,6 +60,9 @@ class FindOptions(InferenceOptions):
     explain: int = SHOWN
     """Number of most outlying images to explain in explanations.parquet. 0 for none."""
 
+    gallery: int = 1000
+    """Number of most outlying images to show in the report, at most 10,000. 0 for none."""
+
     epochs: int | None = None
     """Passes over the training images; default those of the recipe, or more for few images."""
 
@@ -82,6 +86,9 @@ class FindOptions(InferenceOptions):
             raise UserError(f"--folds must be 2 to {MOST_FOLDS}, got {self.folds}")
         if self.size is not None and not SMALLEST_SIDE <= self.size <= LARGEST_SIDE:
             raise UserError(f"--size must be {SMALLEST_SIDE} to {LARGEST_SIDE} pixels, got {self.size}")
-        for name, least in {"explain": 0, "epochs": 1, "train_workers": 1, "batch_size": 1, "seed": 0}.items():
+        if self.gallery > MOST_SHOWN:
+            raise UserError(f"--gallery must be at most {MOST_SHOWN:,}, got {self.gallery:,}")
+        least_values = {"explain": 0, "gallery": 0, "epochs": 1, "train_workers": 1, "batch_size": 1, "seed": 0}
+        for name, least in least_values.items():
             if (value := getattr(self, name)) is not None and value < least:
                 raise UserError(f"--{name.replace('_', '-')} must be at least {least}, got {value}")

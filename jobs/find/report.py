@@ -1,15 +1,15 @@
 """The report of `vae find`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jobs.discoveries.errors import Reason
-from jobs.find.excess import Excess
+from jobs.find.excess import Excess, from_median
 from jobs.find.finish import Found
 from jobs.find.job import FindJob
-from jobs.report.blocks import Block, Charts, Figure, Figures, Head, Note, Section, Table
+from jobs.report.blocks import Block, Charts, Figure, Figures, Gallery, Head, Note, Section, Table
 from jobs.report.charts import Bars, histogram_chart
 from jobs.report.page import render_page, write_page
 from jobs.report.sections.outliers import explanation_blocks
@@ -20,21 +20,24 @@ from jobs.score.explain.explanation import Explanation
 _BARS = 60
 
 
-def write_find_report(
-    job: FindJob,
-    found: Found,
-    excess: Excess,
-    explained: Sequence[Explanation],
-    reasons: Sequence[Reason],
-    summary: Mapping[str, Any],
-) -> str:
+class Shown(NamedTuple):
+    """What a report shows beside numbers."""
+
+    gallery: Gallery | None
+    explained: Sequence[Explanation]
+    reasons: Sequence[Reason]  # of the errors
+
+
+def write_find_report(job: FindJob, found: Found, shown: Shown, summary: Mapping[str, Any]) -> str:
     """Write the report of a job whose scores are written, and return its address."""
+    excess = Excess(**summary["estimated_outliers"])
     sections = [
-        _first_section(explained, excess),
+        _ranked_section(shown.gallery, excess, summary["listed"]),
+        _first_section(shown.explained),
         _score_section(found),
         _meaning_section(summary),
         _survey_section(summary),
-        error_section(reasons),
+        error_section(shown.reasons),
     ]
     return write_page(job.output, render_page(_head(job, excess, summary), sections))
 
@@ -70,31 +73,36 @@ def _head(job: FindJob, excess: Excess, summary: Mapping[str, Any]) -> Head:
     return Head(f"Outlier report · {job.title}", finding, lead, Figures(items))
 
 
-def _first_section(explained: Sequence[Explanation], excess: Excess) -> Section:
-    title = "The most outlying images"
+def _ranked_section(gallery: Gallery | None, excess: Excess, listed: int) -> Section:
+    title = "Ranked images"
+    if gallery is None:
+        return Section("ranked", title, "--gallery is 0, so none is shown here.", [])
+    blocks: list[Block] = [gallery]
+    if gallery.folder:
+        blocks.append(Note(f"The pictures are in the folder {gallery.folder}/ beside this page: keep them together."))
+    about = f", of {count(excess.about)} or so that do not belong" if excess.about else ""
+    lead = f"The {count(gallery.count)} first of the ranking{about}. outliers.csv lists the first {count(listed)}."
+    return Section("ranked", title, lead, blocks)
+
+
+def _first_section(explained: Sequence[Explanation]) -> Section:
+    title = "Why they are outlying"
     if not explained:
         return Section("outliers", title, "Nothing to show: --explain is 0.", [])
     badges = [""] * len(explained)
     return Section(
         "outliers",
         title,
-        f"The {count(len(explained))} first of the ranking"
-        f"{f', of {count(excess.about)} or so that do not belong' if excess.about > len(explained) else ''}. The map "
-        "shows where an image is unlikely. Bars show the contributions to each score, which sum to it; σ is a standard "
-        "deviation over the most similar images.",
+        f"The {count(len(explained))} first of the ranking. The map shows where an image is unlikely. Bars show the "
+        "contributions to each score, which sum to it; σ is a standard deviation over the most similar images.",
         explanation_blocks(explained, badges, "nearest of the images that the model was calibrated on"),
     )
 
 
 def _score_section(found: Found) -> Section:
     """Scores of each fold around their median, on a logarithmic scale, beside their mirror image."""
-    deviation = np.empty(len(found.scores))
-    positive = bool((found.scores > 0).all())
-    for fold in np.unique(found.folds):
-        inside = found.folds == fold
-        own = found.scores[inside].astype(np.float64)
-        own = np.log2(own) if positive else own
-        deviation[inside] = own - np.median(own)
+    deviation = from_median(found.scores, found.folds)
+    logarithmic = bool((found.scores > 0).all())
     reach = max(float(np.quantile(np.abs(deviation), 0.9995)), 1e-6)
     edges = np.linspace(-reach, reach, _BARS + 1)
     shares, _ = np.histogram(np.clip(deviation, -reach, reach), edges)
@@ -107,7 +115,7 @@ def _score_section(found: Found) -> Section:
             Bars("its lower half, mirrored", "inliers", edges, np.where(upper, values[::-1], 0)),
         ],
         [],
-        f"{'log₂ of the ' if positive else ''}outlier score, from the median of the fold",
+        f"{'logarithm of the ' if logarithmic else ''}outlier score, from the median of the fold",
     )
     return Section(
         "scores",

@@ -109,6 +109,10 @@ def test_outliers_among_the_training_images_are_found(tmp_path: Path, monkeypatc
 
     explained = pq.read_table(output / "explanations.parquet")
     assert explained["rank"].to_pylist() == [1, 2, 3, 4, 5]
+    listed = (output / "outliers.csv").read_text().splitlines()
+    assert listed[0].startswith("rank,file,row,id,outlier_score,p_value,is_outlier")
+    assert len(listed) == 1 + summary["listed"]
+    assert summary["in_gallery"] == len(images)
     assert "ordinary image" in (output / "report.html").read_text().lower()
     assert json.loads((output / "summary.json").read_text()) == json.loads(json.dumps(summary))
     assert not (output / "packed").exists()
