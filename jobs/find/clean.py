@@ -15,6 +15,8 @@ from jobs.images.survey import survey
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.train.options import TrainOptions
+from jobs.train.splits import split_sizes
+from vae_core.errors import UserError
 
 
 def find_with_clean(options: FindOptions) -> dict[str, Any]:
@@ -34,6 +36,13 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
     choice = choose(clean, options, folds=1)
     for line in choice.why:
         print(f"find: {line}", file=sys.stderr, flush=True)
+    left_out = clean.left_out(choice.contract)
+    _, calibration = split_sizes(left_out.of - left_out.rows, choice.train)
+    if options.fpr < (least := 1 / (calibration + 1)):
+        raise UserError(
+            f"--fpr must be at least {least:.3g} with the {calibration} of the clean images that are held out to "
+            f"calibrate, got {options.fpr:g}; give more clean images"
+        )
     train(
         TrainOptions(
             images=options.clean,

@@ -128,17 +128,19 @@ def test_with_clean_images_it_is_a_scoring_job(tmp_path: Path) -> None:
     for number, image in enumerate(pictures(300, SHAPE, seed=9)):
         (clean / f"{number}.png").write_bytes(encode(image.transpose(1, 2, 0).squeeze(-1)))
     (tmp_path / "recipe.toml").write_text(RECIPE)
-    summary = find(
-        FindOptions(
-            images=(str(path),),
-            clean=(str(clean),),
-            output=str(tmp_path / "out"),
-            recipe=str(tmp_path / "recipe.toml"),
-            epochs=2,
-            explain=2,
-            provider="cpu",
-        )
-    )
+    options = {
+        "images": (str(path),),
+        "clean": (str(clean),),
+        "output": str(tmp_path / "out"),
+        "recipe": str(tmp_path / "recipe.toml"),
+        "epochs": 2,
+        "explain": 2,
+        "provider": "cpu",
+    }
+    with pytest.raises(UserError, match=r"--fpr must be at least 0\.0323 with the 30 of the clean images"):
+        find(FindOptions(**options))  # type: ignore[arg-type]
+    assert not (tmp_path / "out").exists()
+    summary = find(FindOptions(**options, fpr=0.05))  # type: ignore[arg-type]
     assert (summary["scored"], summary["errors"], summary["calibration_images"]) == (len(images), 1, 30)
     assert (tmp_path / "out" / "report.html").exists()
     assert (tmp_path / "out" / "model" / "bundle" / "manifest.json").exists()
