@@ -53,7 +53,7 @@ def write_score_report(
     sections = [
         flagged_section(shown.flagged, summary),
         scores_section,
-        guarantee_section(summary),
+        guarantee_section(summary, job.bundle.manifest["calibration"].get("reviewed")),
         outlier_section(shown.explained, summary),
         *([] if summary.missed is None else [missed_section(summary.missed, shown.missed, summary)]),
         *([] if summary.labels is None else [label_section(summary.labels, shown.implausible, summary.fdr)]),

@@ -1,5 +1,7 @@
 """The section on what the job could find, how many of its findings may be false, and which classes it compared."""
 
+from collections.abc import Mapping
+
 from export.guarantees.classes import FEW, MISSING, OWN, UNKNOWN
 from export.guarantees.p_values import P_VALUE
 from jobs.discoveries.false_discoveries import Flagged
@@ -10,8 +12,11 @@ from jobs.score.summary import ClassSummary, ScoreSummary
 _CLASSES = 200  # rows in the table
 
 
-def guarantee_section(summary: ScoreSummary) -> Section:
-    """Bounds on false discoveries for several thresholds, and the classes."""
+def guarantee_section(summary: ScoreSummary, reviewed: Mapping[str, int] | None = None) -> Section:
+    """Bounds on false discoveries for several thresholds, and the classes.
+
+    With a bundle whose calibration images were `reviewed`, also how many outliers were `removed` of the `judged`.
+    """
     false, least = summary.false_discoveries, summary.least_discoveries
     lead = (
         f"At a false discovery rate of {share(summary.fdr)}, {counted(summary.scored, 'image')} yield at least "
@@ -36,6 +41,14 @@ def guarantee_section(summary: ScoreSummary) -> Section:
     ]
     if summary.classes is not None:
         blocks += _classes(summary.classes)
+    if reviewed is not None:
+        blocks.append(
+            Note(
+                f"Calibration images were reviewed: of the {count(reviewed['judged'])} highest scores, "
+                f"{counted(reviewed['removed'], 'outlier')} {'was' if reviewed['removed'] == 1 else 'were'} removed. "
+                "Rates hold if none of these was ordinary."
+            )
+        )
     return Section("guarantees", "What can be relied on", lead, blocks)
 
 

@@ -69,7 +69,7 @@ def _caption(folder: str, images: int) -> str:
         "Found by the score: an outlier. By the statistic: its p-value times the number of statistics is at most "
         "--fpr, and a limit on that column of scores/ finds it. By the place: the p-value of the largest surprise is "
         "at most --fpr, so the outlier is small beside the image; models of features and tiles see such. By nothing: "
-        "to this model the image is ordinary."
+        "at --fpr nothing about it is unusual."
     )
     more = f" Of {count(images)} images, the first {count(_ROWS)}." if images > _ROWS else ""
     return f"{found}{more}{f' File names are relative to {folder}' if folder else ''}"

@@ -14,6 +14,9 @@ from jobs.calibrate.options import CalibrateOptions
 from jobs.calibrate.review import Review, describe_review
 from jobs.images.listed import Listed
 from jobs.inspect.facts import of_bundle
+from jobs.report.blocks import Note
+from jobs.report.sections.guarantees import guarantee_section
+from scored import SUMMARY
 from vae_core.errors import UserError
 
 OUTLIERS = (3, 70, 71, 119)  # rows
@@ -122,3 +125,10 @@ def test_p_values_are_those_among_the_inliers_within_the_factor_that_is_promised
 def test_the_sentence_counts_judged_images() -> None:
     # 1,000 images, 100 judged, 10 removed: 990 are left, of which the 90 highest are judged.
     assert "up to 0.091 count" in describe_review(990, {"judged": 100, "removed": 10})
+
+
+def test_the_report_says_what_was_reviewed() -> None:
+    note = guarantee_section(SUMMARY, {"judged": 1000, "removed": 1}).blocks[-1]
+    assert isinstance(note, Note)
+    assert "of the 1,000 highest scores, 1 outlier was removed" in note.text
+    assert not any(isinstance(block, Note) for block in guarantee_section(SUMMARY).blocks)
