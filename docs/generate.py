@@ -9,11 +9,12 @@ up to date.
 import ast
 import dataclasses
 import importlib
-import inspect
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from jobs.arguments import meanings
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted((ROOT / "docs").glob("*.md"))
@@ -49,13 +50,13 @@ def family(name: str) -> str:
 
 
 def _options(kind: type) -> Iterator[tuple[str, str, str]]:
-    meanings = _meanings(kind)
+    explained = meanings(kind)
     for field in dataclasses.fields(kind):
         nested = _nested(field)
         if nested is not None:
             yield from _options(nested)
         else:
-            meaning = " ".join(meanings[field.name].split()).replace("|", "\\|")
+            meaning = " ".join(explained[field.name].split()).replace("|", "\\|")
             yield f"--{field.name.replace('_', '-')}", _default(field), meaning
 
 
@@ -77,21 +78,6 @@ def _default(field: dataclasses.Field[Any]) -> str:
         return "on" if field.default else "off"
     value = field.default
     return f"`{' '.join(map(str, value)) if isinstance(value, tuple) else value}`"
-
-
-def _meanings(kind: type) -> dict[str, str]:
-    """The docstring under each field of a dataclass, including its bases."""
-    found: dict[str, str] = {}
-    for base in reversed(kind.__mro__):
-        if not dataclasses.is_dataclass(base):
-            continue
-        (node,) = ast.parse(inspect.cleandoc(inspect.getsource(base))).body
-        assert isinstance(node, ast.ClassDef)
-        for field, text in zip(node.body, node.body[1:], strict=False):
-            match field, text:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
-                    found[name] = meaning
-    return found
 
 
 def modules() -> str:

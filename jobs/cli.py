@@ -5,14 +5,20 @@ imports only what it needs.
 """
 
 import importlib
+import inspect
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
+from typing import TypeVar
 
+from jobs import arguments, console
 from vae_core.errors import JobFailed, UserError
 
+O = TypeVar("O")  # noqa: E741  # options of a job
+
 # command → summary; the command runs the package `jobs.NAME`
-_COMMANDS = {
+COMMANDS = {
     "prepare": "convert images in any layout to the packed layout, the fastest to read",
     "train": "train a variational autoencoder on images",
     "export": "export a training run to a bundle of verified ONNX graphs",
@@ -28,47 +34,87 @@ _COMMANDS = {
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command named by the first argument."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    if not arguments or arguments[0] in ("-h", "--help"):
+    words = arguments.given(argv)
+    if not words or words[0] in ("-h", "--help"):
         print(_overview())
-        sys.exit(0 if arguments else 2)
-    if arguments[0] == "--version":
+        sys.exit(0 if words else 2)
+    if words[0] == "--version":
         print(f"vae-core {metadata.version('vae-core')}")
         sys.exit(0)
-    name, *rest = arguments
-    if name not in _COMMANDS:
-        print(f"vae: the command must be one of {', '.join(_COMMANDS)}, got {name}", file=sys.stderr)
-        sys.exit(2)
-    try:
-        job = importlib.import_module(f"jobs.{name}.__main__")
-    except ModuleNotFoundError as error:
-        if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
-            raise
-        extra = "pip install 'vae-core[train]'"
-        print(f"vae: `vae {name}` needs {error.name}, which is not installed; run {extra}", file=sys.stderr)
-        sys.exit(2)
+    if words[0] == "--print-completion":
+        _print_completion(words[1:])
+        sys.exit(0)
+    name, *rest = words
+    with console.speaking(name, arguments.console_options(rest)):
+        if name not in COMMANDS:
+            console.error("", f"vae: the command must be one of {', '.join(COMMANDS)}, got {name}")
+            sys.exit(2)
+        try:
+            job = importlib.import_module(f"jobs.{name}.__main__")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
+                raise
+            extra = "pip install 'vae-core[train]'"
+            console.error("", f"vae: `vae {name}` needs {error.name}, which is not installed; run {extra}")
+            sys.exit(2)
     job.main(rest)
 
 
-def run_main(name: str, job: Callable[[], object]) -> None:
-    """Run a job as a program. Exit codes: 2 for a user error, 1 for a failed job, 130 for Ctrl-C; no traceback."""
-    try:
-        job()
-    except UserError as error:
-        print(f"vae {name}: {error}", file=sys.stderr)
+def run_main(name: str, kind: type[O], job: Callable[[O], object], argv: Sequence[str] | None) -> None:
+    """Run a job as the command `vae NAME`: read the options of type `kind`, and pass them to it."""
+    words = arguments.given(argv)
+    run_parsed(name, lambda: arguments.parse(name, kind, words, examples=examples(name)), job, words)
+
+
+def run_parsed(
+    name: str, parse: Callable[[], arguments.Command[O]], job: Callable[[O], object], words: Sequence[str]
+) -> None:
+    """Run a job with the options that `parse` reads from the words of the command line.
+
+    Exit codes: 2 for a user error, 1 for a failed job, 130 for Ctrl-C; a sentence, no traceback.
+    """
+    with console.speaking(name, arguments.console_options(words)):
+        try:
+            job(parse().options)
+        except UserError as error:
+            console.error(name, str(error))
+            sys.exit(2)
+        except JobFailed as error:
+            console.error(name, f"{error}; fix this and rerun the same command to resume")
+            sys.exit(1)
+        except KeyboardInterrupt:
+            console.error(name, "interrupted; rerun the same command to resume")
+            sys.exit(130)
+        except Exception as error:
+            if not console.is_json():
+                raise
+            console.error(name, f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+            sys.exit(1)
+
+
+def examples(name: str) -> str:
+    """What the help of `vae NAME` ends with: the rest of the docstring of its module."""
+    module = importlib.import_module(f"jobs.{name}.__main__")
+    _, _, rest = (inspect.getdoc(module) or "").partition("\n\n")
+    return rest
+
+
+def _print_completion(shells: list[str]) -> None:
+    from jobs.completion import SHELLS, script
+
+    if len(shells) != 1 or shells[0] not in SHELLS:
+        got = " ".join(shells) or "nothing"
+        console.error("", f"vae: --print-completion must be followed by one of {', '.join(SHELLS)}, got {got}")
         sys.exit(2)
-    except JobFailed as error:
-        print(f"vae {name}: {error}; fix this and rerun the same command to resume", file=sys.stderr)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        print(f"vae {name}: interrupted; rerun the same command to resume", file=sys.stderr)
-        sys.exit(130)
+    print(script(shells[0], COMMANDS), end="")
 
 
 def _overview() -> str:
     lines = ["usage: vae COMMAND [OPTIONS]", "", "Variational autoencoders at scale.", ""]
-    lines += [f"  {name:<9} {what}" for name, what in _COMMANDS.items()]
-    return "\n".join([*lines, "", "Run `vae COMMAND --help` for a command's options."])
+    lines += [f"  {name:<9} {what}" for name, what in COMMANDS.items()]
+    lines += ["", "Run `vae COMMAND --help` for a command's options."]
+    lines += ["`vae --print-completion bash|zsh|fish` prints a script with which the shell completes them."]
+    return "\n".join(lines)
 
 
 if __name__ == "__main__":

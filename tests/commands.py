@@ -4,14 +4,13 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-import tyro
-
+from jobs import arguments as command_line
 from jobs.train.__main__ import parse as parse_training
 
 
 def parse(name: str, arguments: Sequence[str]) -> Any:
     """The options of `vae NAME ARGUMENTS`; raises SystemExit where the job would refuse them."""
     if name == "train":  # whose options are those of the recipe's family
-        return parse_training(list(arguments))
+        return parse_training(list(arguments)).options
     kind = getattr(importlib.import_module(f"jobs.{name}.options"), f"{name.title()}Options")
-    return tyro.cli(kind, args=arguments, prog=f"vae {name}")
+    return command_line.parse(name, kind, arguments).options

@@ -9,10 +9,12 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any, NamedTuple
+from contextlib import ExitStack, contextmanager
+from typing import Any, NamedTuple, TextIO
 
+from jobs import console
 from jobs.bulk.machine import cores
+from jobs.bulk.progress import working
 from vae_core.errors import JobFailed, UserError
 
 # Only receipts pass through the object store of a local cluster; by default Ray would take 30% of memory.
@@ -57,7 +59,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        with _silenced_stderr():
+        with _silenced_stderr(), working("Ray", "connecting" if address and address != "local" else "starting"):
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:
@@ -98,16 +100,27 @@ def _start(cpus: int, options: dict[str, Any]) -> None:
 
 @contextmanager
 def _silenced_stderr() -> Iterator[None]:
-    """Suppress what Ray's core prints while starting; failures raise anyway."""
+    """Suppress what Ray's core prints while starting, but not what we say; failures raise anyway."""
     sys.stderr.flush()
     kept, null = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 2)
     try:
-        yield
+        with ExitStack() as ours:
+            if _is_standard_error(sys.stderr):
+                ours.enter_context(console.errors_to(ours.enter_context(open(kept, "w", closefd=False))))
+            yield
     finally:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(null)
+
+
+def _is_standard_error(stream: TextIO) -> bool:
+    """Whether the stream is that of the process: a notebook has another, without a number."""
+    try:
+        return stream.fileno() == 2
+    except (OSError, ValueError):
+        return False
 
 
 def _check_reachable(address: str) -> None:

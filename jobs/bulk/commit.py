@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from export.storage import Folder
 from jobs.bulk.contract import Part
 from jobs.bulk.machine import cores
+from jobs.bulk.progress import Progress
 
 ERRORS = "errors"
 _REMOTE_READERS = 16  # hides the latency of remote storage; for local disks, one reader per core
@@ -101,4 +102,11 @@ def tally(folder: Folder) -> Tally:
         with folder.filesystem.open_input_file(folder.file(name)) as stream:
             return pq.read_metadata(stream)
 
-    return Tally.of(over_parts(folder, part_names(folder), footer))
+    def footers() -> Iterator[pq.FileMetaData]:
+        names = part_names(folder)
+        with Progress("count", "parts", len(names), only_if_long=True) as progress:
+            for found in over_parts(folder, names, footer):
+                progress.add(1)
+                yield found
+
+    return Tally.of(footers())

@@ -1,43 +1,36 @@
-"""Progress of a long step: a bar on a terminal, occasional plain lines elsewhere; or its stages by name."""
+"""Progress of a long step, with an estimate of what is left: rows that are counted, or stages by name.
+
+On a terminal a bar or a status is rewritten; elsewhere there are lines, after 5, 10, 20 and 40 seconds and then once a
+minute. A thread says them, so that a step is not silent while nothing finishes.
+"""
 
 import logging
-import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from types import TracebackType
-from typing import TextIO
+from typing import Any, Self
 
-from tqdm import tqdm
+from jobs import console
 
-SECONDS_BETWEEN_LINES = 10.0
-_STAGE_SECONDS = 5.0
+_FIRST_SECONDS, _MOST_SECONDS = 5.0, 60.0
+_LIVE_SECONDS = 1.0  # between refreshes of a terminal
+_LEAST_SHARE = 0.02  # of a step must be done before what is left is estimated
 
 
-class Stages(logging.Handler):
-    """Names the stage that a long step is at, in a line every five seconds; a context manager.
+class _Speaking:
+    """What progress has in common: a thread calls `_refresh` on a terminal, and elsewhere `_say`, seldom."""
 
-    Args:
-        title: of the step: "export".
-        logger: the name of the logger to which each stage is logged when it begins.
-        stream: output; standard error by default.
-    """
-
-    def __init__(self, title: str, logger: str, stream: TextIO | None = None) -> None:
-        super().__init__()
-        self._title, self._logger, self._stream = title, logging.getLogger(logger), stream or sys.stderr
+    def __init__(self) -> None:
         self._began = time.monotonic()
-        self._stage, self._stage_began = "starting", self._began
+        self._said = False  # a line
         self._over = threading.Event()
-        self._thread = threading.Thread(target=self._report, daemon=True, name="stages")
+        self._thread = threading.Thread(target=self._speak, daemon=True, name="progress")
+        self._open = ExitStack()
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Begin the stage that the record names."""
-        self._stage, self._stage_began = record.getMessage(), time.monotonic()
-
-    def __enter__(self) -> "Stages":
-        self._level = self._logger.level
-        self._logger.addHandler(self)
-        self._logger.setLevel(logging.INFO)
+    def __enter__(self) -> Self:
+        self._show()
         self._thread.start()
         return self
 
@@ -46,69 +39,140 @@ class Stages(logging.Handler):
     ) -> None:
         self._over.set()
         self._thread.join()
-        self._logger.removeHandler(self)
-        self._logger.setLevel(self._level)
+        self._open.close()
 
-    def _report(self) -> None:
-        while not self._over.wait(_STAGE_SECONDS):
-            now = time.monotonic()
-            here = now - self._stage_began
-            so_far = f", for {here:.0f} s" if here >= _STAGE_SECONDS else ""
-            line = f"{self._title}: {self._stage}{so_far} ({now - self._began:.0f} s in all)"
-            print(line, file=self._stream, flush=True)
+    def _speak(self) -> None:
+        start = time.monotonic()
+        while not self._over.wait(self._pause(time.monotonic() - start)):
+            if console.is_live():
+                self._refresh()
+            else:
+                self._said = True
+                self._say()
+
+    @staticmethod
+    def _pause(elapsed: float) -> float:
+        return _LIVE_SECONDS if console.is_live() else min(max(_FIRST_SECONDS, elapsed), _MOST_SECONDS)
+
+    def _show(self) -> None:
+        """Open what is rewritten on a terminal."""
+        raise NotImplementedError
+
+    def _refresh(self) -> None:
+        """Rewrite it."""
+        raise NotImplementedError
+
+    def _say(self) -> None:
+        """Say a line."""
+        raise NotImplementedError
 
 
-class Progress:
-    """Counts finished rows; a context manager.
+class Stages(_Speaking, logging.Handler):
+    """Names the stage that a long step is at; a context manager.
 
     Args:
-        name: of the step: "score".
-        noun: what is counted, in plural: "images".
-        total: number of rows.
-        done: rows finished by an earlier run.
-        stream: output; standard error by default.
-        only_if_long: without a terminal, say nothing of a step that takes less than `SECONDS_BETWEEN_LINES`.
+        step: "export".
+        logger: the name of a logger to which each stage is logged when it begins; with `share`, the share of the step's
+            time that has usually passed by then, what is left can be estimated.
     """
 
-    def __init__(
-        self,
-        name: str,
-        noun: str,
-        total: int,
-        done: int = 0,
-        stream: TextIO | None = None,
-        only_if_long: bool = False,
-    ) -> None:
-        self._name, self._noun, self._total = name, noun, total
-        self._stream = stream or sys.stderr
-        self._first = self._done = done
-        self._errors = 0
-        self._says_end = not only_if_long
-        self._began = self._line_at = time.monotonic()
-        self._bar = None
-        if self._stream.isatty():
-            unit = f" {noun}"
-            self._bar = tqdm(
-                total=total, initial=done, desc=name, unit=unit, unit_scale=True, dynamic_ncols=True, file=self._stream
-            )
+    def __init__(self, step: str, logger: str | None = None) -> None:
+        logging.Handler.__init__(self)
+        _Speaking.__init__(self)
+        self._step, self._logger = step, None if logger is None else logging.getLogger(logger)
+        self._stage, self._stage_began, self._share = "starting", self._began, 0.0
 
-    def __enter__(self) -> "Progress":
+    def begin(self, stage: str, share: float = 0.0) -> None:
+        """Begin a stage, after the given share of the step's time."""
+        self._stage, self._stage_began, self._share = stage, time.monotonic(), share
+        if console.is_live():
+            self._refresh()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Begin the stage that the record names."""
+        self.begin(record.getMessage(), getattr(record, "share", 0.0))
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        if self._logger is not None:
+            self._level = self._logger.level
+            self._logger.addHandler(self)
+            self._logger.setLevel(logging.INFO)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        elif self._done > self._first and kind is None and self._says_end:
-            self._line()
+        if self._logger is not None:
+            self._logger.removeHandler(self)
+            self._logger.setLevel(self._level)
+        super().__exit__(kind, error, trace)
 
-    def note(self, message: str) -> None:
-        """Print a message without breaking the bar."""
-        if self._bar is not None:
-            self._bar.write(message, file=self._stream)
-        else:
-            print(message, file=self._stream, flush=True)
+    def _show(self) -> None:
+        if console.is_live():
+            self._bar = self._open.enter_context(console.live(total=0, bar_format="{desc}", leave=False))
+
+    def _refresh(self) -> None:
+        self._bar.set_description_str(f"{self._step}: {self._sentence(time.monotonic())}")
+
+    def _say(self) -> None:
+        now = time.monotonic()
+        left = self._left(now)
+        console.progress(
+            self._step,
+            self._sentence(now),
+            stage=self._stage,
+            seconds=round(now - self._began, 1),
+            remaining_seconds=None if left is None else round(left, 1),
+        )
+
+    def _sentence(self, now: float) -> str:
+        left = self._left(now)
+        about = "" if left is None else f", about {duration(left)} left"
+        return f"{self._stage} ({duration(now - self._began)}{about})"
+
+    def _left(self, now: float) -> float | None:
+        """Seconds: the time until this stage began tells the pace."""
+        if self._share < _LEAST_SHARE:
+            return None
+        pace = (self._stage_began - self._began) / self._share
+        return max(0.0, pace - (now - self._began)) or None
+
+
+@contextmanager
+def working(step: str, stage: str) -> Iterator[None]:
+    """Name what a step is at, if that takes long."""
+    with Stages(step) as stages:
+        stages.begin(stage)
+        yield
+
+
+class Progress(_Speaking):
+    """Counts finished rows; a context manager.
+
+    Args:
+        step: "score".
+        noun: what is counted, in plural: "images".
+        total: number of rows.
+        done: rows finished by an earlier run.
+        only_if_long: say nothing of a step that takes less than five seconds, nor that it ended.
+    """
+
+    def __init__(self, step: str, noun: str, total: int, done: int = 0, only_if_long: bool = False) -> None:
+        super().__init__()
+        self._step, self._noun, self._total = step, noun, total
+        self._first = self._done = done
+        self._errors = 0
+        self._says_end = not only_if_long
+        self._bar: Any = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        was_live = self._bar is not None
+        super().__exit__(kind, error, trace)
+        if not was_live and self._done > self._first and kind is None and (self._says_end or self._said):
+            self._say()
 
     def start_clock(self, seconds_ago: float) -> None:
         """Measure the rate from this moment, the start of the work, to exclude start-up."""
@@ -124,14 +188,41 @@ class Progress:
             if self._errors:
                 self._bar.set_postfix(errors=self._errors, refresh=False)
             self._bar.update(rows)
-        elif time.monotonic() - self._line_at >= SECONDS_BETWEEN_LINES and self._done < self._total:
-            self._line()
 
-    def _line(self) -> None:
-        self._line_at, self._says_end = time.monotonic(), True
-        rate = (self._done - self._first) / max(self._line_at - self._began, 1e-3)
-        share = self._done / self._total if self._total else 1.0
-        text = f"{self._name}: {self._done:,} of {self._total:,} {self._noun} ({share:.0%}), {rate:,.0f}/s"
+    def _show(self) -> None:
+        if console.is_live():
+            bar = {"total": self._total, "initial": self._done, "unit": f" {self._noun}", "unit_scale": True}
+            self._bar = self._open.enter_context(console.live(desc=self._step, leave=self._says_end, **bar))
+
+    def _refresh(self) -> None:
+        if self._bar is not None:
+            self._bar.refresh()
+
+    def _say(self) -> None:
+        done, total, seconds = self._done, self._total, time.monotonic() - self._began
+        rate = (done - self._first) / max(seconds, 1e-3)
+        share = done / total if total else 1.0
+        text = f"{done:,} of {total:,} {self._noun} ({share:.0%}), {rate:,.0f}/s"
         if self._errors:
             text += f", {self._errors:,} error{'s' if self._errors != 1 else ''}"
-        print(text, file=self._stream, flush=True)
+        left = (total - done) / rate if rate > 0 else None
+        if left:
+            text += f", about {duration(left)} left"
+        console.progress(
+            self._step,
+            text,
+            unit=self._noun,
+            done=done,
+            total=total,
+            errors=self._errors,
+            per_second=round(rate, 1),
+            remaining_seconds=None if left is None else round(left, 1),
+        )
+
+
+def duration(seconds: float) -> str:
+    """A duration to two digits or so: "12 s", "5 min", "3.2 h", "4.1 days"."""
+    for unit, size, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48)):
+        if (value := seconds / size) < most:
+            return f"{value:.1f} {unit}" if unit == "h" and value < 10 else f"{value:.0f} {unit}"
+    return f"{seconds / 86400:.1f} days"

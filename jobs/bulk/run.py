@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from export.runtime.device import cuda_devices
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.attempts import ATTEMPTS
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import finished_units
@@ -88,7 +89,7 @@ def run(
     finished = finished_units(output, task.results) if resumes else set()
     todo = [unit for unit in units if unit.number not in finished]
     for notice in notices:
-        print(f"{task.kind}: {notice}", file=sys.stderr, flush=True)
+        console.note(task.kind, notice)
     began = time.monotonic()
     with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:
@@ -96,7 +97,7 @@ def run(
         done = sum(unit.rows for unit in units if unit.number in finished)
         with Progress(task.kind, task.noun, plan.rows, done) as progress:
             if finished:
-                progress.note(f"{task.kind}: {len(finished):,} of {len(units):,} units are already done; resuming")
+                console.note(task.kind, f"{len(finished):,} of {len(units):,} units are already done; resuming")
             totals = _collect(receipts, progress, began)
     left = {unit.number for unit in units} - finished_units(output, task.results)
     if left:
@@ -129,7 +130,7 @@ def _engine(
     if not todo:
         yield 0, iter(())
     elif on_ray:
-        print(f"{task.kind}: starting on Ray", file=sys.stderr, flush=True)
+        console.note(task.kind, "starting on Ray")
         with connect(options.address, options.workers) as cluster:
             require_shared(output, reads)
             placement = place_on_cluster(options, cluster, len(todo))

@@ -6,10 +6,7 @@ A p-value compares an image with the calibration images: by default those held o
 replaces them. The model and its scores do not change.
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.calibrate.job import calibrate
 from jobs.calibrate.options import CalibrateOptions
@@ -18,8 +15,7 @@ from jobs.cli import run_main
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae calibrate`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("calibrate", lambda: calibrate(tyro.cli(CalibrateOptions, args=arguments, prog="vae calibrate")))
+    run_main("calibrate", CalibrateOptions, calibrate, argv)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ from export.runtime.session import Arrays, Session, scoring_session
 from export.runtime.tiled_scorer import worst_tiles
 from export.storage import Folder
 from export.tiling import TILE_LEFT, TILE_TOP, Images, Places, Tiling
+from jobs import console
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.calibrate.options import CalibrateOptions
@@ -139,15 +140,16 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     contents.manifest["calibration"]["left_out"] = dict(reasons.most_common())
     calibrated = write_bundle(target, *contents)
     left_out = describe_left_out(reasons, reasons.total() + count)
-    print(
+    sentences = [
         f"{options.output}: calibrated on {len(table):,} {'whole ' * (tiling is not None)}images of {source}"
         f"{f', by tiles of {tiling.describe()}' if tiling else ''}{left_out and f'; {left_out}'}; "
         f"smallest p-value {1 / (len(table) + 1):.2g}, hash {calibrated.hash[:12]}"
-    )
+    ]
     if reviewed is not None:
-        print(describe_review(len(table), reviewed))
+        sentences.append(describe_review(len(table), reviewed))
     if kept.classes is not None:
-        print(_describe(kept.classes, options.per_class))
+        sentences.append(_describe(kept.classes, options.per_class))
+    console.result("\n".join(sentences), bundle=options.output, hash=calibrated.hash)
     return calibrated
 
 

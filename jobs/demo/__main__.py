@@ -7,12 +7,11 @@ clothes mixed with 500 outliers, handwritten digits. Then trains a model of feat
 scores others, some of which have a scratch, a stain or a hole. Rerun the same command to resume.
 """
 
-import sys
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import tyro
-
+from jobs import console
 from jobs.cli import run_main
 from jobs.demo.job import Found, demo
 from jobs.demo.options import DemoOptions
@@ -20,23 +19,21 @@ from jobs.demo.options import DemoOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Read the command line and run the demo."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("demo", lambda: _run(tyro.cli(DemoOptions, args=arguments, prog="vae demo")))
+    run_main("demo", DemoOptions, _run, argv)
 
 
 def _run(options: DemoOptions) -> None:
     result = demo(options)
     output = Path(options.output)
-    print(f"\nfound {_sentence(result.clothes, 'digits', options.fdr)}")
-    print(
+    console.result(
+        f"\nfound {_sentence(result.clothes, 'digits', options.fdr)}\n"
         f"found {_sentence(result.wall, 'defects', options.fdr)}; the map of surprise is highest on the defect in "
-        f"{result.on_defect} of those found"
-    )
-    print(
+        f"{result.on_defect} of those found\n"
         f"report of the wall:    {_link(output / 'wall' / 'scores')}\n"
         f"report of the clothes: {_link(output / 'scores')}\n"
         f"samples: {output / 'corpus'}\n"
-        f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}"
+        f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}",
+        **dataclasses.asdict(result),
     )
 
 

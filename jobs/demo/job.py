@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from export.bundle.format import MANIFEST
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.cluster import connect
 from jobs.demo.defects import KINDS
 from jobs.demo.options import DemoOptions
@@ -131,10 +132,10 @@ def _train(options: DemoOptions, name: str, images: str, run: str, data: str) ->
 
 def _export(run: str, bundle: str) -> None:
     if Folder.at(bundle).has(MANIFEST):
-        print(f"{bundle} already exists")
+        console.note("", f"{bundle} already exists")
     else:
         export(ExportOptions(run=run, bundle=bundle))
 
 
 def _step(number: int, what: str) -> None:
-    print(f"\n[{number}/{STEPS}] {what}", flush=True)
+    console.note("", f"\n[{number}/{STEPS}] {what}")

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from export.storage import Folder
 from jobs.bulk.commit import Tally, over_parts, part_names, part_number
+from jobs.bulk.progress import Progress
 
 PIECE_ROWS = 1 << 13  # rows of a part in memory at once
 
@@ -81,9 +82,12 @@ def walk(parts: Folder, counters: Sequence[Counter]) -> Tally:
             return file.metadata, found
 
     def merged() -> Any:
-        for footer, found in over_parts(parts, part_names(parts), count):
-            for counter, more in zip(counters, found, strict=True):
-                counter.merge(more)
-            yield footer
+        names = part_names(parts)
+        with Progress("count", "parts", len(names), only_if_long=True) as progress:
+            for footer, found in over_parts(parts, names, count):
+                for counter, more in zip(counters, found, strict=True):
+                    counter.merge(more)
+                progress.add(1)
+                yield footer
 
     return Tally.of(merged())

@@ -6,10 +6,7 @@ The output contains a scoring job for the images, `images/`, and for each set of
 likelihood estimates, `likelihood/`, then `report.html`, and finally `metrics.json`. Rerun the same command to resume.
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.cli import run_main
 from jobs.evaluate.job import evaluate
@@ -18,8 +15,7 @@ from jobs.evaluate.options import EvaluateOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae evaluate`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("evaluate", lambda: evaluate(tyro.cli(EvaluateOptions, args=arguments, prog="vae evaluate")))
+    run_main("evaluate", EvaluateOptions, evaluate, argv)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.runtime.likelihood import require_estimators
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.plan import PLAN, check_output, make_plan
 from jobs.bulk.versions import versions
 from jobs.discoveries.walk import walk
@@ -65,7 +66,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
         output.write_text(PLAN, plan.to_json())
     elif output.has(METRICS):
         finished: dict[str, Any] = json.loads(output.read_text(METRICS))
-        print(f"{output.url} is already finished: {_sentence(finished)}")
+        console.result(f"{output.url} is already finished: {_sentence(finished)}", metrics=finished)
         return finished
     with shared_cluster(options):
         summary = run_job(inliers)
@@ -109,7 +110,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     samples = draw_pictures(options, bundle, inliers.images) if quality else None
     write_evaluation_report(output, images, sets, curves, metrics, Illustrations(located, samples))
     output.write_text(METRICS, json.dumps(metrics, indent=2, allow_nan=False) + "\n")
-    print(f"{output.url}: {_sentence(metrics)}; see report.html")
+    console.result(f"{output.url}: {_sentence(metrics)}; see report.html", metrics=metrics)
     return metrics
 
 

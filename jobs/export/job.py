@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from jobs import console
 from jobs.export.options import ExportOptions
 from vae_core.errors import UserError
 
@@ -47,17 +48,21 @@ def export(options: ExportOptions) -> None:
         contents.manifest["image"]["resize"] = LETTERBOX
     bundle = write_bundle(target, *contents)
     if options.prior == "mixture" and not model.has_fitted_prior:
-        print(
-            f"the bundle's prior is N(0, I): models of the family {model.config.family} have no mixture fitted to codes"
+        family = model.config.family
+        console.note(
+            "export", f"the bundle's prior is N(0, I): models of the family {family} have no mixture fitted to codes"
         )
     if (reason := bundle.manifest.get("without_gradient")) is not None:
-        print(f"the estimators refined and annealed cannot be used with the bundle, as it has no gradient: {reason}")
+        unusable = "the estimators refined and annealed cannot be used with the bundle, as it has no gradient"
+        console.note("export", f"{unusable}: {reason}")
     if (classes := bundle.manifest.get("classes")) is not None:
-        print(_describe(classes, len(splits.calibration)))
+        console.note("export", _describe(classes, len(splits.calibration)))
     size = sum(entry["bytes"] for entry in bundle.manifest["files"].values())
-    print(
+    console.result(
         f"{options.bundle}: {len(bundle.manifest['graphs'])} graphs verified against PyTorch, "
-        f"{len(splits.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}"
+        f"{len(splits.calibration):,} calibration images, {size / 1e6:.1f} MB, hash {bundle.hash[:12]}",
+        bundle=options.bundle,
+        hash=bundle.hash,
     )
 
 

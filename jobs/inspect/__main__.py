@@ -3,10 +3,7 @@
 vae inspect bundles/photos
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.cli import run_main
 from jobs.inspect.job import inspect
@@ -15,8 +12,7 @@ from jobs.inspect.options import InspectOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae inspect`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("inspect", lambda: inspect(tyro.cli(InspectOptions, args=arguments, prog="vae inspect")))
+    run_main("inspect", InspectOptions, inspect, argv)
 
 
 if __name__ == "__main__":

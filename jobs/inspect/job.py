@@ -5,6 +5,7 @@ from typing import Any
 
 from export.bundle.format import MANIFEST
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.plan import PLAN, SUMMARY
 from jobs.inspect.facts import Facts, of_bundle, of_evaluation, of_output, of_run
 from jobs.inspect.options import InspectOptions
@@ -20,12 +21,9 @@ def inspect(options: InspectOptions) -> Facts:
         UserError: it is none of ours, or damaged.
     """
     facts = facts_about(options.path)
-    if options.json:
-        print(json.dumps(facts, indent=2))
-    else:
-        width = max(map(len, facts))
-        for name, value in facts.items():
-            print(f"{name:<{width}}  {_text(value)}")
+    width = max(map(len, facts))
+    table = "\n".join(f"{name:<{width}}  {_text(value)}" for name, value in facts.items())
+    console.result(json.dumps(facts, indent=2) if options.json else table, facts=facts)
     return facts
 
 

@@ -7,10 +7,7 @@ The output contains `images/*.parquet` (see `jobs.images.packing`), `errors/*.pa
 why, and finally `summary.json`. Rerun the same command to resume.
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.cli import run_main
 from jobs.prepare.job import prepare
@@ -19,8 +16,7 @@ from jobs.prepare.options import PrepareOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae prepare`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("prepare", lambda: prepare(tyro.cli(PrepareOptions, args=arguments, prog="vae prepare")))
+    run_main("prepare", PrepareOptions, prepare, argv)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Convert images in any layout to the packed layout, the fastest to read."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pyarrow as pa
 from export.images.contract import ImageContract
 from export.storage import Folder
 from export.tiling import Tiling
+from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
@@ -34,7 +34,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     task, units, reads = _plan(options)
     totals = run(task, units, output, options, reads)
     if totals.summary is not None:
-        print(f"{output.url} is already finished: {_sentence(totals.summary)}")
+        console.result(f"{output.url} is already finished: {_sentence(totals.summary)}", summary=totals.summary)
         return totals.summary
     reasons = ReasonCounter()
     prepared, errors = tally(output.child(task.results)), walk(output.child(ERRORS), [reasons])
@@ -57,7 +57,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         "engine": totals.engine,
     }
     finish(output, summary)
-    print(f"{output.url}: {_sentence(summary)}")
+    console.result(f"{output.url}: {_sentence(summary)}", summary=summary)
     return summary
 
 
@@ -71,7 +71,7 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
         tiling = None if options.tile is None else Tiling(options.tile, options.tile, options.overlap)
         is_free = options.size is not None or tiling is not None
         contract = _contract(options, (surveyed.channels if is_free else channels, height, width))
-        print(f"prepare: {surveyed.table(contract)}", file=sys.stderr, flush=True)
+        console.note("prepare", surveyed.table(contract))
         reads = [images.files[0].url, images.files[-1].url]
         task = PackTask(contract, _kept(options, images), images.fingerprint, tiling=tiling)
         return task, plan_units(images), reads

@@ -6,10 +6,7 @@ The output contains `images/*.parquet` in the format of the `datasets` library, 
 finally `summary.json`. Sample i of a seed is the same image in every corpus. Rerun the same command to resume.
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.cli import run_main
 from jobs.sample.job import sample
@@ -18,8 +15,7 @@ from jobs.sample.options import SampleOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae sample`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("sample", lambda: sample(tyro.cli(SampleOptions, args=arguments, prog="vae sample")))
+    run_main("sample", SampleOptions, sample, argv)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from typing import Any
 from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.storage import Folder
+from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.bulk.versions import versions
@@ -32,7 +33,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
     totals = run(task, units, output, options, reads=[task.bundle.manifest])
     if totals.summary is not None:
-        print(f"{output.url} is already finished: {_sentence(totals.summary)}")
+        console.result(f"{output.url} is already finished: {_sentence(totals.summary)}", summary=totals.summary)
         return totals.summary
     drawn, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if drawn.rows == 0:
@@ -59,7 +60,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "versions": versions(),
     }
     finish(output, summary)
-    print(f"{output.url}: {_sentence(summary)}")
+    console.result(f"{output.url}: {_sentence(summary)}", summary=summary)
     return summary
 
 

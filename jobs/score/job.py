@@ -1,9 +1,9 @@
 """The scoring job: plan, run, finish."""
 
-import sys
 from typing import Any
 
 from export.bundle.format import Bundle
+from jobs import console
 from jobs.bulk import run
 from jobs.score.decide_again import decide_parts, is_decided, reopen
 from jobs.score.finish import conclude
@@ -28,14 +28,14 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
     reads = [task.bundle.manifest, files[0].url, files[-1].url]
     totals = run(task, job.units, job.output, job.options, reads, list(notices(job)))
     if totals.summary is not None and is_decided(job, totals.summary):
-        print(f"{job.output.url} is already finished: {sentence(totals.summary)}")
+        console.result(f"{job.output.url} is already finished: {sentence(totals.summary)}", summary=totals.summary)
         return totals.summary
     is_whole = totals.summary is None and totals.rows == sum(unit.rows for unit in job.units)
     if totals.summary is not None:
-        print("score: the images are scored already; deciding again", file=sys.stderr, flush=True)
+        console.note("score", "the images are scored already; deciding again")
         totals = reopen(job, totals.summary)
     if not is_whole:  # some parts may be of an earlier run, at another level
         decide_parts(job, task)
     summary = conclude(job, totals)
-    print(f"{job.output.url}: {sentence(summary)}; see report.html")
+    console.result(f"{job.output.url}: {sentence(summary)}; see report.html", summary=summary)
     return summary

@@ -7,13 +7,15 @@ Rerun the same command to resume.
 """
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import tyro
 
-from jobs.cli import run_main
+from jobs import console
+from jobs.arguments import Command, given
+from jobs.arguments import parse as parse_options
+from jobs.cli import examples, run_parsed
 from jobs.train import recipes
 from jobs.train.options import TrainOptions
 from vae_core import models
@@ -23,12 +25,12 @@ from vae_core.errors import UserError
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae train`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("train", lambda: _run(arguments))
+    arguments = given(argv)
+    run_parsed("train", lambda: parse(arguments), _run, arguments)
 
 
-def parse(arguments: Sequence[str]) -> TrainOptions[ModelConfig]:
-    """The options that the arguments give; raises SystemExit where they are not valid, and UserError as recipes do."""
+def parse(arguments: Sequence[str]) -> Command[TrainOptions[ModelConfig]]:
+    """What the arguments say; raises as `jobs.arguments.parse` does, and UserError as recipes do."""
     # The recipe sets the defaults of the other options, and the family determines which exist: parse both first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe")
@@ -39,25 +41,20 @@ def parse(arguments: Sequence[str]) -> TrainOptions[ModelConfig]:
     if found.family not in (None, recipe.model.family):
         raise UserError(f"--family must be {recipe.model.family}, that of --recipe {name}, got {found.family}")
     kind: Any = TrainOptions[type(recipe.model)]  # type: ignore[misc]  # known when the command runs
-    options: TrainOptions[ModelConfig] = tyro.cli(
-        kind,
-        args=arguments,
-        prog="vae train",
-        default=TrainOptions(
-            images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train
-        ),
-    )
-    return options
+    default = TrainOptions(images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train)
+    return parse_options("train", kind, arguments, default, examples("train"))
 
 
-def _run(arguments: Sequence[str]) -> None:
-    options = parse(arguments)
+def _run(options: TrainOptions[ModelConfig]) -> None:
     from jobs.train.job import train
     from jobs.train.monitor import describe
 
     metrics = train(options)
-    print(describe(metrics, metrics["epoch"]))
-    print(f"{options.run} is trained; next, run vae export --run {options.run} --bundle DIR")
+    console.result(
+        f"{describe(metrics, metrics['epoch'])}\n"
+        f"{options.run} is trained; next, run vae export --run {options.run} --bundle DIR",
+        metrics=metrics,
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,9 @@ from export.bundle.manifest import LETTERBOX
 from export.class_labels import ClassLabels
 from export.images.contract import ImageContract
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.cluster import Cluster, connect
+from jobs.bulk.progress import Stages, working
 from jobs.bulk.shared import require_shared
 from jobs.bulk.shipping import shipped
 from jobs.discoveries.errors import describe_left_out
@@ -52,7 +53,8 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
         UserError: images or options are invalid or differ from those of the existing run, or training diverged.
         JobFailed: the workers failed repeatedly; the same call resumes from their last checkpoint.
     """
-    images = find_images(options.images)
+    with working("train", "listing the images"):
+        images = find_images(options.images)
     run = Run(Folder.at(options.run))
     _check_folder(run)
     surveyed = None if run.exists() else survey(images)
@@ -87,12 +89,15 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
         if not run.exists():
             if len(excluded):
                 run.write_excluded(excluded)
-            errors = make_splits(run, images, contract, options.train, labels, excluded)
-            if inside is not None:
-                confine_splits(run, inside, contract.shape)
-            check_contents(run.read_split("validation", contract.shape).images, inside)
-            if extractor is not None:
-                run.write_extractor(extractor.whitened(run.read_split("training", contract.shape).images))
+            with Stages("train") as stages:
+                stages.begin("reading the images that are held out")
+                errors = make_splits(run, images, contract, options.train, labels, excluded)
+                if inside is not None:
+                    confine_splits(run, inside, contract.shape)
+                check_contents(run.read_split("validation", contract.shape).images, inside)
+                if extractor is not None:
+                    stages.begin("whitening the features")
+                    run.write_extractor(extractor.whitened(run.read_split("training", contract.shape).images))
             for table in (errors, bad_file_errors(images.bad_files, ())):
                 if len(table):
                     run.write_errors(table)
@@ -102,7 +107,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
             _fit(Work(options, images.pieces), run)
     run.folder.delete("progress.json")
     if reasons := run.left_out():
-        print(f"vae train: {describe_left_out(reasons, images.rows)}; see {run.folder.url}/errors", file=sys.stderr)
+        console.warn("train", f"{describe_left_out(reasons, images.rows)}; see {run.folder.url}/errors")
     return run.history()[-1]
 
 
@@ -169,7 +174,7 @@ def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[Mode
     Raises:
         UserError: too many images would be left out, or too few can be used.
     """
-    print(f"vae train: {surveyed.table(contract)}", file=sys.stderr)
+    console.note("train", surveyed.table(contract))
     left_out = check_left_out(surveyed, contract, options.allow_dropped)
     usable = left_out.of - left_out.rows - excluded
     check_count(usable, options.train)
@@ -178,12 +183,13 @@ def _begin(surveyed: Survey, contract: ImageContract, options: TrainOptions[Mode
     assert config.epochs is not None
     assert config.batch_size is not None
     steps = max(1, images // config.batch_size)
-    print(
-        f"vae train: {counted(config.epochs, 'epoch')} of {counted(steps, 'step')} of "
+    console.note(
+        "train",
+        f"{counted(config.epochs, 'epoch')} of {counted(steps, 'step')} of "
         f"{counted(min(config.batch_size, images), 'image')} make {counted(config.epochs * steps, 'step')}, the first "
         f"{config.warmup_steps:,} of them to warm up",
-        file=sys.stderr,
-        flush=True,
+        epochs=config.epochs,
+        steps=config.epochs * steps,
     )
     return config
 

@@ -6,7 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from jobs.bulk.progress import Progress
+from jobs import console
+from jobs.bulk.progress import Progress, Stages
 from jobs.train.run_directory import Run
 
 _SECONDS_BETWEEN = 1.0
@@ -28,31 +29,28 @@ def watching(run: Run, epochs: int) -> Iterator[None]:
 
 def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
     shown = len(run.history())  # earlier epochs were shown by an earlier process
-    progress: Progress | None = None
-    last = 0
-    while True:
-        ending = stop.wait(_SECONDS_BETWEEN)  # poll once more after the end, for the last epoch
-        state = _read_json(run, "progress.json")
-        if state is not None:
-            if progress is None:
-                progress = Progress("train", "images", state["total"], state["images"])
+    with contextlib.ExitStack() as starting, contextlib.ExitStack() as training:
+        starting.enter_context(Stages("train")).begin("starting the workers")
+        progress: Progress | None = None
+        last = 0
+        while True:
+            ending = stop.wait(_SECONDS_BETWEEN)  # poll once more after the end, for the last epoch
+            state = _read_json(run, "progress.json")
+            if state is not None:
+                if progress is None:
+                    starting.close()
+                    progress = training.enter_context(Progress("train", "images", state["total"], state["images"]))
+                    last = state["images"]
+                progress.add(max(0, state["images"] - last))
                 last = state["images"]
-            progress.add(max(0, state["images"] - last))
-            last = state["images"]
-        records = run.history()
-        for record in records[shown:]:
-            if record["epoch"] % -(-epochs // _MOST_LINES) and record["epoch"] != epochs:
-                continue
-            line = describe(record, epochs)
-            if progress is not None:
-                progress.note(line)
-            else:
-                print(line, flush=True)
-        shown = max(shown, len(records))
-        if ending:
-            break
-    if progress is not None:
-        progress.__exit__(None, None, None)
+            records = run.history()
+            for record in records[shown:]:
+                if record["epoch"] % -(-epochs // _MOST_LINES) and record["epoch"] != epochs:
+                    continue
+                console.progress("train", describe(record, epochs), event="epoch", **record)
+            shown = max(shown, len(records))
+            if ending:
+                break
 
 
 def describe(record: dict[str, Any], epochs: int) -> str:

@@ -2,9 +2,7 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import Annotated, Generic, TypeVar
-
-import tyro
+from typing import Generic, TypeVar
 
 from export.runtime.device import Provider
 from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE, ModelConfig, TrainConfig
@@ -50,8 +48,8 @@ class TrainOptions(Generic[M]):
     """Decoded images that each worker keeps in memory; a larger share is read again each epoch."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints within an epoch; one is always written at its end."""
-    model: Annotated[M, tyro.conf.arg(name="")]
-    train: Annotated[TrainConfig, tyro.conf.arg(name="")] = dataclasses.field(default_factory=TrainConfig)
+    model: M
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 
     def __post_init__(self) -> None:
         if self.size is not None and not SMALLEST_SIDE <= self.size <= LARGEST_SIDE:

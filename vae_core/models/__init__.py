@@ -47,8 +47,12 @@ def family(name: object) -> Family:
         for entry in entry_points(group=_GROUP, name=name):
             found: Family = entry.load()
             return found
-    known = sorted({*FAMILIES, *entry_points(group=_GROUP).names})
-    raise UserError(f"family must be one of {', '.join(known)}, got {name!r}")
+    raise UserError(f"family must be one of {', '.join(names())}, got {name!r}")
+
+
+def names() -> list[str]:
+    """The names of all families."""
+    return sorted({*FAMILIES, *entry_points(group=_GROUP).names})
 
 
 def config_type(name: object) -> type[ModelConfig]:

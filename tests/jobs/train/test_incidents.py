@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from bundles import contents, pictures
+from commands import parse
 from export.bundle.format import Bundle
 from export.guarantees.p_values import LEAST
 from image_files import packed, write_parquet
@@ -19,7 +20,6 @@ from jobs.bulk.cluster import Cluster
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
 from jobs.train import job, loop
-from jobs.train.__main__ import parse
 from jobs.train.loop import Work
 from jobs.train.run_directory import HELD_OUT, Run
 from training_runs import CPU, SHAPE, ignore
@@ -60,7 +60,7 @@ def colour(count: int, height: int = 12, width: int = 10) -> np.ndarray:
 def run(folder: Path, *options: str) -> Run:
     """Train as `vae train` does."""
     target = str(folder.parent / "run")
-    job.train(parse(["--images", str(folder), "--run", target, *SMALL, *options]))
+    job.train(parse("train", ["--images", str(folder), "--run", target, *SMALL, *options]))
     return Run.open(target)
 
 
@@ -188,16 +188,16 @@ def test_a_run_resumes_with_the_numbers_that_it_began_with(tmp_path: Path, monke
     folder = tmp_path / "photos"
     write(folder, colour(100))
     arguments = ["--images", str(folder), "--run", str(tmp_path / "run"), *SMALL, "--size", "8", "--epochs", "1"]
-    record = job.train(parse(arguments))
+    record = job.train(parse("train", arguments))
     began = Run.open(str(tmp_path / "run")).read_head()
     assert None not in began["train"].values()
     monkeypatch.setattr(TrainConfig, "for_images", None)  # chosen once
     monkeypatch.setattr(job, "survey", None)
-    assert job.train(parse(arguments)) == record
+    assert job.train(parse("train", arguments)) == record
     with pytest.raises(UserError, match="train batch_size must be 16, as when"):
-        job.train(parse([*arguments, "--batch-size", "8"]))
+        job.train(parse("train", [*arguments, "--batch-size", "8"]))
     with pytest.raises(UserError, match="model image_shape must be"):
-        job.train(parse([*arguments, "--size", "9"]))
+        job.train(parse("train", [*arguments, "--size", "9"]))
 
 
 def test_photographs_too_large_for_a_model_need_a_size(tmp_path: Path) -> None:
@@ -208,7 +208,7 @@ def test_photographs_too_large_for_a_model_need_a_size(tmp_path: Path) -> None:
 
 
 def test_a_size_and_a_shape_exclude_each_other(tmp_path: Path) -> None:
-    options = parse(["--images", "a", "--run", "b", "--size", "16"])
+    options = parse("train", ["--images", "a", "--run", "b", "--size", "16"])
     with pytest.raises(UserError, match="--size must be left out with --image-shape"):
         replace(options, model=replace(options.model, image_shape=(3, 16, 16)))
     with pytest.raises(UserError, match="--size must be 8 to 256 pixels, got 300"):

@@ -29,5 +29,5 @@ def test_at_most_a_hundred_epochs_are_shown_and_the_last(
     with watching(run, epochs):
         lines = [json.dumps({"epoch": epoch, **RECORD}) for epoch in range(1, epochs + 1)]
         run.folder.write_text("metrics.jsonl", "\n".join(lines) + "\n")
-    printed = [int(line.split()[1].split("/")[0]) for line in capsys.readouterr().out.splitlines()]
+    printed = [int(line.split()[2].split("/")[0]) for line in capsys.readouterr().err.splitlines()]
     assert printed == shown

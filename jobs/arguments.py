@@ -1,0 +1,215 @@
+"""A command's arguments: the options of its job, and those that every command has (`jobs.console`).
+
+The options of a job are a dataclass, whose docstrings are the help. For the command line its fields are put in groups,
+those that are required first, and each gets a placeholder that says what it is.
+"""
+
+import ast
+import contextlib
+import dataclasses
+import inspect
+import io
+import itertools
+import sys
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Generic, NamedTuple, TypeVar
+
+import tyro
+
+from jobs import console
+from jobs.bulk.options import BulkOptions, InferenceOptions
+from jobs.console import ConsoleOptions
+
+O = TypeVar("O")  # noqa: E741  # options of a job
+
+# What a value is, where its type does not say it.
+_PLACEHOLDERS = {
+    **dict.fromkeys(("images", "source", "backbone", "masks", "region", "quality_features", "path"), "PATH"),
+    **dict.fromkeys(("output", "root"), "DIR"),
+    **dict.fromkeys(("key", "keep", "label", "per_class", "recipe", "data", "split"), "NAME"),
+    "bundle": "BUNDLE",
+    "run": "RUN",
+    "address": "HOST:PORT",
+    "outliers": "NAME=PATH",
+}
+_OF_TYPES = {str: "TEXT", int: "N", float: "X"}
+# The groups of the help, in order: that of an option of ours is named after what it belongs to.
+_REQUIRED, _JOB, _WHERE, _CONSOLE = "required", "job", "where_it_runs", "console"
+_OF_CONFIGURATIONS = {"model": "model", "train": "training"}
+
+
+class Command(NamedTuple, Generic[O]):
+    """What a command line says."""
+
+    options: O
+    console: ConsoleOptions
+
+
+class Argument(NamedTuple):
+    """A field of a job's options, or of a configuration in them."""
+
+    parent: str  # the field that holds the configuration; empty for the options themselves
+    group: str
+    name: str
+    type: Any
+    default: Any  # or MISSING
+    meaning: str
+
+    @property
+    def is_required(self) -> bool:
+        """Whether it has no default."""
+        return self.default is tyro.MISSING
+
+    @property
+    def is_positional(self) -> bool:
+        """Whether it has no name on the command line."""
+        return typing.get_origin(self.type) is Annotated
+
+    @property
+    def placeholder(self) -> str | None:
+        """What stands for its value in the help; None: as tyro writes it, such as a choice."""
+        kind = self.type
+        if typing.get_origin(kind) is Annotated or isinstance(kind, types.UnionType):
+            kind = typing.get_args(kind)[0]  # without None
+        repeats = typing.get_origin(kind) is tuple and kind.__args__[1:] == (...,)
+        if repeats:
+            kind = kind.__args__[0]
+        if kind not in _OF_TYPES:
+            return None
+        name = _PLACEHOLDERS.get(self.name, _OF_TYPES[kind])
+        return f"{name} [{name} ...]" if repeats else name
+
+
+def parse(
+    name: str, kind: type[O], arguments: Sequence[str], default: O | None = None, examples: str | None = None
+) -> Command[O]:
+    """What `vae NAME ARGUMENTS` says.
+
+    Args:
+        name: of the command.
+        kind: the dataclass of its options.
+        arguments: after the name.
+        default: options whose values are the defaults; `tyro.MISSING` where one is required.
+        examples: what the help ends with.
+
+    Raises:
+        SystemExit: with 2 after an error was written, or with 0 after the help was.
+        UserError: a value is impossible.
+    """
+    found = list(arguments_of(kind, default))
+    complaint = io.StringIO()
+    in_json = console_options(arguments).log_format == "json"
+    try:
+        with contextlib.redirect_stderr(complaint) if in_json else contextlib.nullcontext():
+            parsed = tyro.cli(
+                view(found),
+                args=arguments,
+                prog=f"vae {name}",
+                description=(typing.get_origin(kind) or kind).__doc__,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as stop:
+        if text := _without_frame(complaint.getvalue()):
+            console.error(name, text)
+        if not stop.code and examples:
+            print(f"\n{examples}")
+        raise
+    values: dict[str, dict[str, Any]] = {"": {}}
+    for each in found:
+        values.setdefault(each.parent, {})[each.name] = getattr(getattr(parsed, each.group), each.name)
+    hints = _hints(kind)
+    for parent in [parent for parent in values if parent]:
+        values[""][parent] = hints[parent](**values[parent])
+    return Command(kind(**values[""]), parsed.console)
+
+
+def arguments_of(kind: Any, default: Any = None, parent: str = "") -> Iterator[Argument]:
+    """The arguments of a dataclass of options, in its order; a configuration in it gives its own."""
+    origin = typing.get_origin(kind) or kind
+    explained, hints = meanings(origin), _hints(kind)
+    shared = {field.name for base in (BulkOptions, InferenceOptions) for field in dataclasses.fields(base)}
+    for field in dataclasses.fields(origin):
+        value = _default(field) if default is None else getattr(default, field.name)
+        hint = hints[field.name]
+        if dataclasses.is_dataclass(hint):
+            yield from arguments_of(hint, None if value is tyro.MISSING else value, field.name)
+            continue
+        if parent:
+            group = _OF_CONFIGURATIONS[parent]
+        elif value is tyro.MISSING:
+            group = _REQUIRED
+        else:
+            group = _WHERE if field.name in shared | {"device", "cpus_per_worker"} else _JOB
+        yield Argument(parent, group, field.name, hint, value, " ".join(explained[field.name].split()))
+
+
+def view(arguments: Sequence[Argument]) -> Any:
+    """The dataclass that tyro parses: a field for each group, and the options that every command has."""
+    groups: dict[str, list[Any]] = {name: [] for name in (_REQUIRED, _JOB, *_OF_CONFIGURATIONS.values(), _WHERE)}
+    for each in arguments:
+        hint = tyro.conf.arg(
+            help=each.meaning,
+            metavar=each.placeholder,
+            help_behavior_hint=None if _is_worth_showing(each.default) else "",
+        )
+        default = {} if each.is_required else {"default": each.default}
+        groups[each.group].append((each.name, Annotated[each.type, hint], dataclasses.field(**default)))
+    fields: list[Any] = [
+        (name, dataclasses.make_dataclass(name, members, kw_only=True), dataclasses.field())
+        for name, members in groups.items()
+        if members
+    ]
+    return dataclasses.make_dataclass("Arguments", [*fields, (_CONSOLE, ConsoleOptions, dataclasses.field())])
+
+
+def meanings(kind: type) -> dict[str, str]:
+    """The docstring under each field of a dataclass, including its bases."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        (node,) = ast.parse(inspect.cleandoc(inspect.getsource(typing.cast(type, base)))).body
+        assert isinstance(node, ast.ClassDef)
+        for field, text in zip(node.body, node.body[1:], strict=False):
+            match field, text:
+                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
+                    found[name] = meaning
+    return found
+
+
+def console_options(arguments: Sequence[str]) -> ConsoleOptions:
+    """How to speak, found before anything is parsed, so that an error in the arguments is said that way, too."""
+    words = [word for argument in arguments for word in argument.replace("_", "-").split("=", 1)]
+    in_json = ("--log-format", "json") in itertools.pairwise(words)
+    return ConsoleOptions(quiet="--quiet" in words, log_format="json" if in_json else "text")
+
+
+def given(argv: Sequence[str] | None) -> list[str]:
+    """The arguments of a command: those given, else those of this process."""
+    return list(sys.argv[1:] if argv is None else argv)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    return tyro.MISSING if field.default_factory is dataclasses.MISSING else field.default_factory()
+
+
+def _is_worth_showing(default: Any) -> bool:
+    """Whether a default says more than that an option was left out."""
+    return default is not tyro.MISSING and default is not None and default is not False and default != ()
+
+
+def _hints(kind: Any) -> dict[str, Any]:
+    """The type of each field, where the type parameters of `kind` are known, with what it is annotated with."""
+    origin = typing.get_origin(kind) or kind
+    parameters = dict(zip(getattr(origin, "__parameters__", ()), typing.get_args(kind), strict=False))
+    hints = typing.get_type_hints(origin, include_extras=True)
+    return {name: parameters.get(hint, hint) for name, hint in hints.items()}
+
+
+def _without_frame(text: str) -> str:
+    """A message of tyro without the frame around it, in one line."""
+    return " ".join("".join(" " if "─" <= letter <= "╿" else letter for letter in text).split())
