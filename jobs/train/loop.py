@@ -25,6 +25,7 @@ from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.columns import Columns
 from jobs.train.inputs import Inputs
 from jobs.train.options import TrainOptions
+from jobs.train.pictures import Pictures, is_shown
 from jobs.train.recorder import Recorder
 from jobs.train.run_directory import Run
 from jobs.train.share import Share, TrainingImages
@@ -102,9 +103,9 @@ class _Loop:
         columns: Columns = {IMAGE: held}
         if labels is not None and validation.labels is not None:
             columns[LABEL] = validation.labels[rows]
-        self.validator = Validator(
-            inputs(columns), rows, samples=config.importance_samples, seed=config.seed, device=device
-        )
+        validated = inputs(columns)
+        self.validator = Validator(validated, rows, samples=config.importance_samples, seed=config.seed, device=device)
+        self.pictures = Pictures(held, validated, seed=config.seed, device=device) if rank == 0 else None
         self.timer = CheckpointTimer(options.checkpoint_minutes, workers, device)
         self.epoch, self.step = 0, 0
         self.sums = torch.zeros(4, dtype=torch.float64)  # elbo, reconstruction, kl, images; over all workers
@@ -213,8 +214,23 @@ class _Loop:
         # After the checkpoint, so that an epoch in metrics.jsonl is never repeated.
         if recorder is not None:
             recorder.epoch(self.history)
+            if is_shown(self.epoch, self.optimisation.epochs):
+                self._show(recorder, average)
             recorder.progress(self.epoch * images, record["images_per_second"], elbo)
         self.report(record)
+
+    def _show(self, recorder: Recorder, average: Model) -> None:
+        """Record what the validation of this epoch saw, as pictures and histograms."""
+        spread = self.validator.spread
+        if self.pictures is None or spread is None:
+            return
+        histograms = {
+            "validation/elbo_of_images": spread.elbo,
+            "posterior/kl_of_latent_variables": spread.kl,
+            "posterior/mean": spread.mean,
+            "posterior/log_variance": spread.log_variance,
+        }
+        recorder.show(self.epoch, self.pictures.draw(average), histograms)
 
     def _save(self, best: bool) -> None:
         if self.rank == 0:

@@ -12,6 +12,7 @@ from jobs.train.columns import Columns
 from vae_core import noise
 from vae_core.batch import LABEL, Batch
 from vae_core.estimators import importance_log_weights, log_mean_exp
+from vae_core.latents.diagonal_gaussian import DiagonalGaussian
 from vae_core.models.base import Model
 from vae_core.noise import Purpose
 from vae_core.optimisation import on_device
@@ -31,6 +32,15 @@ class Validation(NamedTuple):
     active_units: int
     accuracy: float | None = None
     """Share of the images with a class whose class is the likeliest given the mean of q(z|x); None without classes."""
+
+
+class Spread(NamedTuple):
+    """What a validation saw of this worker's images, of which the numbers of `Validation` are means."""
+
+    elbo: npt.NDArray[np.float32]  # of each image, [N]
+    kl: npt.NDArray[np.float32]  # of each latent variable, mean over the images, [D]
+    mean: npt.NDArray[np.float32]  # μ of the first images, [n, D]
+    log_variance: npt.NDArray[np.float32]  # log σ² of the first images, [n, D]
 
 
 def sum_over_workers(values: Tensor) -> Tensor:
@@ -53,6 +63,8 @@ class Validator:
         self._rows = rows
         self._inputs = {name: torch.from_numpy(values) for name, values in columns.items()}
         self._samples, self._seed, self._device = samples, seed, device
+        self.spread: Spread | None = None
+        """Of the last validation, if this worker has images."""
         self._bounded = int((self._rows < _BOUND_IMAGES).sum())
 
     @torch.inference_mode()
@@ -64,12 +76,18 @@ class Validator:
             6, dtype=torch.float64
         )  # reconstruction, kl, bound, images in it, right, images with a class
         moments = torch.zeros(2, latents, dtype=torch.float64)  # Σ μ, Σ μ²
+        elbos, kl = [], torch.zeros(latents, dtype=torch.float64)
+        first: DiagonalGaussian | None = None
         for start in range(0, len(self._rows), _BATCH):
             batch, epsilon = self._batch(start, start + _BATCH, size)
             posterior = model.posterior(batch)
             draw, log_px_z = model.sample_posterior(batch, posterior, epsilon)
+            kl_of_images = model.prior(batch).kl_per_dimension(draw.given).double()
             sums[0] += log_px_z.double().sum().cpu()
             sums[1] += model.prior(batch).kl(draw.given).double().sum().cpu()
+            elbos.append((log_px_z.double() - kl_of_images.sum(-1)).cpu())
+            kl += kl_of_images.sum(0).cpu()
+            first = first or posterior.at_mean
             if model.class_head is not None and LABEL in batch:
                 found = model.class_head(posterior.mean).argmax(-1)
                 sums[4] += (found == batch[LABEL]).double().sum().cpu()
@@ -81,6 +99,9 @@ class Validator:
             log_weights = importance_log_weights(model, batch, epsilon.reshape(-1, self._samples, size))
             sums[2] += log_mean_exp(log_weights).double().sum().cpu()
             sums[3] += len(epsilon)
+        if first is not None:
+            arrays = torch.cat(elbos), kl / len(self._rows), first.mean, first.log_variance
+            self.spread = Spread(*(values.float().cpu().numpy() for values in arrays))
         everything = torch.cat([sums, moments.flatten(), torch.tensor([float(len(self._rows))], dtype=torch.float64)])
         everything = sum_over_workers(everything.to(self._device)).cpu()
         sums, moments, count = everything[:6], everything[6:-1].reshape(2, latents), everything[-1]
