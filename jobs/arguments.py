@@ -32,6 +32,7 @@ _PLACEHOLDERS = {
     "bundle": "BUNDLE",
     "run": "RUN",
     "address": "HOST:PORT",
+    "mlflow": "URI",
     "outliers": "NAME=PATH",
 }
 _OF_TYPES = {str: "TEXT", int: "N", float: "X"}

@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from jobs.train.preflight import check_contents, check_count, check_left_out, fi
 from jobs.train.region import Inside, confine_splits, inside_hash, read_inside
 from jobs.train.run_directory import EXCLUDED, EXTRACTOR, REGION, Run
 from jobs.train.splits import NO_ROWS, Rows, make_splits, split_sizes
+from jobs.train.tracking import Server, Tracking, parameters
 from vae_core import models
 from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_json
 from vae_core.errors import JobFailed, UserError
@@ -57,6 +59,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
         images = find_images(options.images)
     run = Run(Folder.at(options.run))
     _check_folder(run)
+    server = None if options.mlflow is None else Server(options.mlflow)
     surveyed = None if run.exists() else survey(images)
     # Absolute paths: workers may have another working directory.
     options = replace(_fit_to_images(options, run, surveyed), run=run.folder.address)
@@ -103,7 +106,12 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
                     run.write_errors(table)
             assert surveyed is not None
             run.write_head(head | {"survey": surveyed.to_json(contract)})
-        with watching(run, epochs):
+        with ExitStack() as logging:
+            tracking = None
+            if server is not None:
+                name = run.folder.url.rstrip("/").rsplit("/", 1)[-1]
+                tracking = logging.enter_context(Tracking(server, run, parameters(run.read_head()), name))
+            logging.enter_context(watching(run, epochs, tracking))
             _fit(Work(options, images.pieces), run)
     run.folder.delete("progress.json")
     if reasons := run.left_out():

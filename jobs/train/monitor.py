@@ -9,16 +9,17 @@ from typing import Any
 from jobs import console
 from jobs.bulk.progress import Progress, Stages
 from jobs.train.run_directory import Run
+from jobs.train.tracking import Tracking
 
 _SECONDS_BETWEEN = 1.0
 _MOST_LINES = 100  # of epochs
 
 
 @contextlib.contextmanager
-def watching(run: Run, epochs: int) -> Iterator[None]:
-    """Show the progress of the run during the block."""
+def watching(run: Run, epochs: int, tracking: Tracking | None = None) -> Iterator[None]:
+    """Show the progress of the run during the block, and log its epochs."""
     stop = threading.Event()
-    thread = threading.Thread(target=_watch, args=(run, epochs, stop), daemon=True, name="monitor")
+    thread = threading.Thread(target=_watch, args=(run, epochs, tracking, stop), daemon=True, name="monitor")
     thread.start()
     try:
         yield
@@ -27,7 +28,7 @@ def watching(run: Run, epochs: int) -> Iterator[None]:
         thread.join()
 
 
-def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
+def _watch(run: Run, epochs: int, tracking: Tracking | None, stop: threading.Event) -> None:
     shown = len(run.history())  # earlier epochs were shown by an earlier process
     with contextlib.ExitStack() as starting, contextlib.ExitStack() as training:
         starting.enter_context(Stages("train")).begin("starting the workers")
@@ -49,6 +50,8 @@ def _watch(run: Run, epochs: int, stop: threading.Event) -> None:
                     continue
                 console.progress("train", describe(record, epochs), event="epoch", **record)
             shown = max(shown, len(records))
+            if tracking is not None:
+                tracking.update(records)
             if ending:
                 break
 

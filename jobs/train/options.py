@@ -48,6 +48,8 @@ class TrainOptions(Generic[M]):
     """Decoded images that each worker keeps in memory; a larger share is read again each epoch."""
     checkpoint_minutes: float = 10.0
     """Minutes between checkpoints within an epoch; one is always written at its end."""
+    mlflow: str | None = None
+    """URI of an MLflow tracking server, http://HOST:PORT: log configuration and epochs there."""
     model: M
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
 

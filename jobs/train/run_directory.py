@@ -8,6 +8,7 @@ excluded.parquet         rows of the training data that the run does not use, if
 checkpoints/step-…/      see vae_core.checkpoint; last.json and best.json name the last and the best
 metrics.jsonl            one line per epoch
 tensorboard/             the same for TensorBoard
+mlflow.json              the id of the MLflow run, with --mlflow, and how many epochs it has
 errors/*.parquet         unreadable training images
 progress.json            progress of a running job
 """
@@ -39,6 +40,7 @@ CHECKPOINTS = "checkpoints"
 EXTRACTOR = "extractor.onnx"
 REGION = "region.json"
 EXCLUDED = "excluded.parquet"
+MLFLOW = "mlflow.json"
 _LABEL = "label"
 _CHECKPOINT = re.compile(r"step-[0-9]+")
 
