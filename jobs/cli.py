@@ -10,7 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from jobs import arguments, console
 from vae_core.errors import JobFailed, UserError
@@ -52,11 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         try:
             job = importlib.import_module(f"jobs.{name}.__main__")
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.split(".")[0] in ("jobs", "export", "vae_core"):
-                raise
-            extra = "pip install 'vae-core[train]'"
-            console.error("", f"vae: `vae {name}` needs {error.name}, which is not installed; run {extra}")
-            sys.exit(2)
+            _refuse_missing(name, error)
     job.main(rest)
 
 
@@ -75,7 +71,16 @@ def run_parsed(
     """
     with console.speaking(name, arguments.console_options(words)):
         try:
-            job(parse().options)
+            options = parse().options
+            if len(found := runtimes()) > 1:
+                console.warn(
+                    name,
+                    f"{' and '.join(found)} are both installed and overwrite each other's files: uninstall both, then "
+                    "install the one you want, as 'vae-core[cpu]' or 'vae-core[gpu]'",
+                )
+            job(options)
+        except ModuleNotFoundError as error:
+            _refuse_missing(name, error)
         except UserError as error:
             console.error(name, str(error))
             sys.exit(2)
@@ -90,6 +95,23 @@ def run_parsed(
                 raise
             console.error(name, f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
             sys.exit(1)
+
+
+def runtimes() -> list[str]:
+    """The distributions of ONNX Runtime that are installed; all of them fill the same folder."""
+    return [name for name in ("onnxruntime", "onnxruntime-gpu") if any(metadata.distributions(name=name))]
+
+
+def _refuse_missing(name: str, error: ModuleNotFoundError) -> NoReturn:
+    """End the command because a package of others is not installed; raise the error if it is one of ours."""
+    package = (error.name or "jobs").split(".")[0]
+    if package in ("jobs", "export", "vae_core"):
+        raise error
+    extra = "pip install 'vae-core[train]'"
+    if package == "onnxruntime":
+        extra = "pip install 'vae-core[cpu]', or 'vae-core[gpu]' for an NVIDIA GPU"
+    console.error(name, f"`vae {name}` needs {package}, which is not installed; run {extra}")
+    sys.exit(2)
 
 
 def examples(name: str) -> str:

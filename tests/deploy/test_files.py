@@ -244,15 +244,16 @@ def test_only_the_training_image_has_torch() -> None:
     def image(name: str) -> str:
         return (ROOT / "deploy" / f"Containerfile.{name}").read_text()
 
-    assert "--extra train --extra cluster" in image("train")
+    assert "--extra train --extra gpu --extra cluster" in image("train")
     assert "--extra train" not in image("score")
     score = re.findall(r'EXTRAS="([\w ]+)"', image("score"))
-    assert sorted(set(score)) == ["cluster", "cluster gpu"]
-    assert "torch" in installed_with({"train", "cluster"})
+    assert sorted(set(score)) == ["cluster cpu", "cluster gpu"]
+    assert "torch" in installed_with({"train", "gpu", "cluster"})
     for extras in score:
         needed = installed_with(set(extras.split()))
         assert {"ray", "onnx", "opencv-python-headless"} <= needed
         assert not {"torch", "torchvision", "safetensors"} & needed
+        assert len({"onnxruntime", "onnxruntime-gpu"} & needed) == 1
 
 
 def installed_with(extras: set[str]) -> set[str]:

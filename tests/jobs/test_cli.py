@@ -34,3 +34,26 @@ def test_an_unknown_command_is_an_error(capsys: pytest.CaptureFixture[str]) -> N
     assert code == 2
     assert "scrore" in text
     assert "score" in text
+
+
+def test_two_runtimes_are_warned_of(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    assert len(cli.runtimes()) == 1
+    monkeypatch.setattr(cli, "runtimes", lambda: ["onnxruntime", "onnxruntime-gpu"])
+    code, text = answer(capsys, "inspect", "/nowhere")
+    assert code == 2
+    assert "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files" in text
+
+
+def test_a_missing_runtime_is_named_with_its_extras(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError("No module named 'onnxruntime'", name="onnxruntime")
+
+    monkeypatch.setattr("importlib.import_module", missing)
+    code, text = answer(capsys, "score", "--help")
+    assert code == 2
+    expected = (
+        "`vae score` needs onnxruntime, which is not installed; run pip install 'vae-core[cpu]', or 'vae-core[gpu]'"
+    )
+    assert expected in text

@@ -1,0 +1,61 @@
+"""What an installation weighs: scoring on the CPU, in a fresh environment."""
+
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bundles import pictures
+from image_files import LAYOUTS, write_parquet
+
+ROOT = Path(__file__).parents[2]
+UV = Path(sys.executable).with_name("uv")
+MOST_MEGABYTES = 900  # 769 when this was written, of which Ray is 201 and pyarrow 165
+
+
+@pytest.fixture(scope="module")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A virtual environment with `vae-core[cpu]`, and nothing else."""
+    if not UV.exists():
+        pytest.skip("uv is not installed beside this Python")
+    folder = tmp_path_factory.mktemp("weight")
+    # A copy: setuptools leaves its build beside the sources.
+    source = shutil.copytree(
+        ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "tests", "*.egg-info")
+    )
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
+    command = [UV, "pip", "install", "--quiet", "--python", folder / "venv/bin/python", f"{source}[cpu]"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode and ("DNS" in done.stderr or "fetch" in done.stderr):
+        pytest.skip(f"no package index answers: {done.stderr[-200:]}")
+    assert done.returncode == 0, done.stderr
+    yield folder / "venv"
+    shutil.rmtree(folder)
+
+
+def test_it_is_light_and_has_one_runtime_and_no_torch(environment: Path) -> None:
+    files = [path for path in environment.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert sum(path.stat().st_size for path in files) / 2**20 < MOST_MEGABYTES
+    installed = {path.name.split("-")[0] for path in environment.rglob("*.dist-info")}
+    assert {name for name in installed if name.startswith("onnxruntime")} == {"onnxruntime"}
+    assert not {"torch", "torchvision", "triton", "scikit_learn"} & installed
+
+
+def test_it_scores(environment: Path, bundle: Path, tmp_path: Path) -> None:
+    images = write_parquet(tmp_path / "images.parquet", *LAYOUTS["packed"](pictures(40)))
+    command = ["score", "--bundle", bundle, "--images", images, "--output", tmp_path / "scores"]
+    done = subprocess.run(
+        [environment / "bin/vae", *command], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "40 of 40 images" in done.stderr
+
+
+def test_training_says_what_is_missing(environment: Path, tmp_path: Path) -> None:
+    command = [environment / "bin/vae", "train", "--images", "photos", "--run", "run"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "needs torch, which is not installed; run pip install 'vae-core[train]'" in done.stderr
