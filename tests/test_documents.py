@@ -78,14 +78,15 @@ def test_jobs_and_options_that_the_text_names_exist() -> None:
         for span in re.findall(r"`([^`\n]+)`", prose(page)):
             words = span.split()
             if words[0] == "vae" and len(words) > 1:
-                assert words[1] in JOBS | {"--version", "COMMAND"}, f"{page.name}: {span}"
+                assert words[1] in JOBS | {"--version", "--print-completion", "COMMAND"}, f"{page.name}: {span}"
             if words[0] == "vae" or words[0].startswith("--"):
                 flags = {word.split("=")[0] for word in words if re.match(r"--[a-z]", word)}
                 assert flags <= OPTIONS | OTHERS, f"{page.name}: {span}"
 
 
 # Options of every command, of Ray, and of the benchmarks.
-OTHERS = {"--help", "--version", "--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start"}
+OTHERS = {"--help", "--version", "--print-completion", "--quiet", "--log-format"}
+OTHERS |= {"--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start", "--torch-backend"}
 
 
 def _generate() -> ModuleType:

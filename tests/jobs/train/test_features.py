@@ -4,15 +4,14 @@ import itertools
 import tomllib
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import tyro
 from onnx import numpy_helper
 
 from backbones import backbone
+from commands import parse
 from export.extractors.build import open_extractor
 from export.images.contract import ImageContract
 from export.runtime.session import Session
@@ -182,13 +181,8 @@ def test_another_backbone_is_refused(tmp_path: Path, images: Path) -> None:
 
 
 def test_the_recipe_parses_with_options_of_the_family() -> None:
-    recipe = recipes.load("features")
-    kind: Any = TrainOptions[type(recipe.model)]  # type: ignore[misc]
-    options = tyro.cli(
-        kind,
-        args=["--images", "a", "b", "--run", "r", "--backbone", "torchvision:resnet18", "--width", "64"],
-        default=TrainOptions(images=tyro.MISSING, run=tyro.MISSING, model=recipe.model, train=recipe.train),
-    )
+    arguments = ["--images", "a", "b", "--run", "r", "--recipe", "features", "--backbone", "torchvision:resnet18"]
+    options = parse("train", [*arguments, "--width", "64"])
     assert isinstance(options.model, FeaturesConfig)
     assert (options.model.backbone, options.model.width) == ("torchvision:resnet18", 64)
     table = tomllib.loads((Path(recipes.__file__).parent / "features.toml").read_text())["train"]
