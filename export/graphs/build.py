@@ -73,6 +73,7 @@ Images = npt.NDArray[np.uint8]
 
 _LOG = logging.getLogger(__name__)
 _REAL_PROBES = 32
+_BEFORE_GRAPHS = 0.33  # of the time: what comes before the graphs, of a run of the demo
 
 
 @dataclass(frozen=True)
@@ -136,30 +137,30 @@ def build(
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
-    _LOG.info("converting statistics")
+    _begin(0.0, "converting statistics")
     described = convert.to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
-    _LOG.info("computing the statistics of %d validation images", len(splits.validation))
+    _begin(0.2, "computing the statistics of %d validation images", len(splits.validation))
     seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
     if int8:
-        _LOG.info("quantising statistics")
+        _begin(0.22, "quantising statistics")
         exact, quantised = seen, scoring_session(quantise(described, ranges))
         seen = quantised.run_batched({"image": splits.validation}, BATCH)
         scalars = [value.name for group in model.statistic_groups if group.vector is None for value in group.inputs]
         agreement = check_agreement(seen, exact, scalars)
-    _LOG.info("encoding the images that the prior is fitted to")
+    _begin(0.22, "encoding the images that the prior is fitted to")
     draws = _draws(model, splits, convert) if model.has_fitted_prior else None
-    _LOG.info("fitting the prior")
+    _begin(0.23, "fitting the prior")
     codes = None if draws is None else fit_codes(draws)
     also = None
     if splits.training is not None and any(group.of_training for group in model.statistic_groups):
-        _LOG.info("computing the statistics of %d training images", len(splits.training))
+        _begin(0.24, "computing the statistics of %d training images", len(splits.training))
         also = scoring_session(described).run_batched({"image": splits.training}, BATCH)
-    _LOG.info("fitting the outlier score")
+    _begin(0.25, "fitting the outlier score")
     outlier = fit_outlier_model(seen, model.statistic_groups, codes, also)
     classes = None
     if splits.labels is not None and draws is not None:
-        _LOG.info("fitting the classes")
+        _begin(0.26, "fitting the classes")
         fitted = fit_prior(draws[len(splits.validation) :], splits.labels)
         held_out = (splits.validation, splits.calibration)
         classes = fit_class_model(model, fitted, convert, batches, held_out, options.class_samples)
@@ -190,7 +191,7 @@ def build(
     files: dict[str, bytes] = {}
     without_gradient = None
     if isinstance(model, PixelModel) and gradient is not None:
-        _LOG.info("converting %s", names.GRADIENT)
+        _begin(0.27, "converting %s", names.GRADIENT)
         value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), batches)
         try:
             files[names.GRADIENT] = with_gradient(value, LOG_PX_Z, LATENTS.name, GRADIENT)
@@ -200,7 +201,8 @@ def build(
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
     for number, (name, graph) in enumerate(graphs.items(), start=1):
-        _LOG.info("converting %s, graph %d of %d, and comparing it with PyTorch", name, number, len(graphs))
+        share = _BEFORE_GRAPHS + (number - 1) / len(graphs) * (1 - _BEFORE_GRAPHS)
+        _begin(share, "converting %s, graph %d of %d, and comparing it with PyTorch", name, number, len(graphs))
         title = name.removesuffix(".onnx")
         if name not in files:
             files[name] = convert.to_onnx(graph, title, batches)
@@ -211,13 +213,13 @@ def build(
             outputs = scoring_session(files[name]).run(batches)
         expected |= {f"{title}.{output}": value for output, value in outputs.items()}
     files = share_weights(files)
-    _LOG.info("scoring %d calibration images", len(splits.calibration))
+    _begin(0.98, "scoring %d calibration images", len(splits.calibration))
     # Computed by ONNX Runtime, as the scores that they are compared with will be.
     calibrated = scoring_session(_graph(files, names.SCORER)).run_batched({"image": splits.calibration}, BATCH)
     scores = calibrated["outlier_score"]
     files[names.SCORER] = attach(files[names.SCORER], scores)
     expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(batches)["p_value"]
-    _LOG.info("encoding calibration images")
+    _begin(0.99, "encoding calibration images")
     encoder = Session(_graph(files, names.ENCODER), provider="cpu")
     shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
     values = None
@@ -257,6 +259,11 @@ def _windows(layer: CausalLayer, images: Images, raw: npt.NDArray[np.float32]) -
     seen = np.pad(raw[:, :, rows, : around + 1], margin)
     inside = np.pad(np.ones_like(level[:, :1, :, around:]), margin)
     return {"level": level, RAW.name: seen, "inside": inside}
+
+
+def _begin(share: float, stage: str, *values: object) -> None:
+    """Log that a stage begins, and after which share of the time of an export that usually is."""
+    _LOG.info(stage, *values, extra={"share": share})
 
 
 def _graph(files: Mapping[str, bytes], name: str) -> OnnxGraph:

@@ -7,7 +7,6 @@ clothes mixed with 500 outliers, handwritten digits. Then trains a model of feat
 scores others, some of which have a scratch, a stain or a hole. Rerun the same command to resume.
 """
 
-import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,7 +32,9 @@ def _run(options: DemoOptions) -> None:
         f"report of the clothes: {_link(output / 'scores')}\n"
         f"samples: {output / 'corpus'}\n"
         f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}",
-        **dataclasses.asdict(result),
+        clothes=result.clothes._asdict(),
+        wall=result.wall._asdict(),
+        on_defect=result.on_defect,
     )
 
 

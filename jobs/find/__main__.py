@@ -6,10 +6,7 @@ The output contains `scores/*.parquet` with the `rank` of every image, the most 
 `explanations.parquet`, `report.html`, and finally `summary.json`. Rerun the same command to resume.
 """
 
-import sys
 from collections.abc import Sequence
-
-import tyro
 
 from jobs.cli import run_main
 from jobs.find.options import FindOptions
@@ -17,8 +14,7 @@ from jobs.find.options import FindOptions
 
 def main(argv: Sequence[str] | None = None) -> None:
     """The command `vae find`."""
-    arguments = list(sys.argv[1:] if argv is None else argv)
-    run_main("find", lambda: _run(tyro.cli(FindOptions, args=arguments, prog="vae find")))
+    run_main("find", FindOptions, _run, argv)
 
 
 def _run(options: FindOptions) -> None:

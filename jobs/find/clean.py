@@ -1,10 +1,10 @@
 """`vae find --clean`: one model, trained on images that are all ordinary, scores the others as `vae score` does."""
 
-import sys
 from typing import Any
 
 from export.bundle.format import MANIFEST
 from export.storage import Folder
+from jobs import console
 from jobs.bulk.plan import MODEL
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
@@ -35,7 +35,7 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
     clean = survey(find_images(options.clean))
     choice = choose(clean, options, folds=1)
     for line in choice.why:
-        print(f"find: {line}", file=sys.stderr, flush=True)
+        console.note("find", line)
     left_out = clean.left_out(choice.contract)
     _, calibration = split_sizes(left_out.of - left_out.rows, choice.train)
     if options.fpr < (least := 1 / (calibration + 1)):

@@ -7,7 +7,6 @@ folds/K/first/     run, bundle and scores of the model that says what fold K's s
 folds/K/           run, bundle and scores of the model that scores fold K; the bundle is kept
 """
 
-import sys
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -21,6 +20,7 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
+from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import over_parts, part_names
@@ -117,18 +117,18 @@ def find(options: FindOptions) -> dict[str, Any]:
     plan = make_plan("find", job.identity(), plan_units(images))
     if check_output(job.output, plan) and job.output.has(SUMMARY):
         summary = job.output.read_json(SUMMARY)
-        print(f"{job.output.url} is already finished: {sentence(summary)}")
+        console.result(f"{job.output.url} is already finished: {sentence(summary)}", summary=summary)
         return summary
     job.output.write_text(PLAN, plan.to_json())
-    _say(looked.table(job.choice.contract))
+    console.note("find", looked.table(job.choice.contract))
     for line in job.choice.why:
-        _say(line)
+        console.note("find", line)
     steps = _Steps(2 + job.choice.folds * (1 + bool(options.trim)))
     with connect(options.address, max(2, options.train_workers or 1)):
         steps.begin("pack the images")
         _pack(job)
         if copied := copies(job.fingerprints):
-            _say(f"{counted(copied, 'image')} equal to another; equal images are in one fold")
+            console.note("find", f"{counted(copied, 'image')} equal to another; equal images are in one fold")
         for fold in range(job.choice.folds):
             excluded = np.flatnonzero(job.folds == fold)
             if options.trim:
@@ -145,7 +145,7 @@ def find(options: FindOptions) -> dict[str, Any]:
         for name in (FIRST, "scores"):
             job.folder(fold).child(name).delete_all()
     finish(job.output, summary)
-    print(f"{job.output.url}: {sentence(summary)}; see report.html")
+    console.result(f"{job.output.url}: {sentence(summary)}; see report.html", summary=summary)
     return summary
 
 
@@ -155,11 +155,7 @@ class _Steps:
 
     def begin(self, what: str) -> None:
         self._number += 1
-        _say(f"[{self._number}/{self._count}] {what}")
-
-
-def _say(line: str) -> None:
-    print(f"find: {line}", file=sys.stderr, flush=True)
+        console.note("find", f"[{self._number}/{self._count}] {what}")
 
 
 def _pack(job: FindJob) -> None:
