@@ -26,14 +26,18 @@ O = TypeVar("O")  # noqa: E741  # options of a job
 
 # What a value is, where its type does not say it.
 _PLACEHOLDERS = {
-    **dict.fromkeys(("images", "source", "backbone", "masks", "region", "quality_features", "path"), "PATH"),
+    **dict.fromkeys(
+        ("images", "source", "clean", "backbone", "masks", "region", "review", "quality_features", "path"), "PATH"
+    ),
     **dict.fromkeys(("output", "root"), "DIR"),
-    **dict.fromkeys(("key", "keep", "label", "per_class", "recipe", "data", "split"), "NAME"),
+    **dict.fromkeys(("key", "keep", "label", "per_class", "recipe", "data", "split", "checkpoint"), "NAME"),
     "bundle": "BUNDLE",
     "run": "RUN",
     "address": "HOST:PORT",
     "mlflow": "URI",
     "outliers": "NAME=PATH",
+    "size": "SIZE",
+    "tile": "TILE",
 }
 _OF_TYPES = {str: "TEXT", int: "N", float: "X"}
 # The groups of the help, in order: that of an option of ours is named after what it belongs to.
@@ -99,7 +103,7 @@ def parse(
         SystemExit: with 2 after an error was written, or with 0 after the help was.
         UserError: a value is impossible.
     """
-    found = list(arguments_of(kind, default))
+    found = [*arguments_of(kind, default), *(each._replace(group=_CONSOLE) for each in arguments_of(ConsoleOptions))]
     complaint = io.StringIO()
     in_json = console_options(arguments).log_format == "json"
     try:
@@ -108,7 +112,7 @@ def parse(
                 view(found),
                 args=arguments,
                 prog=f"vae {name}",
-                description=(typing.get_origin(kind) or kind).__doc__,
+                description=inspect.getdoc(typing.get_origin(kind) or kind),
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as stop:
@@ -119,11 +123,13 @@ def parse(
         raise
     values: dict[str, dict[str, Any]] = {"": {}}
     for each in found:
-        values.setdefault(each.parent, {})[each.name] = getattr(getattr(parsed, each.group), each.name)
+        owner = _CONSOLE if each.group == _CONSOLE else each.parent
+        values.setdefault(owner, {})[each.name] = getattr(getattr(parsed, each.group), each.name)
+    console_values = values.pop(_CONSOLE)
     hints = _hints(kind)
     for parent in [parent for parent in values if parent]:
         values[""][parent] = hints[parent](**values[parent])
-    return Command(kind(**values[""]), parsed.console)
+    return Command(kind(**values[""]), ConsoleOptions(**console_values))
 
 
 def arguments_of(kind: Any, default: Any = None, parent: str = "") -> Iterator[Argument]:
@@ -147,8 +153,9 @@ def arguments_of(kind: Any, default: Any = None, parent: str = "") -> Iterator[A
 
 
 def view(arguments: Sequence[Argument]) -> Any:
-    """The dataclass that tyro parses: a field for each group, and the options that every command has."""
-    groups: dict[str, list[Any]] = {name: [] for name in (_REQUIRED, _JOB, *_OF_CONFIGURATIONS.values(), _WHERE)}
+    """The dataclass that tyro parses: a field for each group."""
+    order = (_REQUIRED, _JOB, *_OF_CONFIGURATIONS.values(), _WHERE, _CONSOLE)
+    groups: dict[str, list[Any]] = {name: [] for name in order}
     for each in arguments:
         hint = tyro.conf.arg(
             help=each.meaning,
@@ -162,7 +169,7 @@ def view(arguments: Sequence[Argument]) -> Any:
         for name, members in groups.items()
         if members
     ]
-    return dataclasses.make_dataclass("Arguments", [*fields, (_CONSOLE, ConsoleOptions, dataclasses.field())])
+    return dataclasses.make_dataclass("Arguments", fields)
 
 
 def meanings(kind: type) -> dict[str, str]:

@@ -134,7 +134,8 @@ def _print_completion(shells: list[str]) -> None:
 def _overview() -> str:
     lines = ["usage: vae COMMAND [OPTIONS]", "", "Variational autoencoders at scale.", ""]
     lines += [f"  {name:<9} {what}" for name, what in COMMANDS.items()]
-    lines += ["", "Run `vae COMMAND --help` for a command's options."]
+    lines += ["", "With ordinary images: train, export, score. Without any that are known to be: find."]
+    lines += ["Run `vae COMMAND --help` for a command's options and examples."]
     lines += ["`vae --print-completion bash|zsh|fish` prints a script with which the shell completes them."]
     return "\n".join(lines)
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from jobs.arguments import arguments_of
 from jobs.console import ConsoleOptions
+from jobs.train import recipes
 from vae_core import models
 
 SHELLS = ("bash", "zsh", "fish")
@@ -43,10 +44,11 @@ def options_of(command: str) -> Iterator[Option]:
     if command != "train":
         kinds = [getattr(importlib.import_module(f"jobs.{command}.options"), f"{command.title()}Options")]
     found = {each.name: each for kind in [*kinds, ConsoleOptions] for each in arguments_of(kind)}
+    named = {"recipe": tuple(recipes.names())} | ({"family": tuple(models.names())} if command == "train" else {})
     for name, each in found.items():
         if each.is_positional:
             continue
-        choices = tuple(models.names()) if (command, name) == ("train", "family") else _choices(each.type)
+        choices = named.get(name) or _choices(each.type)
         yield Option(f"--{name.replace('_', '-')}", choices, each.meaning.split(". ")[0].split("; ")[0])
     yield Option("--help", (), "show the options and exit")
 

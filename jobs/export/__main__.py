@@ -1,6 +1,8 @@
 """Export a training run to a bundle of verified ONNX graphs.
 
-vae export --run DIR --bundle DIR
+    vae export --run runs/photos --bundle bundles/photos
+
+Rerun the same command if it was interrupted: the bundle appears whole or not at all.
 """
 
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """Train a variational autoencoder on images, data-parallel on Ray Train.
 
-    vae train --images PATH… --run DIR --recipe fashion-mnist --workers 2
+    vae train --images photos/ --size 64 --run runs/photos --recipe features
+    vae train --images packed/ --run runs/photos --family conv --latent-dim 64 --epochs 50
     ray job submit --working-dir . -- python -m jobs.train --images s3://… --run s3://…
 
 Rerun the same command to resume.
@@ -42,7 +43,12 @@ def parse(arguments: Sequence[str]) -> Command[TrainOptions[ModelConfig]]:
         raise UserError(f"--family must be {recipe.model.family}, that of --recipe {name}, got {found.family}")
     kind: Any = TrainOptions[type(recipe.model)]  # type: ignore[misc]  # known when the command runs
     default = TrainOptions(images=tyro.MISSING, run=tyro.MISSING, recipe=name, model=recipe.model, train=recipe.train)
-    return parse_options("train", kind, arguments, default, examples("train"))
+    ending = (
+        f"{examples('train')}\n\nRecipes that ship with the package: {', '.join(recipes.names())}.\n"
+        f"Families of models: {', '.join(models.names())}. The options above are those of {recipe.model.family}; "
+        "`vae train --family NAME --help` shows another's."
+    )
+    return parse_options("train", kind, arguments, default, ending)
 
 
 def _run(options: TrainOptions[ModelConfig]) -> None:
