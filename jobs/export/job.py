@@ -3,6 +3,7 @@
 from typing import Any
 
 from jobs import console
+from jobs.bulk.progress import Stages, working
 from jobs.export.options import ExportOptions
 from vae_core.errors import UserError
 
@@ -13,14 +14,14 @@ def export(options: ExportOptions) -> None:
     Raises:
         UserError: the run or checkpoint is missing, the bundle exists, or an ONNX graph differs from PyTorch.
     """
-    from export.bundle.format import refuse_occupied, write_bundle
-    from export.bundle.manifest import LETTERBOX
-    from export.graphs.build import Splits, build
-    from export.graphs.classes import SplitLabels
-    from export.storage import Folder
-    from jobs.bulk.progress import Stages
-    from jobs.train.run_directory import Run
-    from vae_core import checkpoint
+    with working("export", "loading PyTorch"):
+        from export.bundle.format import refuse_occupied, write_bundle
+        from export.bundle.manifest import LETTERBOX
+        from export.graphs.build import Splits, build
+        from export.graphs.classes import SplitLabels
+        from export.storage import Folder
+        from jobs.train.run_directory import Run
+        from vae_core import checkpoint
 
     if options.checkpoint not in ("best", "last"):
         raise UserError(f"--checkpoint must be best or last, got {options.checkpoint}")

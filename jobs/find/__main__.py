@@ -8,6 +8,7 @@ The output contains `scores/*.parquet` with the `rank` of every image, the most 
 
 from collections.abc import Sequence
 
+from jobs.bulk.progress import working
 from jobs.cli import run_main
 from jobs.find.options import FindOptions
 
@@ -18,7 +19,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _run(options: FindOptions) -> None:
-    from jobs.find.job import find  # needs torch; --help does not
+    with working("find", "loading PyTorch"):
+        from jobs.find.job import find  # needs torch; --help does not
 
     find(options)
 

@@ -1,6 +1,7 @@
 """Say what a bundle, a run or the output of a job is, and how far it is.
 
 vae inspect bundles/photos
+vae inspect runs/photos --json
 """
 
 from collections.abc import Sequence

@@ -16,6 +16,7 @@ import tyro
 from jobs import console
 from jobs.arguments import Command, given
 from jobs.arguments import parse as parse_options
+from jobs.bulk.progress import working
 from jobs.cli import examples, run_parsed
 from jobs.train import recipes
 from jobs.train.options import TrainOptions
@@ -52,8 +53,9 @@ def parse(arguments: Sequence[str]) -> Command[TrainOptions[ModelConfig]]:
 
 
 def _run(options: TrainOptions[ModelConfig]) -> None:
-    from jobs.train.job import train
-    from jobs.train.monitor import describe
+    with working("train", "loading PyTorch"):
+        from jobs.train.job import train
+        from jobs.train.monitor import describe
 
     metrics = train(options)
     console.result(
