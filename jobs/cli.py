@@ -5,7 +5,6 @@ imports only what it needs.
 """
 
 import importlib
-import inspect
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -117,8 +116,8 @@ def _refuse_missing(name: str, error: ModuleNotFoundError) -> NoReturn:
 def examples(name: str) -> str:
     """What the help of `vae NAME` ends with: the rest of the docstring of its module."""
     module = importlib.import_module(f"jobs.{name}.__main__")
-    _, _, rest = (inspect.getdoc(module) or "").partition("\n\n")
-    return rest
+    _, _, rest = (module.__doc__ or "").partition("\n\n")
+    return rest.rstrip()
 
 
 def _print_completion(shells: list[str]) -> None:
