@@ -1,7 +1,9 @@
 """Say what a bundle, a run or the output of a job is, and how far it is.
 
-vae inspect bundles/photos
-vae inspect runs/photos --json
+    vae inspect bundles/photos
+    vae inspect runs/photos --json
+
+The files of a bundle are verified. Nothing is changed.
 """
 
 from collections.abc import Sequence
