@@ -14,6 +14,7 @@ const gallery = {
         "help", "help-button"].map((name) => [name, find(name)]));
     const BOX = 128; // CSS pixels of the larger side of a picture
     const MARGIN = 2; // rows of cards above and below those in view
+    const SHEETS = 12; // of pictures in memory, at most, when none more are in view
 
     let data = null;
     let view = null;
@@ -38,7 +39,8 @@ const gallery = {
     };
     gallery.receivePictures = (number, pictures) => {
       sheets.set(number, pictures);
-      for (const image of parts.grid.querySelectorAll(`img[data-sheet="${number}"]`)) fill(image);
+      forget();
+      for (const image of parts.grid.querySelectorAll(`canvas[data-sheet="${number}"]`)) fill(image);
     };
 
     /* Building elements: every text goes through here. */
@@ -61,15 +63,14 @@ const gallery = {
     function picture(image, box) {
       const found = data.shown[image];
       if (found === null) return element("span", "gone", "can no longer be read");
-      const made = document.createElement("img");
+      const made = document.createElement("canvas");
       let scale = box / Math.max(found[0], found[1]);
       if (scale >= 2) {
         scale = Math.floor(scale);
         made.className = "crisp";
       }
-      made.width = Math.max(1, Math.round(found[0] * scale));
-      made.height = Math.max(1, Math.round(found[1] * scale));
-      made.alt = "";
+      [made.width, made.height] = found;
+      made.style.width = `${Math.max(1, Math.round(found[0] * scale))}px`;
       made.dataset.image = image;
       made.dataset.sheet = Math.floor(image / data.sheet);
       fill(made);
@@ -79,10 +80,37 @@ const gallery = {
     function fill(made) {
       const number = Number(made.dataset.sheet);
       const sheet = sheets.get(number);
-      if (sheet) made.src = sheet[Number(made.dataset.image) % data.sheet];
-      else if (sheet === undefined) {
+      if (sheet) {
+        paintPicture(made, sheet[Number(made.dataset.image) % data.sheet]);
+        sheets.delete(number); // to the end: the last that is forgotten
+        sheets.set(number, sheet);
+      } else if (sheet === undefined) {
         sheets.set(number, null);
         load(`pictures-${String(number).padStart(4, "0")}.js`);
+      }
+    }
+
+    /* On a canvas, whose pixels are freed with it: images would be kept long after they have left the page. */
+    async function paintPicture(made, source) {
+      const [kind, text] = source.slice("data:".length).split(";base64,");
+      const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+      const bitmap = await createImageBitmap(new Blob([bytes], { type: kind }));
+      if (made.width) made.getContext("2d").drawImage(bitmap, 0, 0); // it may have left the page meanwhile
+      bitmap.close();
+      made.classList.add("painted");
+    }
+
+    function freePictures(within) {
+      for (const made of within.querySelectorAll("canvas")) made.width = 0;
+    }
+
+    /* Drop the sheets that were needed longest ago; they are loaded again when they are. */
+    function forget() {
+      if (!root.dataset.folder) return;
+      const needed = new Set([...parts.grid.querySelectorAll("canvas")].map((image) => Number(image.dataset.sheet)));
+      for (const number of [...sheets.keys()]) {
+        if (sheets.size <= SHEETS) return;
+        if (!needed.has(number) && sheets.get(number) !== null) sheets.delete(number);
       }
     }
 
@@ -112,6 +140,7 @@ const gallery = {
 
     function layOut() {
       const focused = parts.grid.contains(document.activeElement);
+      freePictures(parts.grid);
       for (const row of rows.values()) row.remove();
       rows.clear();
       const style = getComputedStyle(parts.grid);
@@ -138,6 +167,7 @@ const gallery = {
       for (let row = first; row < last && row * columns < cards.length; row += 1) wanted.add(row);
       for (const [number, row] of rows) {
         if (!wanted.has(number)) {
+          freePictures(row);
           row.remove();
           rows.delete(number);
         }
@@ -407,13 +437,10 @@ const gallery = {
 
     function enlarge(image) {
       const body = parts.large.querySelector("[data-part=body]");
-      body.replaceChildren(picture(image, Math.min(512, 0.7 * Math.min(innerWidth, innerHeight))), ...details(image));
-      const made = body.querySelector("img");
-      if (made) {
-        made.alt = `image ${image + 1}`;
-        const sheet = sheets.get(Number(made.dataset.sheet));
-        if (sheet) made.src = sheet[image % data.sheet];
-      }
+      const shownLarge = picture(image, Math.min(512, 0.7 * Math.min(innerWidth, innerHeight)));
+      shownLarge.setAttribute("role", "img");
+      shownLarge.setAttribute("aria-label", `image ${image + 1}`);
+      body.replaceChildren(shownLarge, ...details(image));
       parts.large.showModal();
     }
 
