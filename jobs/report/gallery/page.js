@@ -28,10 +28,13 @@ const gallery = {
     const rows = new Map(); // of cards, by number
     const sheets = new Map(); // of pictures; null while it is loaded
     const selected = new Set(); // images
+    let differ = false; // whether some are discoveries and others are not
 
     gallery.receive = (received) => {
       data = received;
       view = logic.everything(data);
+      differ = data.discovery.includes(1) && data.discovery.includes(0);
+      find("discoveries").hidden = !differ;
       recall();
       addKinds();
       refresh();
@@ -227,7 +230,7 @@ const gallery = {
       const numbers = element("p", "numbers");
       numbers.append(element("span", "rank", String(image + 1)), element("b", "", logic.number(data.score[image], 4)));
       const chance = element("p", "chance", `p = ${logic.number(data.p[image], 2)}`);
-      if (data.discovery[image]) chance.append(element("span", "badge", "discovery"));
+      if (data.discovery[image] && differ) made.append(element("span", "badge", "discovery"));
       made.append(numbers, chance, nameElement("p", "name", logic.title(data, image)));
       return made;
     }

@@ -1,5 +1,6 @@
 """Scoring whole images by tiles: p-values among whole images, every row once, whatever the batches and engine."""
 
+import csv
 import json
 from pathlib import Path
 from typing import Any
@@ -218,3 +219,15 @@ def test_another_rate_decides_again_and_keeps_the_tiles(tmp_path: Path, bundle: 
 
 def test_the_model_card_names_the_tiles(bundle: Bundle) -> None:
     assert "These are tiles of larger images, 1 pixels of which neighbours share" in bundle.read(CARD).decode()
+
+
+def test_the_gallery_explains_the_worst_tile(tmp_path: Path, bundle: Bundle, table: str) -> None:
+    run(bundle, table, tmp_path / "out", fpr=0.5)
+    explained = pq.read_table(tmp_path / "out/explanations.parquet").to_pylist()
+    with (tmp_path / "out/outliers.csv").open(newline="") as stream:
+        listed = list(csv.DictReader(stream))
+    assert len(listed) > 3
+    for row, expected in zip(listed, explained, strict=False):
+        assert int(row["row"]) == expected["row"]
+        assert row["reason"] == expected["reason"]
+        assert (int(row["tile_top"]), int(row["tile_left"])) == (expected["tile_top"], expected["tile_left"])

@@ -17,6 +17,7 @@ from image_files import LAYOUTS, encode, write_parquet
 from jobs.bulk.run import Totals
 from jobs.score.finish import conclude
 from jobs.score.gallery import pictures
+from jobs.score.gallery.thumbnails import frame
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
@@ -122,6 +123,16 @@ def test_images_that_are_gone_are_counted(tmp_path: Path, bundle: Path, images: 
     gone = {f"{name.removesuffix('.png')}" for name, picture in zip(data["names"], shown, strict=True) if not picture}
     assert gone == {"00", "05"}
     assert "2 images can no longer be read." in (tmp_path / "out/report.html").read_text()
+
+
+def test_images_scored_by_tiles_have_the_worst_tile_framed(tmp_path: Path) -> None:
+    image = np.zeros((64, 128, 1), np.uint8)
+    framed = frame(image, (100, 400), 200, (640, 1280))  # an image ten times as large
+    assert framed.shape == (64, 128, 3)
+    rows, columns = np.nonzero(framed[..., 0])
+    assert (rows.min(), columns.min()) == (9, 39)
+    assert (rows.max(), columns.max()) == (30, 60)
+    assert not image.any()
 
 
 def test_the_report_opens_in_a_browser(tmp_path: Path, bundle: Path, source: str) -> None:
