@@ -22,8 +22,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from export.images.contract import ImageContract
 from export.storage import Folder
-from jobs.images.contract import ImageContract
 from jobs.images.source import find_images
 from jobs.report.blocks import Head, Section
 from jobs.report.page import render_page, write_page
