@@ -16,8 +16,10 @@ READY := $(VENV)/.ready
 demo: $(READY)
 	$(BIN)/vae demo
 
+# Most tests use one core; those with a Ray cluster of their own run one after another.
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not ray" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m ray
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
