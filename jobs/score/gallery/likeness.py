@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 _GRID = 16
 _LEVELS, _OF_CONTRAST, _COLOUR = 1.0, 0.1, 16.0
-_BLOCK = 1024  # images compared at once
+_BLOCK = 128  # images compared with all before them at once: some ten megabytes for ten thousand
 
 Values = npt.NDArray[np.float32]
 
