@@ -14,7 +14,7 @@ from jobs.images.masks import MaskedUnit, read_masked
 from jobs.images.units import Piece, Unit
 from jobs.score.explain.tiles import reduce_image, reduce_map
 
-_DRAWN, _SHOWN, _BATCH = 24, 6, 128
+_DRAWN, _SHOWN, _BATCH = 24, 6, 32
 
 
 class Located(NamedTuple):

@@ -20,6 +20,8 @@ from jobs.score.plan import ScoreJob
 
 LONGEST = 512  # pixels: longest side of a picture of a whole image
 
+_TILES = 32  # at once: these sessions live beside those of the workers
+
 T = TypeVar("T", np.float32, np.bool_)
 
 
@@ -27,7 +29,7 @@ def explain_tiled(
     job: ScoreJob, places: Sequence[Place], rows: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[int, Explanation]]:
     """The index and explanation of each of `rows` of the scores, at `places`, but of images that cannot be read."""
-    scorer = TiledScorer(job.bundle, provider="cpu")
+    scorer = TiledScorer(job.bundle, provider="cpu", batch_size=_TILES)
     for index, (place, row) in enumerate(zip(places, rows, strict=True)):
         (image,) = recall_images(job.units, [place], [row], job.contract)
         if image is not None:
