@@ -36,7 +36,8 @@ def plan_set(
     options: EvaluateOptions, bundle: Bundle, images: tuple[str, ...], output: Folder, label: str | None = None
 ) -> ScoreJob:
     """The scoring job of a set of images, whose classes the column `label` holds; raises as `ScoreJob.plan` does."""
-    return ScoreJob.plan(options.passed_to(ScoreOptions, images=images, output=output.url, label=label), bundle)
+    scoring = options.passed_to(ScoreOptions, images=images, output=output.url, label=label, gallery=0)
+    return ScoreJob.plan(scoring, bundle)
 
 
 def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageSet, output: Folder) -> dict[str, Any]:
