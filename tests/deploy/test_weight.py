@@ -2,37 +2,28 @@
 
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from bundles import pictures
+from environments import make_environment
 from image_files import LAYOUTS, write_parquet
 
 ROOT = Path(__file__).parents[2]
-UV = Path(sys.executable).with_name("uv")
 MOST_MEGABYTES = 900  # 769 when this was written, of which Ray is 201 and pyarrow 165
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A virtual environment with `vae-core[cpu]`, and nothing else."""
-    if not UV.exists():
-        pytest.skip("uv is not installed beside this Python")
     folder = tmp_path_factory.mktemp("weight")
     # A copy: setuptools leaves its build beside the sources.
     source = shutil.copytree(
         ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "tests", "*.egg-info")
     )
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "venv"], check=True)
-    command = [UV, "pip", "install", "--quiet", "--python", folder / "venv/bin/python", f"{source}[cpu]"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and ("DNS" in done.stderr or "fetch" in done.stderr):
-        pytest.skip(f"no package index answers: {done.stderr[-200:]}")
-    assert done.returncode == 0, done.stderr
-    yield folder / "venv"
+    yield make_environment(folder / "venv", f"{source}[cpu]")
     shutil.rmtree(folder)
 
 
