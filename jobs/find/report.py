@@ -39,10 +39,11 @@ def write_find_report(job: FindJob, found: Found, shown: Shown, summary: Mapping
         _survey_section(summary),
         error_section(shown.reasons),
     ]
-    return write_page(job.output, render_page(_head(job, excess, summary), sections))
+    return write_page(job.output, render_page(report_head(job.title, excess, summary), sections))
 
 
-def _head(job: FindJob, excess: Excess, summary: Mapping[str, Any]) -> Head:
+def report_head(title: str, excess: Excess, summary: Mapping[str, Any]) -> Head:
+    """The estimate, or that all are ranked: never that there is nothing."""
     images = counted(summary["scored"], "image")
     if excess.about:
         finding = f"About {counted(excess.about, 'outlier')} among {images}"
@@ -70,7 +71,7 @@ def _head(job: FindJob, excess: Excess, summary: Mapping[str, Any]) -> Head:
         ),
         Figure("Copies", count(copied), "Images equal to another one once they are of one size."),
     ]
-    return Head(f"Outlier report · {job.title}", finding, lead, Figures(items))
+    return Head(f"Outlier report · {title}", finding, lead, Figures(items))
 
 
 def _ranked_section(gallery: Gallery | None, excess: Excess, listed: int) -> Section:
