@@ -55,8 +55,8 @@ def report_head(title: str, excess: Excess, summary: Mapping[str, Any]) -> Head:
     else:
         finding = f"{images}, ranked"
         lead = (
-            f"Their scores show no clear excess, which up to {counted(excess.high, 'outlier')} could hide in. If any "
-            "image does not belong, it is among the first below."
+            "No more of them score high than the spread of the others explains. If any image does not belong, it is "
+            "among the first below."
         )
     copied = summary["copies"]
     items = [
@@ -66,7 +66,9 @@ def report_head(title: str, excess: Excess, summary: Mapping[str, Any]) -> Head:
         Figure(
             "Estimated outliers",
             count(excess.about),
-            f"{count(excess.low)} to {count(excess.high)}: an estimate, not a guarantee.",
+            f"{count(excess.low)} to {count(excess.high)}: an estimate, not a guarantee."
+            if excess.about
+            else "No excess is clear: an estimate, not a guarantee.",
             "alert" if excess.about else "",
         ),
         Figure("Copies", count(copied), "Images equal to another one once they are of one size."),
