@@ -69,6 +69,8 @@ class ImageInputs:
         several: Any = images
         if isinstance(images, str | bytes | Path | Image.Image) or (isinstance(images, np.ndarray) and images.ndim < 4):
             several = [images]
+        if not isinstance(images, np.ndarray) and not isinstance(several, Sequence):
+            raise UserError(f"{self._wanted}, got {type(images).__name__}")
         for start in range(0, count, size):
             yield self._batch(several[start : start + size], start)
 

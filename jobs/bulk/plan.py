@@ -87,10 +87,19 @@ def check_output(output: Folder, plan: Plan) -> bool:
     for name in sorted({*identity, *plan.identity}):
         was, now = identity.get(name), plan.identity.get(name)
         if was != now:
+            name, was, now = _difference(name, was, now)
             raise UserError(f"{same} with {name} {_short(was)}, got {_short(now)}; {advice}")
     if units_hash != plan.units_hash:
         raise UserError(f"{same} over other input, or the input has changed; {advice}")
     return True
+
+
+def _difference(name: str, was: object, now: object) -> tuple[str, object, object]:
+    """The first entry that differs, of values that may have entries themselves."""
+    while isinstance(was, dict) and isinstance(now, dict):
+        key = next(key for key in sorted({*was, *now}) if was.get(key) != now.get(key))
+        name, was, now = f"{name}.{key}", was.get(key), now.get(key)
+    return name, was, now
 
 
 def _a(kind: str) -> str:

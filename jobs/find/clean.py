@@ -57,7 +57,8 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
     )
     if not bundle.has(MANIFEST):
         export(ExportOptions(run=run, bundle=bundle.address))
-    names = ("key", "keep", "fpr", "fdr", "explain", "batch_size")
+    names = ("key", "keep", "fpr", "explain", "gallery", "batch_size")
+    given = {name: getattr(options, name) for name in names} | ({} if options.fdr is None else {"fdr": options.fdr})
     return score(
         options.passed_to(
             ScoreOptions,
@@ -65,6 +66,6 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
             images=options.images,
             output=options.output,
             resize=True,
-            **{name: getattr(options, name) for name in names},
+            **given,
         )
     )

@@ -7,6 +7,7 @@ folds/K/first/     run, bundle and scores of the model that says what fold K's s
 folds/K/           run, bundle and scores of the model that scores fold K; the bundle is kept
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -40,6 +41,7 @@ from jobs.prepare.task import ORIGIN
 from jobs.report.wording import counted
 from jobs.train.options import TrainOptions
 from vae_core.config import to_json
+from vae_core.errors import UserError
 
 Rows = npt.NDArray[np.int64]
 
@@ -110,6 +112,7 @@ def find(options: FindOptions) -> dict[str, Any]:
         return find_with_clean(options)
     from jobs.find.finish import conclude, sentence
 
+    check_outside(options.output, options.images)
     images = find_images(options.images)
     looked = survey(images)
     job = FindJob(options, images, looked, choose(looked, options))
@@ -147,6 +150,16 @@ def find(options: FindOptions) -> dict[str, Any]:
     finish(job.output, summary)
     console.result(f"{job.output.url}: {sentence(summary)}; see report.html", summary=summary)
     return summary
+
+
+def check_outside(output: str, images: Sequence[str]) -> None:
+    """Raise a UserError if the output lies in a folder of images, where its own pictures would count as images."""
+    inside = Folder.at(output).address.rstrip("/")
+    for path in images:
+        if f"{inside}/".startswith(f"{Folder.at(path).address.rstrip('/')}/"):
+            raise UserError(
+                f"--output must lie outside {path}, got {output}: the pictures that a job writes would count as images"
+            )
 
 
 class _Steps:

@@ -54,8 +54,8 @@ class FindOptions(InferenceOptions):
     fpr: float = 0.01
     """False positive rate of `is_outlier`: the share of ordinary images that are flagged."""
 
-    fdr: float = 0.1
-    """With --clean: the false discovery rate of discoveries.parquet."""
+    fdr: float | None = None
+    """With --clean: the false discovery rate of discoveries.parquet, default 0.1."""
 
     explain: int = SHOWN
     """Number of most outlying images to explain in explanations.parquet. 0 for none."""
@@ -78,8 +78,13 @@ class FindOptions(InferenceOptions):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("fpr", "fdr"):
-            if not 0 < getattr(self, name) < 1:
-                raise UserError(f"--{name} must lie between 0 and 1, got {getattr(self, name)}")
+            if (value := getattr(self, name)) is not None and not 0 < value < 1:
+                raise UserError(f"--{name} must lie between 0 and 1, got {value}")
+        if self.fdr is not None and not self.clean:
+            raise UserError(
+                f"--fdr requires --clean, got --fdr {self.fdr:g}: without images that are known to be ordinary no "
+                "false discovery rate holds; omit it"
+            )
         if not 0 <= self.trim <= 0.5:
             raise UserError(f"--trim must be 0 to 0.5, got {self.trim}")
         if self.folds is not None and not 2 <= self.folds <= MOST_FOLDS:

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from typing import NamedTuple
 
+from export.extractors.build import open_extractor
 from export.images.contract import ImageContract, describe
 from jobs.find.options import FindOptions
 from jobs.images.survey import Survey
@@ -38,19 +39,22 @@ def choose(surveyed: Survey, options: FindOptions, folds: int | None = None) -> 
     Raises:
         UserError: there are too few images, none can be read, or the recipe does not exist.
     """
-    contract, why_size = _contract(surveyed, options)
-    left_out = surveyed.left_out(contract)
-    usable = left_out.of - left_out.rows
+    usable = sum(count for kind, count in surveyed.counts.items() if not kind.reason)
     if usable < LEAST_IMAGES:
+        unused = [f"{count:,} {kind}" for kind, count in surveyed.counts.items() if kind.reason]
         raise UserError(
-            f"vae find needs at least {LEAST_IMAGES} images, and thousands to be useful, got {usable} that can be used"
+            f"{'--clean' if folds == 1 else '--images'} must have at least {LEAST_IMAGES} images, and thousands to be "
+            f"useful, got {usable} that can be used{f' ({unused[0]})' if unused else ''}; give more images"
         )
+    contract, why_size = _contract(surveyed, options)
+    usable -= surveyed.left_out(contract).rows - sum(each for kind, each in surveyed.counts.items() if kind.reason)
     recipe = recipes.load(options.recipe)
     model: ModelConfig = recipe.model
     if options.backbone is not None:
         if not isinstance(model, FeatureModelConfig):
             raise UserError(f"--backbone needs a recipe of the features family, got {options.recipe}")
-        model = replace(model, backbone=options.backbone)
+        model = replace(model, backbone=options.backbone, image_shape=contract.shape)
+        model = open_extractor(model).config  # a file that cannot be used is refused before anything is read
     model = replace(model, image_shape=contract.shape)
     if folds == 1:
         train, why_epochs = _train(recipe.train, usable, options)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from image_files import encode, pictures
+from jobs.find.job import check_outside
 from jobs.find.options import FindOptions
 from jobs.find.rules import Choice, choose
 from jobs.images.source import find_images
@@ -60,7 +61,9 @@ def test_options_come_first() -> None:
 
 def test_unusable_images_do_not_count() -> None:
     kinds = {Kind((3, 32, 32), 8, "PNG"): 150, Kind(reason="not an image"): 5000}
-    with pytest.raises(UserError, match="at least 200 images, and thousands to be useful, got 150 that can be used"):
+    with pytest.raises(
+        UserError, match=r"must have at least 200 images, .* got 150 that can be used \(5,000 unreadable"
+    ):
         chosen(kinds)
 
 
@@ -77,6 +80,7 @@ def test_a_backbone_needs_a_model_of_features() -> None:
         ("size", 4, "--size must be 8 to 256 pixels, got 4"),
         ("fpr", 0.0, "--fpr must lie between 0 and 1, got 0.0"),
         ("epochs", 0, "--epochs must be at least 1, got 0"),
+        ("fdr", 0.2, "--fdr requires --clean, got --fdr 0.2"),
     ],
 )
 def test_bad_options(option: str, value: float, sentence: str) -> None:
@@ -91,3 +95,20 @@ def test_a_real_folder_of_mixed_sizes(tmp_path: Path) -> None:
     found = choose(survey(find_images([str(tmp_path)])), FindOptions(images=("x",), output="y"))
     assert found.contract.shape == (3, 64, 64)
     assert "shorter side of most is about 40 pixels" in found.why[0]
+
+
+def test_no_usable_image_at_all() -> None:
+    with pytest.raises(UserError, match=r"got 0 that can be used \(3 unreadable: not an image\)"):
+        chosen({Kind(reason="not an image"): 3})
+
+
+def test_a_backbone_that_is_not_there_is_refused_at_once() -> None:
+    with pytest.raises(UserError, match=r"nope\.onnx"):
+        chosen({Kind((3, 64, 64), 8, "PNG"): 3000}, backbone="nope.onnx")
+
+
+@pytest.mark.parametrize("output", ["photos", "photos/found", "photos/a/b"])
+def test_an_output_among_the_images_is_refused(output: str) -> None:
+    with pytest.raises(UserError, match="--output must lie outside photos, got"):
+        check_outside(output, ["else", "photos"])
+    check_outside("photos-found", ["photos"])
