@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,7 @@ def refused(name: str) -> str:
 
 def test_weights_that_cannot_be_downloaded_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which would keep the proxies for all tests that follow
     for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # nothing listens there
     for name in ("no_proxy", "NO_PROXY"):

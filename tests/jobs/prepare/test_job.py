@@ -5,6 +5,7 @@ import json
 import struct
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +197,7 @@ def test_errors_of_torchvision_sets(
     tmp_path: Path, fashion_mnist: dict[str, tuple[np.ndarray, np.ndarray]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("torchvision")
+    monkeypatch.setattr(urllib.request, "_opener", None)  # which would keep the proxies for all tests that follow
     for name in ("http_proxy", "https_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")  # simulates a machine without a network
     output, root = tmp_path / "out", str(tmp_path / "root")
