@@ -58,7 +58,7 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
     if not bundle.has(MANIFEST):
         export(ExportOptions(run=run, bundle=bundle.address))
     names = ("key", "keep", "fpr", "explain", "gallery", "batch_size")
-    given = {name: getattr(options, name) for name in names} | ({} if options.fdr is None else {"fdr": options.fdr})
+    given = {name: getattr(options, name) for name in names} | {"fdr": 0.1 if options.fdr is None else options.fdr}
     return score(
         options.passed_to(
             ScoreOptions,

@@ -37,8 +37,9 @@ class FindOptions(InferenceOptions):
     size: int | None = None
     """Letterbox every image to SIZE×SIZE pixels; default chosen by the images' sizes, and printed."""
 
-    recipe: str = "features"
-    """The recipe of the models: one that ships with the package, or a TOML file."""
+    recipe: str | None = None
+    """The recipe of the models: one that ships with the package, or a TOML file; default features, or features-few
+    where a model has fewer than 1,000 images."""
 
     backbone: str | None = None
     """An ONNX file of a pretrained network, or torchvision:NAME, in place of the built-in filter bank."""

@@ -48,19 +48,20 @@ def choose(surveyed: Survey, options: FindOptions, folds: int | None = None) -> 
         )
     contract, why_size = _contract(surveyed, options)
     usable -= surveyed.left_out(contract).rows - sum(each for kind, each in surveyed.counts.items() if kind.reason)
-    recipe = recipes.load(options.recipe)
+    folds = folds or options.folds or (2 if usable >= _FEW else 4)
+    own = usable if folds == 1 else usable * (folds - 1) // folds
+    name = options.recipe or ("features" if own >= _FEW // 2 else "features-few")
+    recipe = recipes.load(name)
     model: ModelConfig = recipe.model
     if options.backbone is not None:
         if not isinstance(model, FeatureModelConfig):
-            raise UserError(f"--backbone needs a recipe of the features family, got {options.recipe}")
+            raise UserError(f"--backbone needs a recipe of the features family, got {name}")
         model = replace(model, backbone=options.backbone, image_shape=contract.shape)
         model = open_extractor(model).config  # a file that cannot be used is refused before anything is read
     model = replace(model, image_shape=contract.shape)
+    train, why_epochs = _train(name, recipe.train, own, options)
     if folds == 1:
-        train, why_epochs = _train(recipe.train, usable, options)
         return Choice(contract, model, train, 1, (why_size, why_epochs))
-    folds = options.folds or (2 if usable >= _FEW else 4)
-    train, why_epochs = _train(recipe.train, usable * (folds - 1) // folds, options)
     models = "one model" if options.trim == 0 else "a first model and a second without the first's outliers"
     why_epochs += f"; for each fold {models}"
     why_folds = (
@@ -93,7 +94,7 @@ def _weight(count: int, surveyed: Survey) -> int:
     return max(1, 1000 * count // max(1, sum(surveyed.counts.values())))
 
 
-def _train(config: TrainConfig, rows: int, options: FindOptions) -> tuple[TrainConfig, str]:
+def _train(recipe: str, config: TrainConfig, rows: int, options: FindOptions) -> tuple[TrainConfig, str]:
     """The training of a model on about `rows` images, some of which are held out."""
     images = int(rows * 0.8 * (1 - options.trim))
     config = replace(config, seed=options.seed)
@@ -106,4 +107,4 @@ def _train(config: TrainConfig, rows: int, options: FindOptions) -> tuple[TrainC
         least = math.ceil(_LEAST_STEPS / max(1, images // config.batch_size))
         config = replace(config, epochs=max(config.epochs, least))
     assert config.epochs is not None
-    return config, f"recipe {options.recipe}, {counted(config.epochs, 'epoch')}"
+    return config, f"recipe {recipe}, {counted(config.epochs, 'epoch')}"
