@@ -39,7 +39,7 @@ def bash(tmp_path: Path, *words: str) -> list[str]:
         (["export", "--ru"], ["--run"]),
         (["train", "--family", ""], ["conv", "features", "ladder"]),
         (["train", "--backb"], ["--backbone"]),
-        (["train", "--recipe", "feat"], ["features"]),
+        (["train", "--recipe", "feat"], ["features", "features-few"]),
         (["train", "--latent-d"], ["--latent-dim"]),
         (["inspect", "--js"], ["--json"]),
         (["--print-completion", ""], list(SHELLS)),
