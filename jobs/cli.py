@@ -27,7 +27,7 @@ COMMANDS = {
     "find": "find the images of a folder that do not belong there",
     "sample": "generate images from a bundle",
     "inspect": "say what a bundle, a run or the output of a job is",
-    "demo": "run everything end to end on a small data set that ships with the package",
+    "demo": "run everything end to end on two small data sets that ship with the package",
 }
 
 

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from export.guarantees.p_values import Scores
 
 _SIGMAS = 3.0
-_NEARLY = 0.9
+_NEARLY = 0.9  # of the clearest excess: where it is a little less clear, more outliers may be counted
 _TAIL = 0.2  # t₀: the share of the images on both sides beyond it
 
 

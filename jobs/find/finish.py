@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from export.bundle.format import Bundle
 from export.guarantees.p_values import P_VALUE
 from export.runtime.scorer import Scorer
-from jobs.bulk.commit import ERRORS, over_parts, part_names
+from jobs.bulk.commit import ERRORS, over_parts, part_name, part_names
 from jobs.bulk.versions import versions
 from jobs.discoveries.control import MAX_DISCOVERIES
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
@@ -24,8 +25,10 @@ from jobs.find.folds import copies
 from jobs.find.job import PACKED, FindJob, read_scores
 from jobs.find.ranking import Ranking, rank
 from jobs.find.task import FOLD, NUMBER, RANK, FoldTask
+from jobs.images.batches import with_reasons
 from jobs.images.reader import read_images
 from jobs.images.units import Piece
+from jobs.prepare.task import ORIGIN
 from jobs.report.blocks import Gallery
 from jobs.report.gallery.write import FOLDER
 from jobs.report.wording import counted
@@ -127,7 +130,7 @@ def _read(job: FindJob) -> Found:
 
 def _write_scores(job: FindJob, found: Found) -> None:
     """One part for each unit, of the parts of all folds: rows in order, with p-value, rank and fold."""
-    parts = [job.folder(fold).child("scores").child(FoldTask.results) for fold in range(job.choice.folds)]
+    parts = [scored.child(FoldTask.results) for scored in job.scored]
     output, level = job.output.child(FoldTask.results), {LEVEL: level_text(job.options.fpr).encode()}
 
     def join(name: str) -> None:
@@ -157,13 +160,12 @@ def _complete(table: pa.Table, at: npt.NDArray[np.int64], found: Found, fpr: flo
 def _rows(job: FindJob, at: npt.NDArray[np.int64], found: Found) -> pa.Table:
     """The complete rows at positions `at`, in that order."""
     wanted = pa.array(found.numbers[at])
-    parts = [job.folder(fold).child("scores").child(FoldTask.results) for fold in range(job.choice.folds)]
     tables = []
-    for folder in parts:
+    for folder in (scored.child(FoldTask.results) for scored in job.scored):
 
         def read(name: str, folder: Any = folder) -> pa.Table:
             table = folder.read_table(name).replace_schema_metadata(None)
-            return table.filter(pa.compute.is_in(table[NUMBER.name], wanted))
+            return table.filter(pc.is_in(table[NUMBER.name], wanted))
 
         tables += list(over_parts(folder, part_names(folder), read))
     table = pa.concat_tables(tables)
@@ -174,20 +176,34 @@ def _rows(job: FindJob, at: npt.NDArray[np.int64], found: Found) -> pa.Table:
 
 def _write_errors(job: FindJob, reasons: ReasonCounter) -> int:
     """The errors of packing and of scoring, as those of this job; return their number."""
-    output, count = job.output.child(ERRORS), 0
-    sources = [job.output.child(PACKED).child(ERRORS)]
-    sources += [job.folder(fold).child("scores").child(ERRORS) for fold in range(job.choice.folds)]
+    output, packed = job.output.child(ERRORS), job.output.child(PACKED)
     output.delete_all()
-    for folder in sources:
+    tables = [packed.child(ERRORS).read_table(name) for name in part_names(packed.child(ERRORS))]
+    lost: dict[tuple[str, int], pa.Table] = {}  # the jobs of several folds may fail at one image: it is one error
+    for folder in (scored.child(ERRORS) for scored in job.scored):
         for name in part_names(folder):
-            output.write_table(f"part-{count:06d}.parquet", folder.read_table(name))
-            count += 1
+            table = folder.read_table(name)
+            for index, key in enumerate(zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)):
+                lost.setdefault(key, table.slice(index, 1))
+    tables += [_of_input(job, row) for row in lost.values()]
+    for count, table in enumerate(tables):
+        output.write_table(part_name(count), table)
     return walk(output, [reasons]).rows
+
+
+def _of_input(job: FindJob, error: pa.Table) -> pa.Table:
+    """An error of one packed image as that of the image it was packed from, which the packed file names."""
+    row = error["row"][0].as_py()
+    images = job.output.child(PACKED).child("images")
+    name = str(error["file"][0].as_py()).rpartition("/")[2]
+    keys = images.read_table(name, columns=[*ORIGIN.values(), *job.kept]).slice(row, 1)
+    keys = keys.rename_columns([*ORIGIN, *job.kept]).replace_schema_metadata(None)
+    return with_reasons(keys, error["reason"].to_pylist())
 
 
 def _list(job: FindJob, models: Sequence[Bundle], top: pa.Table, listed: int) -> Gallery | None:
     """Write outliers.csv, of the first rows, and the gallery."""
-    kept = [name for name in (job.options.key, *job.options.keep) if name]
+    kept = job.kept
     pieces = find_pieces(job.images.pieces, top)
     shown = top.slice(0, job.options.gallery)
     pictured: list[Pictured | None] = [None] * len(shown)

@@ -86,12 +86,22 @@ class FindJob:
         """The folder of a fold's second model."""
         return self.output.child(FOLDS).child(str(fold))
 
+    @property
+    def scored(self) -> list[Folder]:
+        """The scoring job of each fold."""
+        return [self.folder(fold).child("scores") for fold in range(self.choice.folds)]
+
+    @property
+    def kept(self) -> list[str]:
+        """The input columns that are copied to scores and errors."""
+        return [name for name in (self.options.key, *self.options.keep) if name]
+
     def identity(self) -> dict[str, Any]:
         """What identifies the job."""
         options = self.options
         return {
             "inputs": self.images.fingerprint,
-            "columns": [name for name in (options.key, *options.keep) if name],
+            "columns": self.kept,
             "shape": list(self.choice.contract.shape),
             "model": to_json(self.choice.model),
             "train": to_json(self.choice.train),
@@ -108,15 +118,15 @@ def find(options: FindOptions) -> dict[str, Any]:
         UserError: images or options are invalid, or the output belongs to something else.
         JobFailed: a step failed; the same call resumes it.
     """
+    check_outside(options.output, (*options.images, *options.clean))
     if options.clean:
         return find_with_clean(options)
     from jobs.find.finish import conclude, sentence
 
-    check_outside(options.output, options.images)
     images = find_images(options.images)
     looked = survey(images)
     job = FindJob(options, images, looked, choose(looked, options))
-    images.keep([name for name in (options.key, *options.keep) if name])
+    images.keep(job.kept)
     plan = make_plan("find", job.identity(), plan_units(images))
     if check_output(job.output, plan) and job.output.has(SUMMARY):
         summary = job.output.read_json(SUMMARY)
@@ -181,7 +191,7 @@ def _pack(job: FindJob) -> None:
             output=job.output.child(PACKED).address,
             size=size,
             resize=True,
-            keep=tuple(name for name in (options.key, *options.keep) if name),
+            keep=tuple(job.kept),
         )
     )
 
@@ -200,6 +210,7 @@ def _model(job: FindJob, folder: Folder, excluded: Rows) -> None:
             run=run_folder,
             model=choice.model,
             train=choice.train,
+            resize=True,  # the packed images are of one size; so that the bundle converts what it scores later
             data=f"{job.title}, without a fold",
             workers=options.train_workers,
             device=options.provider,
@@ -216,7 +227,7 @@ def _score(job: FindJob, folder: Folder, fold: int, inside: bool) -> None:
     if scoring_provider(bundle, options.provider) == "cpu":
         options = replace(options, provider="cpu", workers_per_gpu=None)
     names = Scorer(bundle, provider="cpu").output_names
-    columns = job.packed.keep([*ORIGIN.values(), *(name for name in (options.key, *options.keep) if name)])
+    columns = job.packed.keep([*ORIGIN.values(), *job.kept])
     task = FoldTask(
         bundle=BundleRef.of(bundle),
         contract=job.choice.contract,
