@@ -26,6 +26,8 @@ import pyarrow as pa
 
 from jobs.images.listed import Finder, Listed, read_list
 from jobs.images.source import ImageSet
+from jobs.report.places import place
+from jobs.report.wording import counted
 from vae_core.errors import UserError
 
 Numbers = npt.NDArray[np.int64]
@@ -70,9 +72,9 @@ class Review:
             if above >= self.judged:
                 raise UserError(
                     f"--review must list outliers among the --judged {self.judged:,} images with the highest scores, "
-                    f"got {self.outliers[found[index]]}, which {above:,} images score above; judge the highest scores "
-                    "one after the other without leaving any out, since a selection by hand biases p-values, and give "
-                    "their number"
+                    f"got {place(*self.outliers[found[index]])}, which {above:,} images score above; judge the highest "
+                    "scores one after the other without leaving any out, since a selection by hand biases p-values, "
+                    "and give their number"
                 )
         return kept
 
@@ -86,6 +88,6 @@ def describe_review(images: int, review: dict[str, Any]) -> str:
     judged, removed = review["judged"], review["removed"]
     level = (judged - removed) / (images + 1)  # (m − k) / (n − k + 1)
     return (
-        f"review: {removed:,} outliers removed of the {judged:,} highest scores; p-values up to {level:.2g} count "
-        "judged images only"
+        f"review: {counted(removed, 'outlier')} removed of the {judged:,} highest scores; p-values up to {level:.2g} "
+        "count judged images only"
     )

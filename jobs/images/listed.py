@@ -28,9 +28,6 @@ class Listed(NamedTuple):
     file: str  # as in the column `file` of scores
     row: int  # 0 for an image file
 
-    def __str__(self) -> str:
-        return f"{self.file}, row {self.row}"
-
 
 class Finder:
     """Finds the images of a list among rows."""
