@@ -18,6 +18,8 @@ from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
 
+from vae_core.text import printable_lines
+
 LogFormat = Literal["text", "json"]
 
 
@@ -137,6 +139,7 @@ def _write(
         line = _json(head | task | {"message": message.strip()} | fields)
     else:
         line = message if not step else f"vae {step}: {message}" if level == "error" else f"{step}: {message}"
+        line = printable_lines(line)  # names of files, and what libraries say of them, are untrusted
     if _settings.live is not None:
         _settings.live.write(line, file=stream)
     else:

@@ -10,6 +10,7 @@ from jobs.bulk.plan import PLAN, SUMMARY
 from jobs.inspect.facts import Facts, of_bundle, of_evaluation, of_output, of_run
 from jobs.inspect.options import InspectOptions
 from vae_core.errors import UserError
+from vae_core.text import printable
 
 _EVALUATION = "evaluate"  # the kind of its plan
 
@@ -22,7 +23,7 @@ def inspect(options: InspectOptions) -> Facts:
     """
     facts = facts_about(options.path)
     width = max(map(len, facts))
-    table = "\n".join(f"{name:<{width}}  {_text(value)}" for name, value in facts.items())
+    table = "\n".join(f"{printable(name):<{width}}  {_text(value)}" for name, value in facts.items())
     console.result(json.dumps(facts, indent=2) if options.json else table, facts=facts)
     return facts
 
@@ -46,12 +47,12 @@ def facts_about(url: str) -> Facts:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+        return ", ".join(f"{printable(name)} {_text(each)}" for name, each in value.items())
     if isinstance(value, list):
         return ", ".join(map(_text, value))
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "–"}[value]
     if isinstance(value, int):
         return f"{value:,}"
-    # Names come from other people's files: no character of theirs reaches the terminal's controls.
-    return f"{value:.6g}" if isinstance(value, float) else "".join(c if c.isprintable() else "�" for c in str(value))
+    # Names come from other people's files: a line break in one is no line of this table.
+    return f"{value:.6g}" if isinstance(value, float) else printable(str(value))

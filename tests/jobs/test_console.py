@@ -154,3 +154,11 @@ def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     with console.speaking("train", ConsoleOptions(log_format="json")):
         console.progress("train", "epoch 1", event="epoch", elbo=math.nan, step=3)
     assert '"elbo": null, "step": 3}' in capsys.readouterr().err
+
+
+def test_no_character_of_a_file_name_acts_on_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    console.error("score", "no image in 'a\x1b]0;b\x07\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe\udc80'")
+    console.result("rows  3\nname  a\rb")
+    said = capsys.readouterr()
+    assert said.err == "vae score: no image in 'a⟨U+001B⟩]0;b⟨U+0007⟩⟨U+202E⟩gpj.exe⟨U+DC80⟩'\n"
+    assert said.out == "rows  3\nname  a⟨U+000D⟩b\n"

@@ -1,22 +1,8 @@
-"""Files and rows are named so that no character acts on the text around it."""
+"""How files and rows are named on a page."""
 
 import pytest
 
-from jobs.report.places import common_folder, place, visible
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("Größe 大きさ 🖼.png", "Größe 大きさ 🖼.png"),
-        ("evil\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe", "evil⟨U+202E⟩gpj.exe"),
-        ("a\nb\tc\x00\x1b", "a⟨U+000A⟩b⟨U+0009⟩c⟨U+0000⟩⟨U+001B⟩"),
-        ("\N{ZERO WIDTH SPACE}\N{LINE SEPARATOR}\N{BYTE ORDER MARK}", "⟨U+200B⟩⟨U+2028⟩⟨U+FEFF⟩"),
-        ("\udc80", "⟨U+DC80⟩"),
-    ],
-)
-def test_characters_that_act_become_code_points(text: str, expected: str) -> None:
-    assert visible(text) == expected
+from jobs.report.places import common_folder, place
 
 
 @pytest.mark.parametrize(
