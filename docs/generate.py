@@ -57,7 +57,7 @@ def _options(kind: type) -> Iterator[tuple[str, str, str]]:
             yield from _options(nested)
         else:
             meaning = " ".join(explained[field.name].split()).replace("|", "\\|")
-            yield f"--{field.name.replace('_', '-')}", _default(field), meaning
+            yield f"--{field.name.rstrip('_').replace('_', '-')}", _default(field), meaning
 
 
 def _nested(field: dataclasses.Field[Any]) -> type | None:

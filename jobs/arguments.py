@@ -36,6 +36,7 @@ _PLACEHOLDERS = {
     "address": "HOST:PORT",
     "mlflow": "URI",
     "outliers": "NAME=PATH",
+    "for_": "RUNTIME",
     "size": "SIZE",
     "tile": "TILE",
 }
@@ -61,6 +62,11 @@ class Argument(NamedTuple):
     type: Any
     default: Any  # or MISSING
     meaning: str
+
+    @property
+    def option(self) -> str:
+        """Its name on the command line. A field named like a keyword of Python ends in an underscore: for_."""
+        return f"--{self.name.rstrip('_').replace('_', '-')}"
 
     @property
     def is_required(self) -> bool:
@@ -158,6 +164,7 @@ def view(arguments: Sequence[Argument]) -> Any:
     groups: dict[str, list[Any]] = {name: [] for name in order}
     for each in arguments:
         hint = tyro.conf.arg(
+            name=each.option.removeprefix("--"),
             help=each.meaning,
             metavar=each.placeholder,
             help_behavior_hint=None if _is_worth_showing(each.default) else "",

@@ -10,6 +10,7 @@ import typing
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+from export.targets import names
 from jobs.arguments import arguments_of
 from jobs.console import ConsoleOptions
 from jobs.train import recipes
@@ -44,12 +45,14 @@ def options_of(command: str) -> Iterator[Option]:
     if command != "train":
         kinds = [getattr(importlib.import_module(f"jobs.{command}.options"), f"{command.title()}Options")]
     found = {each.name: each for kind in [*kinds, ConsoleOptions] for each in arguments_of(kind)}
-    named = {"recipe": tuple(recipes.names())} | ({"family": tuple(models.names())} if command == "train" else {})
+    named = {"recipe": tuple(recipes.names()), "for_": names()} | (
+        {"family": tuple(models.names())} if command == "train" else {}
+    )
     for name, each in found.items():
         if each.is_positional:
             continue
         choices = named.get(name) or _choices(each.type)
-        yield Option(f"--{name.replace('_', '-')}", choices, each.meaning.split(". ")[0].split("; ")[0])
+        yield Option(each.option, choices, each.meaning.split(". ")[0].split("; ")[0])
     yield Option("--help", (), "show the options and exit")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from export.bundle.weights import ALIGNMENT, WEIGHTS
+from export.bundle.weights import ALIGNMENT, WEIGHTS, OnnxGraph
 
 _LEAST_BYTES = 1024
 """Smaller initialisers stay in their graph; among them are shapes and axes, which runtimes need early."""
@@ -32,6 +32,16 @@ def share_weights(graphs: Mapping[str, bytes]) -> dict[str, bytes]:
             _refer(tensor, offsets[data], len(data))
         files[name] = model.SerializeToString()
     return {**files, WEIGHTS: bytes(weights)}
+
+
+def embed_weights(graph: OnnxGraph) -> bytes:
+    """The ONNX file of a graph that holds all of its weights itself."""
+    model = onnx.load_model_from_string(graph.content)
+    for tensor in model.graph.initializer:
+        if tensor.name in graph.weights:
+            tensor.CopyFrom(numpy_helper.from_array(graph.weights[tensor.name], tensor.name))
+    content: bytes = model.SerializeToString()
+    return content
 
 
 def _refer(tensor: TensorProto, offset: int, length: int) -> None:

@@ -1,6 +1,7 @@
 """Export a training run to a bundle of verified ONNX graphs.
 
     vae export --run runs/photos --bundle bundles/photos
+    vae export --bundle bundles/photos --for triton --output triton    # convert a bundle for another runtime
 
 Rerun the same command if it was interrupted: the bundle appears whole or not at all.
 """

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+from export.bundle.format import Bundle
+from export.storage import Folder
+from export.targets import refuse_files, write_target
 from jobs import console
 from jobs.bulk.progress import Stages, working
 from jobs.export.options import ExportOptions
@@ -9,28 +12,44 @@ from vae_core.errors import UserError
 
 
 def export(options: ExportOptions) -> None:
-    """Export a checkpoint of a run.
+    """Export a checkpoint of a run to a bundle, a bundle for another runtime, or both.
 
     Raises:
-        UserError: the run or checkpoint is missing, the bundle exists, or an ONNX graph differs from PyTorch.
+        UserError: the run, checkpoint or bundle is missing, an output exists, or an ONNX graph differs from PyTorch.
     """
+    if options.output is not None:
+        refuse_files(Folder.at(options.output))
+    if options.run is not None:
+        _export_run(options, options.run)
+    if options.for_ is not None and options.output is not None:
+        _convert(options.bundle, options.for_, options.output)
+
+
+def _convert(url: str, target: str, output: str) -> None:
+    """Write a bundle for another runtime."""
+    folder = Folder.at(output)
+    write_target(target, Bundle.open(url), folder)
+    entries = list(folder.entries(recursive=True))
+    size = sum(entry.size for entry in entries)
+    console.result(f"{output}: {len(entries)} files for {target}, {size / 1e6:.1f} MB", output=output, target=target)
+
+
+def _export_run(options: ExportOptions, url: str) -> None:
+    """Export a checkpoint of a run to a bundle."""
     with working("export", "loading PyTorch"):
         from export.bundle.format import refuse_occupied, write_bundle
         from export.bundle.manifest import LETTERBOX
         from export.graphs.build import Splits, build
         from export.graphs.classes import SplitLabels
-        from export.storage import Folder
         from jobs.train.run_directory import Run
         from vae_core import checkpoint
 
-    if options.checkpoint not in ("best", "last"):
-        raise UserError(f"--checkpoint must be best or last, got {options.checkpoint}")
-    run = Run.open(options.run)
+    run = Run.open(url)
     target = Folder.at(options.bundle)
     refuse_occupied(target)
     files = run.read_checkpoint("best" if options.checkpoint == "best" else "last")
     if files is None:
-        raise UserError(f"{options.run} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
+        raise UserError(f"{url} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
     model = checkpoint.load_model(files)
     shape = model.config.image_shape
     validation, calibration, training = (
@@ -40,7 +59,7 @@ def export(options: ExportOptions) -> None:
     split_labels = None
     if labels is not None:
         if validation.labels is None or calibration.labels is None or training.labels is None:
-            raise UserError(f"{options.run} has splits without labels, unlike its run.json; copy the run again")
+            raise UserError(f"{url} has splits without labels, unlike its run.json; copy the run again")
         split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
     splits = Splits(validation.images, calibration.images, training.images, split_labels)
     with Stages("export", "export.graphs"):

@@ -1,6 +1,7 @@
 """A bundle of a model of binarised images: its graphs at constant thresholds, its estimates at drawn ones."""
 
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from export.runtime.likelihood import ESTIMATORS, LikelihoodEstimator
 from export.runtime.scorer import Scorer
 from export.runtime.session import Session
 from export.storage import Folder
+from targets import check_targets
 from vae_core.binarisation import binarised, drawn, thresholds
 from vae_core.config import TrainConfig
 from vae_core.estimators import importance_log_weights, log_mean_exp
@@ -112,3 +114,7 @@ def test_annealing_bounds_log_p_of_drawn_images_from_both_sides(bundle: Bundle) 
     gaps = [each.forward.log_px - each.reverse.log_px for each in map(estimator.certify, range(8))]
     assert np.median(np.abs(gaps)) < 2.0  # of two images annealing misses a mode, and 6 nats
     assert np.mean(gaps) < 0.5  # the forward bound is the lower one
+
+
+def test_it_is_written_for_every_runtime(bundle: Bundle, tmp_path: Path) -> None:
+    check_targets(bundle, tmp_path)

@@ -17,6 +17,7 @@ from export.runtime.scorer import Scorer
 from export.runtime.session import Session
 from export.storage import Folder
 from tests.bundles import BUNDLE, SHAPE, TRAINING, pictures, trained
+from tests.targets import check_targets
 from vae_core.errors import UserError
 from vae_core.models.conv.model import ConvVAE
 
@@ -102,10 +103,11 @@ def test_the_certificate_is_of_images_drawn_pixel_after_pixel(bundle: Bundle) ->
     assert max(abs(each.reverse.log_px - each.forward.log_px) for each in certificates) < 2
 
 
-def test_in_8_bit_integers_too() -> None:
+def test_in_8_bit_integers_too(tmp_path: Path) -> None:
     splits = Splits(IMAGES[:200], IMAGES[200:])
     contents = build(causal(), splits, TRAINING, BuildOptions(samples=8, int8=True))
     assert set(OF_CAUSAL) <= contents.files.keys()
+    check_targets(write_bundle(Folder.at(tmp_path / "bundle"), *contents), tmp_path)
 
 
 @pytest.mark.parametrize("name", OF_CAUSAL)
@@ -117,3 +119,7 @@ def test_both_graphs_belong_together(folder: Path, tmp_path: Path, name: str) ->
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(UserError, match=f"files\\['{name}'\\] must be"):
         Bundle.open(str(tmp_path))
+
+
+def test_it_is_written_for_every_runtime(bundle: Bundle, tmp_path: Path) -> None:
+    check_targets(bundle, tmp_path)

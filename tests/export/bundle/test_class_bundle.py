@@ -21,6 +21,7 @@ from export.runtime.scorer import Scorer
 from export.runtime.session import Session
 from export.storage import Folder
 from labelled import LABELS, classes_of
+from targets import check_targets
 from vae_core.errors import UserError
 from vae_core.latents import ClassMixture
 from vae_core.noise import antithetic
@@ -202,3 +203,7 @@ def test_a_class_depends_on_its_image_alone(labelled: Bundle) -> None:
     for name, values in together.items():
         for each in alone:
             np.testing.assert_allclose(each[name][::-1], values, rtol=1e-5, atol=1e-3)
+
+
+def test_it_is_written_for_every_runtime(labelled: Bundle, tmp_path: Path) -> None:
+    check_targets(labelled, tmp_path)

@@ -30,6 +30,7 @@ from image_files import LAYOUTS, write_parquet
 from jobs.evaluate.job import evaluate
 from jobs.evaluate.options import EvaluateOptions
 from jobs.report.sections.bundle import bundle_sections
+from targets import check_targets
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.noise import antithetic
@@ -186,3 +187,7 @@ def test_there_is_no_8_bit_form() -> None:
     held = Splits(validation=pictures(40, SHAPE, seed=1), calibration=pictures(40, SHAPE, seed=2))
     with pytest.raises(UserError, match="--int8 needs a model of pixels"):
         build(trained(), held, {}, BuildOptions(int8=True), whitened())
+
+
+def test_it_is_written_for_every_runtime(bundle: Bundle, tmp_path: Path) -> None:
+    check_targets(bundle, tmp_path)

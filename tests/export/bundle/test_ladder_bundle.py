@@ -25,6 +25,7 @@ from export.runtime.session import Session
 from export.storage import Folder
 from jobs.report.sections.bundle import bundle_sections
 from ladder_bundles import contents, trained
+from targets import check_targets
 from vae_core.errors import UserError
 from vae_core.estimators import importance_log_weights, log_mean_exp
 from vae_core.noise import Purpose, standard_normal
@@ -184,3 +185,7 @@ def test_no_noise_draws_nothing(bundle: Bundle) -> None:
     none = np.empty((0, bundle.latent_dim))
     assert posterior.draw(none).shape == none.shape
     assert posterior.draw(np.zeros((2, bundle.latent_dim))).shape == (2, bundle.latent_dim)
+
+
+def test_it_is_written_for_every_runtime(bundle: Bundle, tmp_path: Path) -> None:
+    check_targets(bundle, tmp_path)

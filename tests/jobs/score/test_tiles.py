@@ -13,6 +13,7 @@ import pytest
 from export.bundle.format import CARD, Bundle
 from export.runtime.tiled_scorer import TiledScorer
 from export.storage import Folder
+from export.targets import write_target
 from gaussian_bundle import write_gaussian_bundle
 from image_files import encode, write_parquet
 from jobs.calibrate.job import calibrate
@@ -231,3 +232,9 @@ def test_the_gallery_explains_the_worst_tile(tmp_path: Path, bundle: Bundle, tab
         assert int(row["row"]) == expected["row"]
         assert row["reason"] == expected["reason"]
         assert (int(row["tile_top"]), int(row["tile_left"])) == (expected["tile_top"], expected["tile_left"])
+
+
+def test_a_page_that_takes_images_of_the_models_size_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--for web needs images of the model's size"):
+        write_target("web", bundle, Folder.at(tmp_path / "web"))
+    write_target("triton", bundle, Folder.at(tmp_path / "triton"))
