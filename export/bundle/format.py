@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from export.bundle.manifest import LETTERBOX, parse_manifest, parse_statistic
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
@@ -23,7 +22,7 @@ from export.class_labels import ClassLabels
 from export.guarantees.classes import Classes
 from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_references
 from export.region import Region
-from export.storage import Folder
+from export.storage import Folder, read_parquet
 from export.tiling import Tiling
 from vae_core.errors import UserError
 from vae_core.latents import PRIORS, Prior
@@ -198,7 +197,7 @@ class Bundle:
     def label_references(self) -> Classes:
         """What labels are ranked among: the calibration images of each class, by the titles of `class_labels`."""
         labels = self.require_classes("a p-value of labels")
-        table = pq.read_table(io.BytesIO(self.read(CLASS_CALIBRATION)), use_threads=False, pre_buffer=False)
+        table = read_parquet(io.BytesIO(self.read(CLASS_CALIBRATION)))
         own, numbers, weights = (table[name].to_numpy() for name in (LOG_PROBABILITY, LABEL, WEIGHT))
         return label_references(own, numbers, weights, labels.titles)
 
@@ -243,8 +242,7 @@ class Bundle:
     @cached_property
     def calibration(self) -> pa.Table:
         """The calibration images' scores (ascending), statistics, codes and pictures."""
-        # Without Arrow's threads: if they start while the process ends, as it does after an error, it is aborted.
-        return pq.read_table(io.BytesIO(self.read(CALIBRATION)), use_threads=False, pre_buffer=False)
+        return read_parquet(io.BytesIO(self.read(CALIBRATION)))
 
     @cached_property
     def calibration_scores(self) -> npt.NDArray[np.float32]:
