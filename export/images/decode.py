@@ -1,10 +1,14 @@
 """Decode encoded images (PNG, JPEG …) into arrays, batch by batch.
 
-Palettes are expanded, fewer than 8 bits widened, and images are turned upright as their EXIF orientation says. A batch
-is decoded into one array. Plain 8-bit PNGs of the model's shape, recognised by their first bytes in one vectorised
-comparison, go straight to the decoder.
+Palettes are expanded, fewer than 8 bits widened, and images are turned upright as their EXIF orientation says. Of an
+animation the still image is decoded, or the first frame. A batch is decoded into one array. Plain 8-bit PNGs of the
+model's shape, recognised by their first bytes in one vectorised comparison, go straight to the decoder.
+
+OpenCV decodes all but what it gets wrong: Netpbm images are decoded here, some kinds of TIFF, BMP, GIF and JPEG 2000 by
+Pillow, and a PNG is decoded without its animation.
 """
 
+import io
 from functools import cache
 from typing import NamedTuple
 
@@ -12,10 +16,21 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+from PIL import Image as Pillow
 
 from export.images.contract import BadImage, ImageContract
 from export.images.convert import Image, Pixels, check_size, fit
-from export.images.header import PNG_EXIF, PNG_GREY_ALPHA, Header, orientation_at, png_start, read_header
+from export.images.header import (
+    PNG_ANIMATION,
+    PNG_EXIF,
+    PNG_GREY_ALPHA,
+    Header,
+    orientation_at,
+    png_start,
+    read_header,
+    without_animation,
+)
+from export.images.netpbm import decode_netpbm
 
 
 class Decoded(NamedTuple):
@@ -125,13 +140,15 @@ def _plain_pngs(
     stops: npt.NDArray[np.int64],
     contract: ImageContract,
 ) -> list[bool]:
-    """Which values start like an 8-bit PNG of exactly the model's shape; none if any may have an orientation."""
+    """Which values start like an 8-bit PNG of exactly the model's shape; none if any may be turned or animated."""
     wanted = png_start(*contract.shape)
     plain = stops - starts > len(wanted)
     heads = data[starts[plain, None] + np.arange(len(wanted))]
     plain[plain] = (heads == wanted).all(axis=1)
-    if plain.any() and PNG_EXIF in data[starts[0] : stops[-1]].tobytes():
-        plain[:] = False
+    if plain.any():
+        everything = data[starts[0] : stops[-1]].tobytes()
+        if PNG_EXIF in everything or PNG_ANIMATION in everything:
+            plain[:] = False
     result: list[bool] = plain.tolist()
     return result
 
@@ -151,6 +168,11 @@ def _upright(pixels: Pixels, orientation: int) -> Pixels:
 
 
 def _decode_as_stored(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
+    if header.netpbm is not None:
+        return decode_netpbm(encoded, header.netpbm)
+    if header.format == "PNG" and PNG_ANIMATION in encoded.tobytes():
+        # OpenCV decodes an animation without frames, which other readers show as a still image, to zeros.
+        encoded = np.frombuffer(without_animation(encoded.tobytes()), np.uint8)
     if header.format == "TIFF" and header.orientation != 1:
         # OpenCV turns some kinds of TIFF upright and not others; without an orientation, none.
         found = orientation_at(encoded.data)
@@ -158,6 +180,8 @@ def _decode_as_stored(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
         at, order = found
         encoded = encoded.copy()
         encoded[at : at + 2] = np.frombuffer((1).to_bytes(2, order), np.uint8)
+    if header.mode:
+        return _by_pillow(encoded, header)
     pixels = cv2.imdecode(encoded, cv2.IMREAD_UNCHANGED)
     if pixels is None:
         raise BadImage("damaged image: the header is valid but the pixels cannot be decoded")
@@ -173,6 +197,15 @@ def _decode_as_stored(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
     if pixels.shape[2] == 4:
         return np.take(pixels, (2, 1, 0, 3), axis=2)  # type: ignore[return-value]
     return pixels  # type: ignore[return-value]
+
+
+def _by_pillow(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
+    try:
+        with Pillow.open(io.BytesIO(encoded.data), formats=(header.format,)) as image:
+            pixels = np.asarray(image.convert(header.mode))
+    except Exception as error:  # on damaged data Pillow's plugins raise almost anything
+        raise BadImage(f"damaged image: {error}") from error
+    return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
 def _reason(error: BaseException) -> str:

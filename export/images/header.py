@@ -1,7 +1,7 @@
 """The shape of an encoded image and which way up it is, read from its header before decoding.
 
-A few hundred bytes can declare gigabytes of pixels, so every header is checked here before a decoder runs. PNG and
-JPEG headers, nearly all there are, are parsed directly; Pillow, which opens lazily, parses the rest.
+A few hundred bytes can declare gigabytes of pixels, so every header is checked here before a decoder runs. PNG, JPEG
+and Netpbm headers are parsed directly; Pillow, which opens lazily, parses the rest.
 
 Orientation is tag 0x0112 of a TIFF's first directory, and of EXIF data, which is a TIFF without an image, in JPEG's
 APP1 segment, PNG's eXIf chunk and WebP's EXIF chunk. AVIF has a notation of its own, which Pillow translates.
@@ -16,11 +16,14 @@ import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
 from export.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
+from export.images.netpbm import Netpbm, read_netpbm
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 PNG_GREY_ALPHA = 4  # PNG's number for this colour type
 PNG_COLOUR_TYPES = {1: 0, 2: PNG_GREY_ALPHA, 3: 2, 4: 6}  # by the number of channels
 PNG_EXIF = b"eXIf"
+PNG_ANIMATION = b"acTL"
+_PNG_FRAMES = (PNG_ANIMATION, b"fcTL", b"fdAT")
 
 _PNG_PALETTE = 3
 _PNG_CHANNELS = {type_: channels for channels, type_ in PNG_COLOUR_TYPES.items()} | {_PNG_PALETTE: 3}
@@ -31,7 +34,12 @@ _BYTE_ORDERS: dict[bytes, Literal["little", "big"]] = {b"II": "little", b"MM": "
 _DEEP = ("I", "F")  # what the names of Pillow's modes of more than 8 bits begin with
 _PNG = struct.Struct(">8sI4sIIBB")  # signature, length, "IHDR", width, height, bit depth, colour type
 _SIZE = struct.Struct(">HH")
-_OTHERS = ("BMP", "GIF", "PPM", "TIFF", "WEBP", "JPEG2000", "AVIF")
+_OTHERS = ("BMP", "GIF", "TIFF", "WEBP", "JPEG2000", "AVIF")
+_BITS_PER_SAMPLE, _EXTRA_SAMPLES = 258, 338  # tags of a TIFF
+_BMP_16 = ("BGR;15", "BGR;16")  # Pillow's raw modes of BMPs of 16 bits a pixel
+# Modes whose pixels OpenCV decodes as Pillow does; of others it drops, multiplies or mistakes channels.
+_OPENCV_TIFF = ("1", "L", "P", "RGB")
+_OPENCV_JPEG2000 = ("L", "RGB", "RGBA", "I;16")
 
 
 class Header(NamedTuple):
@@ -44,6 +52,8 @@ class Header(NamedTuple):
     bits: int = 8  # 16 for all that have more than 8
     orientation: int = 1  # 1 to 8 as EXIF counts, to apply to the decoded pixels
     colour_type: int = -1  # PNG only
+    netpbm: Netpbm | None = None
+    mode: str = ""  # to which Pillow decodes it, where OpenCV would get some pixels wrong
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -61,7 +71,7 @@ def read_header(data: bytes | memoryview) -> Header:
     Raises:
         BadImage: the bytes are not an image, or would decode to more than `MAX_PIXELS`.
     """
-    header = _png(data) or _jpeg(data) or _other(data)
+    header = _png(data) or _jpeg(data) or _netpbm(data) or _other(data)
     if header.width * header.height > MAX_PIXELS:
         raise BadImage(
             f"decompression bomb: an image must have at most {MAX_PIXELS:,} pixels, "
@@ -98,6 +108,17 @@ def _png(data: bytes | memoryview) -> Header | None:
     return Header(width, height, channels, "PNG", max(8, bits), orientation, colour_type).upright()
 
 
+def without_animation(png: bytes) -> bytes:
+    """A PNG without the chunks of its animation: the still image, which readers show that know of no animations."""
+    kept, position = [png[: len(PNG_SIGNATURE)]], len(PNG_SIGNATURE)
+    while position + _CHUNK.size <= len(png):
+        length, chunk = _CHUNK.unpack_from(png, position)
+        if chunk not in _PNG_FRAMES:
+            kept.append(png[position : position + length + 12])
+        position += length + 12
+    return b"".join(kept)
+
+
 def _jpeg(data: bytes | memoryview) -> Header | None:
     """Walk the segments to the frame header (SOF), which holds the size; skipping whole segments skips thumbnails."""
     if bytes(data[:3]) != b"\xff\xd8\xff":
@@ -120,14 +141,22 @@ def _jpeg(data: bytes | memoryview) -> Header | None:
     raise BadImage("damaged JPEG: no frame header")
 
 
+def _netpbm(data: bytes | memoryview) -> Header | None:
+    found = read_netpbm(data)
+    return found and Header(found.width, found.height, found.channels, "PPM", found.bits, netpbm=found)
+
+
 def _other(data: bytes | memoryview) -> Header:
     try:
         with Image.open(io.BytesIO(data), formats=_OTHERS) as image:
-            orientation = image.getexif().get(_ORIENTATION, 1)
+            form, mode = image.format or "", _pillow_mode(image)
+            channels = len(mode) if mode else 3 if image.mode == "P" else len(image.getbands())
+            if form == "TIFF":  # of which Pillow gives the upright size and no orientation
+                bits = 16 if max(_samples(image)) > 8 else 8
+                return Header(*image.size, channels, form, bits, _orientation(data), mode=mode)
             bits = 16 if image.mode.startswith(_DEEP) else 8
-            if image.format == "TIFF":  # of which Pillow gives the upright size and no orientation
-                return Header(*image.size, _channels(image), "TIFF", bits, _orientation(data))
-            return Header(*image.size, _channels(image), image.format or "", bits, _valid(orientation)).upright()
+            orientation = _valid(image.getexif().get(_ORIENTATION, 1))
+            return Header(*image.size, channels, form, bits, orientation, mode=mode).upright()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise BadImage(f"decompression bomb: {error}") from error
     except UnidentifiedImageError as error:
@@ -136,9 +165,34 @@ def _other(data: bytes | memoryview) -> Header:
         raise BadImage(f"damaged image header: {error}") from error
 
 
-def _channels(image: Image.Image) -> int:
-    """The number of channels that an image decodes to."""
-    return 3 if image.mode == "P" else len(image.getbands())
+def _pillow_mode(image: Image.Image) -> str:
+    """The mode to which Pillow decodes an image: L, LA, RGB or RGBA; empty if OpenCV decodes it."""
+    match image.format:
+        case "GIF":
+            by_opencv = False  # which gives some still images an alpha channel, and some not
+        case "BMP":
+            # OpenCV decodes five bits to at most 248.
+            by_opencv = image.tile[0].args[0] not in _BMP_16  # type: ignore[attr-defined]
+        case "JPEG2000":
+            by_opencv = image.mode in _OPENCV_JPEG2000
+        case "TIFF":
+            deep = max(_samples(image)) > 8
+            by_opencv = deep or (image.mode in _OPENCV_TIFF and _samples(image)[0] in (1, 8) and not _extra(image))
+        case _:
+            by_opencv = True
+    if by_opencv:
+        return ""
+    has_alpha = image.has_transparency_data
+    return ("LA" if has_alpha else "L") if image.mode in ("1", "L", "LA", "La") else "RGBA" if has_alpha else "RGB"
+
+
+def _samples(tiff: Image.Image) -> tuple[int, ...]:
+    """Bits of each sample of a TIFF."""
+    return tuple(tiff.tag_v2.get(_BITS_PER_SAMPLE, (1,)))  # type: ignore[attr-defined]
+
+
+def _extra(tiff: Image.Image) -> bool:
+    return _EXTRA_SAMPLES in tiff.tag_v2  # type: ignore[attr-defined]
 
 
 def _orientation(exif: bytes | memoryview) -> int:

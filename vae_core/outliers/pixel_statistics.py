@@ -213,7 +213,7 @@ _IMAGE_STATISTICS = (
     ),
     Statistic(
         name="black",
-        meaning="share of pixels of level 0",
+        meaning="share of pixels of level 0 in every colour",
         unit="1",
         aspect=_ITSELF,
         high="it has {} more pure black than usual",
@@ -221,7 +221,7 @@ _IMAGE_STATISTICS = (
     ),
     Statistic(
         name="white",
-        meaning="share of pixels of level 255",
+        meaning="share of pixels of level 255 in every colour",
         unit="1",
         aspect=_ITSELF,
         high="it has {} more pure white than usual",
@@ -229,7 +229,7 @@ _IMAGE_STATISTICS = (
     ),
     Statistic(
         name="flat",
-        meaning="pairs of neighbouring pixels of one level, black ones aside, per pixel",
+        meaning="pairs of neighbouring pixels of one colour, black ones aside, per pixel",
         unit="1",
         aspect=_ITSELF,
         high="it has {} more flat area than usual",
@@ -266,8 +266,11 @@ def pixel_statistics(
     error_down, error_across = _gradient(error)
     roughness = _energy(down, across) / pixels
     reconstructed_roughness = _energy(down - error_down, across - error_across) / pixels  # since x̂ = x − error
-    flat_down = (down == 0) & (level[:, :, 1:, :] > 0)
-    flat_across = (across == 0) & (level[:, :, :, 1:] > 0)
+    # Of pixels, not of their channels: red is neither black nor white, though its channels are 255, 0 and 0.
+    lightest, darkest = _largest_colour(level), 255.0 - _largest_colour(255.0 - level)
+    flat_down = (_largest_colour(down.abs()) == 0) & (lightest[:, :, 1:] > 0)
+    flat_across = (_largest_colour(across.abs()) == 0) & (lightest[:, :, :, 1:] > 0)
+    places = lightest[0].numel()
     return {
         "reconstruction": sum_pixels(log_px_z),
         "best_reconstruction": sum_pixels(log_peak),
@@ -284,9 +287,9 @@ def pixel_statistics(
         "log_roughness": torch.log(roughness + _ROUNDING),
         "log_curvature": torch.log(_energy(*_curvature(down, across)) / pixels + _ROUNDING),
         "log_reconstructed_roughness": torch.log(reconstructed_roughness + _ROUNDING),
-        "black": sum_pixels((level == 0).float()) / pixels,
-        "white": sum_pixels((level == 255).float()) / pixels,
-        "flat": (sum_pixels(flat_down.float()) + sum_pixels(flat_across.float())) / pixels,
+        "black": sum_pixels((lightest == 0).float()) / places,
+        "white": sum_pixels((darkest == 255).float()) / places,
+        "flat": (sum_pixels(flat_down.float()) + sum_pixels(flat_across.float())) / places,
         "mean": posterior.mean,
     }
 
@@ -303,6 +306,11 @@ def pixel_surprise(likelihood: Likelihood, level: Tensor, parameters: Mapping[st
 def _gradient(level: Tensor) -> tuple[Tensor, Tensor]:
     """Differences of neighbouring pixels, down and across: (N, C, H−1, W) and (N, C, H, W−1)."""
     return level[:, :, 1:, :] - level[:, :, :-1, :], level[:, :, :, 1:] - level[:, :, :, :-1]
+
+
+def _largest_colour(values: Tensor) -> Tensor:
+    """The largest value of each pixel's colours, without alpha, the second or fourth channel: (N, 1, H, W)."""
+    return values[:, :1] if values.shape[1] <= 2 else values[:, :3].amax(1, keepdim=True)
 
 
 def _curvature(down: Tensor, across: Tensor) -> tuple[Tensor, Tensor]:

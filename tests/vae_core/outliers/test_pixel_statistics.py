@@ -70,6 +70,22 @@ def test_statistics_match_their_definitions_in_float64() -> None:
         np.testing.assert_allclose(found[name].numpy(), value, rtol=1e-4, atol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("channels", [3, 4])
+def test_black_white_and_flat_count_pixels_and_not_their_channels(channels: int) -> None:
+    """An orange flower has zeros and 255s in its channels, but no black and no white."""
+    model = seeded(ConvConfig(image_shape=(channels, 8, 8), latent_dim=2, widths=(4,), hidden=4), 0).eval()
+    noise = np.random.default_rng(0).integers(1, 255, (1, channels, 8, 8), dtype=np.uint8)
+    orange, mixed = noise.copy(), noise.copy()
+    orange[0, :3, 2:6, 2:6] = np.array([255, 128, 0], np.uint8)[:, None, None]
+    mixed[0, :3, :2] = 0
+    mixed[0, :3, 5, :4] = 255
+    with torch.inference_mode():
+        found = model.statistics({"image": torch.from_numpy(np.concatenate([orange, mixed]))})
+    np.testing.assert_allclose(found["black"].numpy(), [0, 16 / 64])
+    np.testing.assert_allclose(found["white"].numpy(), [0, 4 / 64])
+    np.testing.assert_allclose(found["flat"].numpy(), [24 / 64, 3 / 64])  # 2 · 4 · 3 pairs in a square of 4×4
+
+
 def test_statistics_are_finite_for_every_kind_of_image() -> None:
     generator = torch.Generator().manual_seed(0)
     image = torch.stack(
