@@ -1,11 +1,14 @@
-"""The files in deploy/: properties of every RayJob, and commands that are valid in this version."""
+"""The files in deploy/: properties of every manifest, and commands that are valid in this version."""
 
 import dataclasses
 import re
 import shlex
+import shutil
+import subprocess
 import tomllib
 from importlib import metadata
 from pathlib import Path
+from string import Template
 from typing import Any, NamedTuple
 
 import pytest
@@ -14,45 +17,26 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import commands
+from containerfile import CONTAINERFILE, instructions
 from jobs.bulk.cluster import Cluster
 from jobs.bulk.options import BulkOptions
 from jobs.bulk.placement import CPU_SHARE, place_on_cluster
 from jobs.train import recipes
 from jobs.train.job import place
 from jobs.train.options import TrainOptions
+from manifests import GPU, JOBS, KUBERNETES, OVERLAYS, ROOT, SERVICES, cluster, container, group, pods, ray_object
 
-ROOT = Path(__file__).parents[2]
-FILES = sorted((ROOT / "deploy" / "kuberay").glob("*.yaml"))
-GPU = "nvidia.com/gpu"
 README = ROOT / "deploy" / "README.md"
+Objects = list[dict[str, Any]]
 
-every_file = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-
-
-def read(file: Path) -> dict[str, Any]:
-    """The spec of the one RayJob in `file`."""
-    (job,) = yaml.safe_load_all(file.read_text())
-    assert (job["apiVersion"], job["kind"]) == ("ray.io/v1", "RayJob")
-    assert job["metadata"]["name"] == f"vae-{file.stem}"
-    spec: dict[str, Any] = job["spec"]
-    return spec
+every_overlay = pytest.mark.parametrize("overlay", OVERLAYS)
+every_job = pytest.mark.parametrize("overlay", JOBS)
 
 
-def pods(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """The pod specs of a RayJob: submitter, head and workers."""
-    cluster = spec["rayClusterSpec"]
-    (workers,) = cluster["workerGroupSpecs"]
-    return {
-        "submitter": spec["submitterPodTemplate"]["spec"],
-        "head": cluster["headGroupSpec"]["template"]["spec"],
-        "workers": workers["template"]["spec"],
-    }
-
-
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    (only,) = pod["containers"]
-    assert isinstance(only, dict)
-    return only
+@pytest.fixture
+def objects(overlay: str, built: dict[str, Objects]) -> Objects:
+    """The objects of the overlay that a test is about."""
+    return built[overlay]
 
 
 def parse(entrypoint: str) -> tuple[str, Any]:
@@ -67,54 +51,90 @@ def parse(entrypoint: str) -> tuple[str, Any]:
         raise AssertionError(f"vae {name} does not take {arguments}") from error
 
 
-def test_every_step_has_its_files() -> None:
+def entrypoint_in_pod(objects: Objects) -> str:
+    """The entrypoint as the shell of the pod that runs it expands it."""
+    variables: dict[str, str] = {}
+    for variable in container(pods(objects)["head"])["env"]:  # $(NAME) refers to those before it
+        variables[variable["name"]] = re.sub(r"\$\((\w+)\)", lambda found: variables[found[1]], variable["value"])
+    return Template(ray_object(objects)["spec"]["entrypoint"]).substitute(variables)
+
+
+def test_every_step_has_its_overlays() -> None:
     # Export computes on the CPU, whatever the model was trained on.
-    both = {f"{job}-{device}" for job in ("train", "score", "sample") for device in ("cpu", "gpu")}
-    assert {file.stem for file in FILES} == both | {"export"}
+    both = {f"{job}-{device}" for job in ("train", "score", "sample", "serve") for device in ("cpu", "gpu")}
+    assert set(OVERLAYS) == both | {"export"}
 
 
-@every_file
-def test_entrypoint_is_a_command_of_this_version(file: Path) -> None:
-    name, options = parse(read(file)["entrypoint"])
-    assert file.stem.startswith(name)
+@every_overlay
+def test_names(overlay: str, objects: Objects) -> None:
+    assert ray_object(objects)["kind"] == ("RayJob" if overlay in JOBS else "RayService")
+    name = ray_object(objects)["metadata"]["name"]
+    assert name == ("vae-serve" if overlay in SERVICES else f"vae-{overlay}")
+    assert {found["metadata"]["namespace"] for found in objects} == {"vae"}, "named once, in settings"
+    kinds = [found["kind"] for found in objects]
+    assert kinds == (["RayJob"] if overlay in JOBS else ["PodDisruptionBudget", "RayService"]), "all that is applied"
+
+
+@every_job
+def test_entrypoint_is_a_command_of_this_version(overlay: str, objects: Objects) -> None:
+    name, options = parse(entrypoint_in_pod(objects))
+    assert overlay.startswith(name)
     values = dataclasses.asdict(options)
     for field in ("images", "run", "bundle", "output"):
         for url in [values[field]] if isinstance(values.get(field), str) else values.get(field, ()):
-            assert url.startswith("s3://"), "pods share no disk"
+            assert url.startswith("s3://example-bucket/first/"), "pods share no disk; the bucket is named once"
     if recipe := values.get("recipe"):
         assert recipe in recipes.names()
 
 
-def test_a_misspelt_option_is_noticed() -> None:
-    entrypoint = read(FILES[0])["entrypoint"]
+def test_a_misspelt_option_is_noticed(built: dict[str, Objects]) -> None:
+    entrypoint = entrypoint_in_pod(built["export"])
     with pytest.raises(AssertionError):
         parse(entrypoint.replace("--run", "--rum").replace("--bundle", "--bundel"))
 
 
-@every_file
-def test_the_pods_fit_the_workers(file: Path) -> None:
-    spec = read(file)
-    name, options = parse(spec["entrypoint"])
-    (group,) = spec["rayClusterSpec"]["workerGroupSpecs"]
-    limits = container(pods(spec)["workers"])["resources"]["limits"]
+def test_settings_change_everything(tools: Path, tmp_path: Path) -> None:
+    copied = shutil.copytree(KUBERNETES, tmp_path / "kubernetes")
+    settings = copied / "settings" / "kustomization.yaml"
+    text = settings.read_text()
+    for old, new in [("namespace: vae", "namespace: other"), ("s3://example-bucket/first", "gs://elsewhere")]:
+        assert old in text
+        text = text.replace(old, new)
+    settings.write_text(re.sub(r"newName: (\S+), newTag: \S+}", r"newName: mirror/\1, newTag: 9.0.0}", text))
+    for overlay in OVERLAYS:
+        command = [tools / "bin/kubectl", "kustomize", copied / "overlays" / overlay]
+        objects = list(yaml.safe_load_all(subprocess.run(command, capture_output=True, check=True).stdout))
+        assert {found["metadata"]["namespace"] for found in objects} == {"other"}
+        for pod in pods(objects).values():
+            assert re.fullmatch(r"mirror/vae-core-\w+(-gpu)?:9.0.0", container(pod)["image"])
+            assert container(pod)["env"][0] == {"name": "VAE_STORAGE", "value": "gs://elsewhere"}
+        assert "example-bucket" not in str(objects)
+
+
+@every_job
+def test_the_pods_fit_the_workers(overlay: str, objects: Objects) -> None:
+    spec = ray_object(objects)["spec"]
+    name, options = parse(entrypoint_in_pod(objects))
+    workers = group(objects)
+    limits = container(pods(objects)["workers"])["resources"]["limits"]
     cpus, gpus = int(limits["cpu"]), int(limits.get(GPU, 0))
-    assert (gpus > 0) == file.stem.endswith("-gpu")
+    assert (gpus > 0) == overlay.endswith("-gpu")
     if name == "export":
         assert spec["entrypointNumCpus"] == cpus
         return
     assert "entrypointNumCpus" not in spec, "the driver waits: it reserves nothing"
-    at_start = Cluster(cpus * group["replicas"], gpus * group["replicas"], is_shared=True)
+    at_start = Cluster(cpus * workers["replicas"], gpus * workers["replicas"], is_shared=True)
     needs = train_needs(options, at_start) if name == "train" else bulk_needs(options, at_start)
     assert (needs.gpu > 0) == (gpus > 0), "a pod's GPU is used"
     # Ray keeps shares of a GPU to four digits.
     on_a_pod = min(int(cpus / needs.cpu), int(gpus / round(needs.gpu, 4) + 1e-3) if gpus else cpus)
-    assert needs.workers == on_a_pod * group["maxReplicas"], "all pods are asked for, and are full"
+    assert needs.workers == on_a_pod * workers["maxReplicas"], "all pods are asked for, and are full"
     if name == "train":
-        assert group["replicas"] == group["maxReplicas"], "all workers start together"
+        assert workers["replicas"] == workers["maxReplicas"], "all workers start together"
         # Each worker's images, and about a gibibyte for torch, fit in the pod.
         assert on_a_pod * (options.cache_gigabytes + 1) < int(limits["memory"].removesuffix("Gi"))
     else:
-        assert needs.workers > on_a_pod * group["replicas"], "those at the start do not hold all workers: it grows"
+        assert needs.workers > on_a_pod * workers["replicas"], "those at the start do not hold all workers: it grows"
 
 
 class Needs(NamedTuple):
@@ -139,40 +159,41 @@ def train_needs(options: TrainOptions[Any], cluster: Cluster) -> Needs:
     return Needs(decided.workers, decided.cpus_per_worker, float(decided.device == "cuda"))
 
 
-@every_file
-def test_replicas(file: Path) -> None:
-    cluster = read(file)["rayClusterSpec"]
-    (group,) = cluster["workerGroupSpecs"]
-    assert 1 <= group["minReplicas"] == group["replicas"] <= group["maxReplicas"], "a job looks for GPUs as it starts"
-    elastic = file.stem.startswith(("score", "sample"))
-    assert cluster.get("enableInTreeAutoscaling", False) == elastic
+@every_overlay
+def test_replicas(overlay: str, objects: Objects) -> None:
+    workers = group(objects)
+    assert 1 <= workers["minReplicas"] == workers["replicas"] <= workers["maxReplicas"], "a job looks for GPUs at once"
+    elastic = overlay.startswith(("score", "sample", "serve"))
+    assert cluster(objects).get("enableInTreeAutoscaling", False) == elastic
+    head = pods(objects)["head"]
+    assert head["automountServiceAccountToken"] == elastic, "the autoscaler asks the Kubernetes API"
     if elastic:
         # The operator adds this container to the head.
-        assert cluster["autoscalerOptions"]["securityContext"] == container(pods(read(file))["head"])["securityContext"]
+        assert cluster(objects)["autoscalerOptions"]["securityContext"] == container(head)["securityContext"]
     else:
-        assert group["minReplicas"] == group["maxReplicas"]
+        assert workers["minReplicas"] == workers["maxReplicas"]
 
 
-@every_file
-def test_the_ray_version_is_that_of_the_lock(file: Path) -> None:
+@every_overlay
+def test_the_ray_version_is_that_of_the_lock(overlay: str, objects: Objects) -> None:
     (locked,) = re.findall(r"^ray==(\S+)$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
-    assert read(file)["rayClusterSpec"]["rayVersion"] == locked
+    assert cluster(objects)["rayVersion"] == locked
 
 
-@every_file
-def test_image(file: Path) -> None:
+@every_overlay
+def test_image(overlay: str, objects: Objects) -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    needs_torch = file.stem.startswith(("train", "export"))
-    name = "vae-core-train" if needs_torch else "vae-core-score" + ("-gpu" if file.stem.endswith("-gpu") else "")
-    image = f"{name}:{version}"
-    assert {container(pod)["image"] for pod in pods(read(file)).values()} == {image}
-    recipe = ROOT / "deploy" / f"Containerfile.{'train' if needs_torch else 'score'}"
-    assert f"--tag {image} " in recipe.read_text(), "the build command makes the image that the file names"
+    image = "train" if overlay.startswith(("train", "export")) else "score"
+    if image == "score" and overlay.endswith("-gpu"):
+        image += "-gpu"  # the one for training has CUDA anyway
+    name = f"vae-core-{image}:{version}"
+    assert {container(pod)["image"] for pod in pods(objects).values()} == {name}
+    assert name in builds()
 
 
-@every_file
-def test_pods_are_restricted(file: Path) -> None:
-    for pod in pods(read(file)).values():
+@every_overlay
+def test_pods_are_restricted(overlay: str, objects: Objects) -> None:
+    for pod in pods(objects).values():
         security = pod["securityContext"]
         assert security["runAsNonRoot"] is True
         assert security["runAsUser"] == 1000
@@ -181,79 +202,87 @@ def test_pods_are_restricted(file: Path) -> None:
             "allowPrivilegeEscalation": False,
             "capabilities": {"drop": ["ALL"]},
         }
+    assert pods(objects)["workers"]["automountServiceAccountToken"] is False
 
 
-@every_file
-def test_head_does_no_work(file: Path) -> None:
-    head = read(file)["rayClusterSpec"]["headGroupSpec"]
-    assert head["rayStartParams"]["num-cpus"] == "0"
-    assert GPU not in container(head["template"]["spec"])["resources"]["limits"]
+@every_overlay
+def test_head_does_no_work(overlay: str, objects: Objects) -> None:
+    assert cluster(objects)["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
+    assert GPU not in container(pods(objects)["head"])["resources"]["limits"]
 
 
-@every_file
-def test_cluster_asks_for_a_token(file: Path) -> None:
+@every_overlay
+def test_cluster_asks_for_a_token(overlay: str, objects: Objects) -> None:
     # Without one, anyone who reaches the cluster can run code on it.
-    assert read(file)["rayClusterSpec"]["authOptions"] == {"mode": "token"}
+    assert cluster(objects)["authOptions"] == {"mode": "token"}
 
 
-@every_file
-def test_resources_and_shared_memory(file: Path) -> None:
-    for role, pod in pods(read(file)).items():
+@every_overlay
+def test_resources(overlay: str, objects: Objects) -> None:
+    for pod in pods(objects).values():
         resources = container(pod)["resources"]
-        if role == "submitter":
-            continue
-        assert resources["requests"] == resources["limits"], "Ray takes the limits for what it has"
-        (mount,) = container(pod)["volumeMounts"]
-        (volume,) = pod["volumes"]
-        assert mount == {"name": volume["name"], "mountPath": "/dev/shm"}
-        assert volume["emptyDir"]["medium"] == "Memory"
-        shared, memory = (
-            int(size.removesuffix("Gi")) for size in (volume["emptyDir"]["sizeLimit"], resources["limits"]["memory"])
-        )
-        assert 0.3 * memory <= shared < memory, "Ray's object store takes 30% of memory"
+        assert {"cpu", "memory", "ephemeral-storage"} <= resources["limits"].keys()
+        assert "requests" not in resources, "then they equal the limits, and Ray takes the limits for what it has"
+        assert "volumes" not in pod, "the operator adds /dev/shm, as large as the memory limit"
         assert container(pod)["envFrom"] == [{"secretRef": {"name": "vae-storage", "optional": True}}]
 
 
-@every_file
-def test_job_retries_and_cleans_up(file: Path) -> None:
-    spec = read(file)
-    assert spec["submissionMode"] == "K8sJobMode"
+@every_overlay
+def test_gpu_pods_select_their_nodes(overlay: str, objects: Objects) -> None:
+    for role, pod in pods(objects).items():
+        on_gpu = role == "workers" and overlay.endswith("-gpu")
+        assert (GPU in container(pod)["resources"]["limits"]) == on_gpu
+        assert ("nodeSelector" in pod) == on_gpu
+        assert ({"key": GPU, "operator": "Exists", "effect": "NoSchedule"} in pod.get("tolerations", [])) == on_gpu
+
+
+@every_job
+def test_job_retries_and_cleans_up(overlay: str, objects: Objects) -> None:
+    spec = ray_object(objects)["spec"]
+    assert spec["submissionMode"] == "HTTPMode"
+    assert not {"submitterPodTemplate", "submitterConfig"} & spec.keys(), "there is no submitter pod"
     assert spec["backoffLimit"] >= 1
-    assert spec["submitterConfig"]["backoffLimit"] >= 1
-    assert pods(spec)["submitter"]["restartPolicy"] == "Never"
     assert spec["shutdownAfterJobFinishes"] is True
     assert spec["ttlSecondsAfterFinished"] > 0
-    assert spec["activeDeadlineSeconds"] > 0
+    assert 0 < spec["preRunningDeadlineSeconds"] < spec["activeDeadlineSeconds"]
 
 
-@pytest.mark.parametrize("job", ["train", "score"])
-def test_containerfile(job: str) -> None:
-    text = (ROOT / "deploy" / f"Containerfile.{job}").read_text()
-    assert re.search(r"^FROM python:3\.11-slim-\w+$", text, re.MULTILINE), "a pinned tag"
-    assert "--constraint requirements.lock" in text
-    user = text.index("\nUSER 1000:1000\n")
-    assert user > text.rindex("\nRUN "), "everything after the last installation runs as the user"
-    assert text.index("COPY pyproject.toml") < text.index("uv pip install") < text.index("COPY vae_core")
-    for source in re.findall(r"^COPY (.+) \S+$", text, re.MULTILINE):
-        for name in source.split():
-            assert (ROOT / name).exists()
-            assert f"!{name}\n" in (ROOT / ".dockerignore").read_text()
+def builds() -> dict[str, set[str]]:
+    """The images that the head of the Containerfile says how to build, and the extras in each."""
+    commands = re.findall(
+        r'^#   docker build .*--build-arg EXTRAS="(.+)" --tag (\S+) \.$', CONTAINERFILE.read_text(), re.M
+    )
+    return {image: set(extras.split()) for extras, image in commands}
+
+
+def test_containerfile() -> None:
+    build, image = instructions(0), instructions(1)
+    assert {name for name, _ in image} == {"FROM", "COPY", "RUN", "USER", "WORKDIR", "ENV", "CMD"}
+    assert build[0] == ("FROM", "python:3.11-slim-bookworm AS build")
+    assert image[0] == ("FROM", "python:3.11-slim-bookworm"), "the Python that the environment was made with"
+    user = image.index(("USER", "1000:1000"))
+    assert "RUN" not in [name for name, _ in image[user:]], "everything after the last installation runs as the user"
+    installs = [index for index, (_, arguments) in enumerate(build) if "uv pip install" in arguments]
+    assert "--constraint requirements.lock" in build[installs[0]][1]
+    sources = [index for index, step in enumerate(build) if step == ("COPY", "jobs jobs")]
+    assert installs[0] < sources[0] < installs[1], "a changed source installs no dependency again"
+    (default,) = (arguments for name, arguments in build if name == "ARG")
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert set(default.removeprefix("EXTRAS=").strip('"').split()) == builds()[f"vae-core-score:{version}"]
+    for name, arguments in build + image:
+        if name == "COPY" and not arguments.startswith("--from=build "):
+            for source in arguments.split()[:-1]:
+                assert (ROOT / source).exists()
+                assert f"!{source}\n" in (ROOT / ".dockerignore").read_text()
 
 
 def test_only_the_training_image_has_torch() -> None:
-    def image(name: str) -> str:
-        return (ROOT / "deploy" / f"Containerfile.{name}").read_text()
-
-    assert "--extra train --extra gpu --extra cluster" in image("train")
-    assert "--extra train" not in image("score")
-    score = re.findall(r'EXTRAS="([\w ]+)"', image("score"))
-    assert sorted(set(score)) == ["cluster cpu", "cluster gpu"]
-    assert "torch" in installed_with({"train", "gpu", "cluster"})
-    for extras in score:
-        needed = installed_with(set(extras.split()))
+    assert len(builds()) == 3
+    for image, extras in builds().items():
+        needed = installed_with(extras)
         assert {"ray", "onnx", "opencv-python-headless"} <= needed
-        assert not {"torch", "torchvision", "safetensors"} & needed
         assert len({"onnxruntime", "onnxruntime-gpu"} & needed) == 1
+        assert ("torch" in needed) == ("safetensors" in needed) == image.startswith("vae-core-train:")
 
 
 def installed_with(extras: set[str]) -> set[str]:

@@ -1,4 +1,4 @@
-"""What an installation weighs: scoring on the CPU, in a fresh environment."""
+"""What the image for CPU nodes weighs and can do, in a fresh environment that its build steps make."""
 
 import shutil
 import subprocess
@@ -8,22 +8,17 @@ from pathlib import Path
 import pytest
 
 from bundles import pictures
-from environments import make_environment
+from containerfile import run_build_stage
 from image_files import LAYOUTS, write_parquet
 
-ROOT = Path(__file__).parents[2]
 MOST_MEGABYTES = 900  # 769 when this was written, of which Ray is 201 and pyarrow 165
 
 
 @pytest.fixture(scope="module")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A virtual environment with `vae-core[cpu]`, and nothing else."""
+    """The virtual environment of the image vae-core-score, made by the steps of deploy/Containerfile."""
     folder = tmp_path_factory.mktemp("weight")
-    # A copy: setuptools leaves its build beside the sources.
-    source = shutil.copytree(
-        ROOT, folder / "source", ignore=shutil.ignore_patterns(".*", "build", "tests", "*.egg-info")
-    )
-    yield make_environment(folder / "venv", f"{source}[cpu]")
+    yield run_build_stage(folder)
     shutil.rmtree(folder)
 
 
