@@ -46,7 +46,7 @@ $(READY): pyproject.toml requirements.lock
 # The newest compatible versions, for every platform; without download URLs.
 lock: $(READY)
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
-		--extra train --extra gpu --extra cluster --extra serve --extra dev pyproject.toml --upgrade --output-file requirements.lock
+		--extra train --extra gpu --extra cluster --extra dev pyproject.toml --upgrade --output-file requirements.lock
 	# The same versions, and the detectors that the study of outlier scores compares with.
 	$(BIN)/uv pip compile --quiet --universal --no-header --no-annotate --python-version 3.11 \
 		--extra benchmarks --constraint requirements.lock pyproject.toml --output-file benchmarks/requirements.lock

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[1]
-KUBERNETES = ROOT / "deploy" / "kubernetes"
+DEPLOY = ROOT / "deploy"
+WORKFLOW = ROOT / ".github" / "workflows" / "ci.yaml"
+KUBERNETES = DEPLOY / "kubernetes"
 OVERLAYS = sorted(path.name for path in (KUBERNETES / "overlays").iterdir())
 JOBS = [overlay for overlay in OVERLAYS if not overlay.startswith("serve")]
 SERVICES = [overlay for overlay in OVERLAYS if overlay.startswith("serve")]

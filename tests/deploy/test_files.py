@@ -24,7 +24,20 @@ from jobs.bulk.placement import CPU_SHARE, place_on_cluster
 from jobs.train import recipes
 from jobs.train.job import place
 from jobs.train.options import TrainOptions
-from manifests import GPU, JOBS, KUBERNETES, OVERLAYS, ROOT, SERVICES, cluster, container, group, pods, ray_object
+from manifests import (
+    GPU,
+    JOBS,
+    KUBERNETES,
+    OVERLAYS,
+    ROOT,
+    SERVICES,
+    WORKFLOW,
+    cluster,
+    container,
+    group,
+    pods,
+    ray_object,
+)
 
 README = ROOT / "deploy" / "README.md"
 Objects = list[dict[str, Any]]
@@ -61,7 +74,7 @@ def entrypoint_in_pod(objects: Objects) -> str:
 
 def test_every_step_has_its_overlays() -> None:
     # Export computes on the CPU, whatever the model was trained on.
-    both = {f"{job}-{device}" for job in ("train", "score", "sample", "serve") for device in ("cpu", "gpu")}
+    both = {f"{job}-{device}" for job in ("train", "score", "sample") for device in ("cpu", "gpu")}
     assert set(OVERLAYS) == both | {"export"}
 
 
@@ -285,6 +298,16 @@ def test_only_the_training_image_has_torch() -> None:
         assert ("torch" in needed) == ("safetensors" in needed) == image.startswith("vae-core-train:")
 
 
+def test_the_workflow_runs_the_tests_and_builds_the_images() -> None:
+    jobs = yaml.safe_load(WORKFLOW.read_text())["jobs"]
+    test, image = jobs["test"], jobs["image"]
+    assert ".ci/run" in [step.get("run") for step in test["steps"]]
+    oldest = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["requires-python"].removeprefix(">=")
+    assert min(test["strategy"]["matrix"]["python"], key=lambda text: tuple(map(int, text.split(".")))) == oldest
+    built = {entry["image"]: set(entry["extras"].split()) for entry in image["strategy"]["matrix"]["include"]}
+    assert built == {name.rpartition(":")[0]: extras for name, extras in builds().items()}
+
+
 def installed_with(extras: set[str]) -> set[str]:
     """The distributions that installing this project with `extras` brings: its requirements, theirs, and so on."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -310,7 +333,7 @@ def installed_with(extras: set[str]) -> set[str]:
     return {name for name, _ in seen}
 
 
-@pytest.mark.parametrize("command", re.findall(r"^ray job submit .*$", README.read_text(), re.MULTILINE))
+@pytest.mark.parametrize("command", re.findall(r"^RAY_AUTH_MODE=token ray job submit .*$", README.read_text(), re.M))
 def test_commands_of_the_readme(command: str) -> None:
     submit, entrypoint = command.split(" -- ")
     assert "--working-dir ." in submit

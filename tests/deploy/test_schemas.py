@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -9,12 +10,12 @@ from typing import Any
 
 import jsonschema
 import pytest
-import ray.autoscaler
 import yaml
+from ray.autoscaler._private.util import prepare_config, validate_config
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from manifests import OVERLAYS, ray_object
+from manifests import DEPLOY, OVERLAYS, WORKFLOW, ray_object
 
 KUBERAY = Path(__file__).parent / "schemas" / "kuberay.yaml"
 KINDS = {"RayJob": "rayjobs", "RayCluster": "rayclusters", "RayService": "rayservices"}
@@ -139,8 +140,26 @@ def assert_is_part(ours: Schema, own: Schema, definitions: dict[str, Schema]) ->
         assert_is_part(ours["items"], own["items"], definitions)
 
 
-@pytest.fixture(scope="module")
-def ray_up() -> Schema:
-    """The schema of cluster files that `ray up` reads, from the installed Ray."""
-    schema: Schema = json.loads((Path(ray.autoscaler.__file__).parent / "ray-schema.json").read_text())
-    return schema
+def test_the_file_of_ray_up() -> None:
+    cluster = yaml.safe_load((DEPLOY / "ray" / "cluster.yaml").read_text())
+    prepared = prepare_config(cluster)
+    validate_config(prepared)
+    kinds = prepared["available_node_types"]
+    assert kinds["head"]["resources"] == {"CPU": 0}, "the head does no work"
+    assert [kind["min_workers"] for kind in kinds.values()] == [0, 0, 0], "it grows from nothing"
+    assert max(kind["max_workers"] for kind in kinds.values()) == cluster["max_workers"]
+    for misspelt in ("idle_timeout_minute", "max_worker"):
+        with pytest.raises(jsonschema.ValidationError):
+            validate_config({**prepared, misspelt: 5})
+
+
+def test_the_workflow_fits_its_schema(tools: Path, tmp_path: Path) -> None:
+    def check(file: Path) -> subprocess.CompletedProcess[str]:
+        command = [tools / "bin/check-jsonschema", "--builtin-schema", "vendor.github-workflows", file]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    done = check(WORKFLOW)
+    assert done.returncode == 0, done.stdout
+    misspelt = tmp_path / "misspelt.yaml"
+    misspelt.write_text(WORKFLOW.read_text().replace("timeout-minutes", "timeout-minute"))
+    assert check(misspelt).returncode == 1
