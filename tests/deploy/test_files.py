@@ -94,7 +94,7 @@ def test_entrypoint_is_a_command_of_this_version(overlay: str, objects: Objects)
     assert overlay.startswith(name)
     values = dataclasses.asdict(options)
     for field in ("images", "run", "bundle", "output"):
-        for url in [values[field]] if isinstance(values.get(field), str) else values.get(field, ()):
+        for url in [values[field]] if isinstance(values.get(field), str) else values.get(field) or ():
             assert url.startswith("s3://example-bucket/first/"), "pods share no disk; the bucket is named once"
     if recipe := values.get("recipe"):
         assert recipe in recipes.names()
