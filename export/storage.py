@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
@@ -19,12 +19,14 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
 from export.json_object import parse_object
-from vae_core.errors import UserError
+from export.owner import MARK, Owner
+from vae_core.errors import StorageFailed, UserError
 
 _OBJECT_STORES = tuple(
     getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
 )
-_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{32}")
+_TRIES = 5
+_TEMPORARY = re.compile(rf"\..+\.({MARK})\.[0-9a-f]{{8}}")
 
 
 def is_url(path: str) -> bool:
@@ -135,8 +137,13 @@ class Folder:
         return sorted(name for name in names if not _is_hidden(name))
 
     def read(self, name: str) -> bytes:
-        """The bytes of the file `name`; raises FileNotFoundError if there is none."""
-        with self.filesystem.open_input_file(self.file(name)) as stream:
+        """The bytes of the file `name`.
+
+        Raises:
+            FileNotFoundError: there is none.
+            StorageFailed: it cannot be read.
+        """
+        with self._naming("read", name), self.filesystem.open_input_file(self.file(name)) as stream:
             data: bytes = stream.read()
         return data
 
@@ -150,7 +157,7 @@ class Folder:
 
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The Parquet file `name` as a table."""
-        with self.filesystem.open_input_file(self.file(name)) as stream:
+        with self._naming("read", name), self.filesystem.open_input_file(self.file(name)) as stream:
             return read_parquet(stream, columns, is_remote=not self.is_local)
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
@@ -161,6 +168,10 @@ class Folder:
     @contextmanager
     def writing(self, name: str) -> Iterator[Any]:
         """A binary stream for the content of the file `name`, which appears when the block ends without an error."""
+        with self._naming("write", name):
+            yield from self._written(name)
+
+    def _written(self, name: str) -> Iterator[Any]:
         target = self.file(name)
         parent, base = posixpath.split(target)
         if not self.is_local:
@@ -175,19 +186,29 @@ class Folder:
                     self.delete(name)  # closing the stream completed the upload
                 raise
             return
-        Path(parent).mkdir(parents=True, exist_ok=True)
-        # Hidden and uniquely named: no reader lists it, and no two writers share it. A killed process may leave it
+        # Hidden and of a unique name: no reader lists it, and no two writers share it. A killed process may leave it
         # behind; see `sweep`.
-        temporary = Path(parent) / f".{base}.{uuid.uuid4().hex}"
+        temporary = Path(parent) / f".{base}.{Owner.current()}.{uuid.uuid4().hex[:8]}"
         try:
-            with temporary.open("wb") as stream:
+            with _created(temporary) as stream:
                 yield stream
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):  # the first error is the one to report
+                temporary.unlink(missing_ok=True)
             raise
+
+    @contextmanager
+    def _naming(self, doing: str, name: str) -> Iterator[None]:
+        """Raise errors of the storage as StorageFailed, which name the file; but a file that is not there as such."""
+        try:
+            yield
+        except (FileNotFoundError, StorageFailed):
+            raise
+        except OSError as error:
+            raise StorageFailed(f"cannot {doing} {self.url}/{name}: {why(error)}") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text file; see `write`."""
@@ -208,16 +229,39 @@ class Folder:
             self.filesystem.delete_file(self.file(name))
 
     def sweep(self) -> None:
-        """Delete incomplete files of killed writers, here and below. There must be no active writer."""
+        """Delete incomplete files, here and below, of writers that are surely gone: processes of this machine."""
         if self.is_local:
             for path in Path(self.path).rglob(".*"):
-                if _TEMPORARY.fullmatch(path.name):
+                match = _TEMPORARY.fullmatch(path.name)
+                owner = Owner.parse(match[1]) if match else None
+                if owner is not None and owner.is_gone:
                     path.unlink(missing_ok=True)
 
     def delete_all(self) -> None:
         """Delete this folder and everything in it, if it exists."""
         if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.path)
+
+    def refuse_file(self, option: str) -> None:
+        """Raise a UserError, which begins with the name of an option, if this is a file."""
+        if self.filesystem.get_file_info(self.path).type == pafs.FileType.File:
+            raise UserError(f"{option} must be a folder, got {self.url}, which is a file; choose another")
+
+
+def _created(path: Path) -> BinaryIO:
+    """A new file, with the folders above it, which another process may delete at any moment while they are empty."""
+    for _ in range(_TRIES):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            return path.open("wb")
+        except FileNotFoundError:
+            continue
+    return path.open("wb")
+
+
+def why(error: OSError) -> str:
+    """The reason of an error of storage, on one line."""
+    return error.strerror or " ".join(str(error).split()) or type(error).__name__
 
 
 def read_parquet(source: Any, columns: list[str] | None = None, is_remote: bool = False) -> pa.Table:

@@ -4,6 +4,7 @@ Each package's `__main__` defines `main(argv)`, so `python -m jobs.score …` eq
 imports only what it needs.
 """
 
+import errno
 import importlib
 import sys
 import traceback
@@ -12,9 +13,12 @@ from importlib import metadata
 from typing import NoReturn, TypeVar
 
 from jobs import arguments, console
-from vae_core.errors import JobFailed, UserError
+from vae_core.errors import JobFailed, StorageFailed, UserError
 
 O = TypeVar("O")  # noqa: E741  # options of a job
+
+# Errors of a disk that say enough without a traceback.
+_OF_STORAGE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "ENOTDIR")}
 
 # command → summary; the command runs the package `jobs.NAME`
 COMMANDS = {
@@ -85,6 +89,12 @@ def run_parsed(
             sys.exit(2)
         except JobFailed as error:
             console.error(name, f"{error}; fix this and rerun the same command to resume")
+            sys.exit(1)
+        except OSError as error:
+            if not isinstance(error, StorageFailed) and error.errno not in _OF_STORAGE:
+                raise
+            told = error if isinstance(error, StorageFailed) else f"{error.filename or 'the disk'}: {error.strerror}"
+            console.error(name, f"{told}; mend this and rerun the same command to resume")
             sys.exit(1)
         except KeyboardInterrupt:
             console.error(name, "interrupted; rerun the same command to resume")

@@ -23,6 +23,8 @@ sys.path[:0] = [path for path in (str(TESTS.parent), str(TESTS)) if path not in 
 
 import pytest  # noqa: E402
 
+from small_disks import mounted  # noqa: E402
+
 SHARED_DATA = TESTS.parents[1] / "shared" / "data"
 
 
@@ -77,6 +79,13 @@ def _ray_session() -> Iterator[None]:
     )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """An empty disk of 256 KiB."""
+    with mounted(tmp_path) as folder:
+        yield folder
 
 
 @pytest.fixture

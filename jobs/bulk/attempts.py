@@ -1,14 +1,13 @@
 """Count the attempts at a unit that died: marker files `attempts/000012-1`, which outlive the process.
 
 A killed worker leaves its marker. The next worker that takes the unit, a restarted actor or a resumed job, counts the
-markers and so knows that the unit may kill its process.
+markers and so knows that the unit may kill its process. The marker of a process that is alive, another copy of the same
+command, counts nothing.
 """
 
-import json
-import os
-import platform
-import time
+from contextlib import suppress
 
+from export.owner import Owner
 from export.storage import Folder
 
 ATTEMPTS = "attempts"
@@ -24,11 +23,15 @@ class Attempts:
     def begin(self, number: int) -> int:
         """Mark the start of an attempt at unit `number`; returns how many died before, at most 2."""
         died = 0
-        while died < FATAL_ATTEMPTS and self._folder.has(_name(number, died)):
-            died += 1  # markers are consecutive, as each attempt sees those before it
-        if died < FATAL_ATTEMPTS:
-            owner = {"host": platform.node(), "pid": os.getpid(), "time": round(time.time(), 3)}
-            self._folder.write_text(_name(number, died), json.dumps(owner))
+        while died < FATAL_ATTEMPTS:
+            try:
+                owner = Owner.parse(self._folder.read(_name(number, died)).decode(errors="replace"))
+            except FileNotFoundError:
+                self._folder.write_text(_name(number, died), str(Owner.current()))
+                break  # markers are consecutive, as each attempt sees those before it
+            if owner is not None and owner.is_alive and owner != Owner.current():
+                break  # at work on the same unit
+            died += 1
         return died
 
     def end(self, number: int, died: int) -> None:
@@ -38,6 +41,11 @@ class Attempts:
         """
         for attempt in reversed(range(min(died + 1, FATAL_ATTEMPTS))):
             self._folder.discard(_name(number, attempt))
+
+    def clear(self) -> None:
+        """Delete all markers, at the end of the job."""
+        with suppress(OSError):  # another copy of the command may be writing some
+            self._folder.delete_all()
 
 
 def _name(number: int, attempt: int) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, NamedTuple, TypeVar
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export.storage import Folder
@@ -14,6 +15,8 @@ from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 
 ERRORS = "errors"
+COUNTS = "vae.counts"
+"""Metadata of a result part: how many rows it and the error part of its unit were written with."""
 _REMOTE_READERS = 16  # hides the latency of remote storage; for local disks, one reader per core
 Result = TypeVar("Result")
 _PART = re.compile(r"part-(\d{6,})\.parquet")
@@ -30,17 +33,57 @@ def commit(part: Part, number: int, output: Folder, results: str, options: Mappi
     A unit without errors has no error part; that of an earlier attempt is deleted.
     """
     name = part_name(number)
+    counts = {COUNTS: f"{part.results.num_rows} {part.errors.num_rows}"}
+    results_table = part.results.replace_schema_metadata({**(part.results.schema.metadata or {}), **counts})
     if part.errors.num_rows:
         output.child(ERRORS).write_table(name, part.errors)
     else:
         output.child(ERRORS).delete(name)
-    output.child(results).write_table(name, part.results, **options)
+    output.child(results).write_table(name, results_table, **options)
 
 
 def finished_units(output: Folder, results: str) -> set[int]:
-    """Numbers of the finished units."""
-    matches = (_PART.fullmatch(name) for name in output.child(results).names())
-    return {int(match[1]) for match in matches if match}
+    """Numbers of the finished units, by the names of their parts."""
+    return {part_number(name) for name in part_names(output.child(results))}
+
+
+def whole_units(output: Folder, results: str) -> set[int]:
+    """Numbers of the finished units whose parts still have the rows that were written.
+
+    A part that was damaged, cut short or exchanged since is none: its unit is to be done again.
+
+    Raises:
+        StorageFailed: the storage cannot be reached.
+    """
+    parts, errors = output.child(results), output.child(ERRORS)
+    with_errors = set(part_names(errors))
+
+    def is_whole(name: str) -> bool:
+        part = _footer(parts, name)
+        if part is None:
+            return False
+        failed = _footer(errors, name) if name in with_errors else None
+        found = f"{part.num_rows} {0 if failed is None else failed.num_rows}"
+        return bool((part.metadata or {}).get(COUNTS.encode()) == found.encode())
+
+    names = part_names(parts)
+    with Progress("check", "parts", len(names), only_if_long=True) as progress:
+        whole = set()
+        for name, holds in zip(names, over_parts(parts, names, is_whole), strict=True):
+            progress.add(1)
+            if holds:
+                whole.add(part_number(name))
+    return whole
+
+
+def _footer(folder: Folder, name: str) -> pq.FileMetaData | None:
+    """The footer of a part; None if the file is damaged."""
+    try:
+        with folder.filesystem.open_input_file(folder.file(name)) as stream:
+            return pq.read_metadata(stream)
+    except (pa.ArrowException, OSError):
+        folder.read(name)  # raises if the storage is the cause
+        return None
 
 
 def part_names(folder: Folder) -> list[str]:
@@ -90,7 +133,7 @@ class Tally(NamedTuple):
             parts += 1
             rows += footer.num_rows
             for key, value in (footer.metadata or {}).items():
-                if not key.startswith(b"ARROW:"):
+                if not key.startswith(b"ARROW:") and key != COUNTS.encode():
                     metadata.setdefault(key.decode(), set()).add(value.decode())
         return cls(parts, rows, metadata)
 

@@ -40,6 +40,8 @@ class Child(Generic[U]):
         self._device = device
         self._check = check
         self._process: subprocess.Popen[bytes] | None = None
+        self.is_fresh = True
+        """Whether the process that the next unit goes to has done nothing before."""
 
     def __call__(self, unit: U) -> Iterator[Part]:
         """The unit's part, in one piece.
@@ -49,6 +51,7 @@ class Child(Generic[U]):
             WorkRaised: the work raised.
         """
         process = self._process or self._start()
+        self.is_fresh = False
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -57,7 +60,7 @@ class Child(Generic[U]):
                 self._check()
             answer: Part | str = pickle.load(process.stdout)
         except (EOFError, BrokenPipeError, pickle.UnpicklingError) as error:
-            self._process = None
+            self._process, self.is_fresh = None, True
             raise ProcessDied(f"processing it killed the process ({_exit_status(process)})") from error
         if isinstance(answer, str):
             raise WorkRaised(answer)

@@ -65,14 +65,15 @@ def check_output(output: Folder, plan: Plan) -> bool:
     Raises:
         UserError: the output belongs to another job, or has other files.
     """
-    if not output.has(PLAN):
-        found = [*output.names(), *(f"{name}/" for name in output.subfolders() if name != MODEL)]
-        if found:
-            raise UserError(
-                f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "
-                f"{', '.join(found[:3])}{' …' if len(found) > 3 else ''}; choose another --output"
-            )
+    output.refuse_file("--output")
+    found = [*output.names(), *(f"{name}/" for name in output.subfolders() if name != MODEL)]
+    if not found:
         return False
+    if not output.has(PLAN):  # looked for last: another copy of the command writes it first
+        raise UserError(
+            f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "
+            f"{', '.join(found[:3])}{' …' if len(found) > 3 else ''}; choose another --output"
+        )
     try:
         stored = json.loads(output.read_text(PLAN))
         kind, identity, units_hash = stored["kind"], dict(stored["identity"]), stored["units_sha256"]

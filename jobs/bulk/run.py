@@ -11,20 +11,20 @@ from typing import Any, NamedTuple
 from export.runtime.device import cuda_devices
 from export.storage import Folder
 from jobs import console
-from jobs.bulk.attempts import ATTEMPTS
+from jobs.bulk.attempts import Attempts
 from jobs.bulk.cluster import connect
-from jobs.bulk.commit import finished_units
+from jobs.bulk.commit import finished_units, whole_units
 from jobs.bulk.contract import Task, U
 from jobs.bulk.local import run_local
 from jobs.bulk.machine import cores
 from jobs.bulk.on_ray import run_on_ray
 from jobs.bulk.options import BulkOptions
 from jobs.bulk.placement import place_here, place_on_cluster
-from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
+from jobs.bulk.plan import PLAN, SUMMARY, Plan, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
 from jobs.bulk.worker import Receipt
-from vae_core.errors import JobFailed
+from vae_core.errors import JobFailed, UserError
 
 
 class Totals(NamedTuple):
@@ -86,18 +86,21 @@ def run(
     if resumes and output.has(SUMMARY):
         summary = json.loads(output.read_text(SUMMARY))
         return Totals("ray" if on_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
-    finished = finished_units(output, task.results) if resumes else set()
+    finished = whole_units(output, task.results) if resumes else set()
+    damaged = len(finished_units(output, task.results) - finished) if resumes else 0
     todo = [unit for unit in units if unit.number not in finished]
     for notice in notices:
         console.note(task.kind, notice)
     began = time.monotonic()
     with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:
-            output.write_text(PLAN, plan.to_json())
+            _begin(output, plan)
         done = sum(unit.rows for unit in units if unit.number in finished)
         with Progress(task.kind, task.noun, plan.rows, done) as progress:
             if finished:
                 console.note(task.kind, f"{len(finished):,} of {len(units):,} units are already done; resuming")
+            if damaged:
+                console.warn(task.kind, f"{damaged:,} finished units were damaged since and are done again")
             totals = _collect(receipts, progress, began)
     left = {unit.number for unit in units} - finished_units(output, task.results)
     if left:
@@ -105,9 +108,16 @@ def run(
     return totals._replace(engine="ray" if on_ray else "local", workers=chosen_workers)
 
 
+def _begin(output: Folder, plan: Plan) -> None:
+    try:
+        output.write_text(PLAN, plan.to_json())
+    except OSError as error:
+        raise UserError(f"{error}; make room or give permission there, or choose another --output") from error
+
+
 def finish(output: Folder, summary: dict[str, Any]) -> None:
     """Finish a job: delete leftovers of killed workers, and write the summary, which marks the output as complete."""
-    output.child(ATTEMPTS).delete_all()
+    Attempts(output).clear()
     output.sweep()
     output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 

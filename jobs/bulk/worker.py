@@ -13,8 +13,8 @@ from jobs.bulk.commit import commit
 from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
-from jobs.bulk.salvage import describe, salvage
-from vae_core.errors import JobFailed, UserError
+from jobs.bulk.salvage import describe, salvage, salvage_apart
+from vae_core.errors import JobFailed, StorageFailed, UserError
 
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure
 
@@ -73,7 +73,7 @@ class Worker(Generic[U]):
                 part = self._persist(unit, in_child=died >= FATAL_ATTEMPTS)
             finally:
                 self._attempts.end(unit.number, died)
-        except (UserError, JobFailed) as error:
+        except (UserError, JobFailed, StorageFailed) as error:
             return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
         except Exception as error:
             details = traceback.format_exc()
@@ -101,7 +101,7 @@ class Worker(Generic[U]):
         if in_child:
             child = Child(self._task, self._device, self._check)
             try:
-                return salvage(unit, self._stoppable(child), self._task.failed)
+                return salvage_apart(unit, child, self._stoppable(child), self._task.failed)
             finally:
                 child.close()
         if self._work is None:

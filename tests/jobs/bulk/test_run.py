@@ -1,16 +1,29 @@
 """Bulk jobs on the local engine: every row exactly once, whatever happened before."""
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from bulk_toys import LOCAL, RangeUnit, Squares, outcome, ranges
 from export.storage import Folder
 from jobs.bulk import BulkOptions, finish, run
 from jobs.bulk.attempts import Attempts
+from small_disks import fill
 from vae_core.errors import JobFailed, UserError
+
+_COPY = """
+import sys
+from export.storage import Folder
+from jobs.bulk.attempts import Attempts
+from small_disks import fill
+print(Attempts(Folder.at(sys.argv[1])).begin(3), flush=True)
+sys.stdin.read()
+"""
 
 
 def snapshot(folder: Path) -> dict[str, bytes]:
@@ -41,6 +54,28 @@ def test_a_second_run_processes_only_missing_units(tmp_path: Path) -> None:
     assert totals.rows == 10
     assert [path.name.split("-")[1:-1] for path in log.iterdir()] == [["1", "10", "20"]]
     assert snapshot(out) == complete
+
+
+@pytest.mark.parametrize(
+    "damage", ["half of its rows", "cut short", "empty", "another's", "errors lost", "errors cut short"]
+)
+def test_a_damaged_part_is_done_again(tmp_path: Path, damage: str) -> None:
+    output = Folder.at(tmp_path)
+    task = Squares(bad=frozenset({12}))
+    run(task, ranges(50, 10), output, LOCAL)
+    complete = snapshot(tmp_path)
+    part, errors = tmp_path / "squares/part-000001.parquet", tmp_path / "errors/part-000001.parquet"
+    if damage == "half of its rows":
+        pq.write_table(pq.read_table(part).slice(0, 4), part)
+    elif damage == "another's":
+        part.write_bytes((tmp_path / "squares/part-000002.parquet").read_bytes())
+    elif damage == "errors lost":
+        errors.unlink()
+    else:
+        broken = errors if damage == "errors cut short" else part
+        broken.write_bytes(broken.read_bytes()[: 0 if damage == "empty" else -3])
+    assert run(task, ranges(50, 10), output, LOCAL).rows == 10
+    assert snapshot(tmp_path) == complete
 
 
 def test_errors_of_a_dead_attempt_do_not_outlive_a_retry(tmp_path: Path) -> None:
@@ -129,6 +164,32 @@ def test_a_row_that_kills_its_process_is_found_in_a_child_process(tmp_path: Path
     assert list((out / "attempts").iterdir()) == []
 
 
+@pytest.mark.parametrize("deaths", [1, 3, 4])
+def test_a_row_fails_once_it_killed_two_fresh_processes_alone(tmp_path: Path, deaths: int) -> None:
+    out, log = tmp_path / "out", tmp_path / "log"
+    log.mkdir()
+    output = Folder.at(out)
+    run(Squares(), ranges(9, 9), output, LOCAL)
+    (out / "squares/part-000000.parquet").unlink()
+    for _ in range(2):
+        Attempts(output).begin(0)
+    run(Squares(log=str(log), killed_at=3, deaths=deaths), ranges(9, 9), output, LOCAL)
+    results, errors = outcome(output)
+    # The first death is of the row with its neighbours, the second in a process that has done one of those.
+    assert sorted(errors) == ([] if deaths < 4 else [3])
+    assert sorted([*results, *errors]) == list(range(9))
+
+
+def test_the_marker_of_another_copy_at_work_is_no_death(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    copy = subprocess.Popen([sys.executable, "-c", _COPY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert copy.stdout is not None
+    assert copy.stdout.readline() == b"0\n"
+    assert Attempts(output).begin(3) == 0
+    copy.communicate()
+    assert Attempts(output).begin(3) == 1
+
+
 def test_a_job_in_which_every_row_raises_fails(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     with pytest.raises(JobFailed, match=r"every row of unit \d fails"):
@@ -166,3 +227,30 @@ def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyP
         task = replace(Squares(), log=str(log))
         run(task, ranges(20, 1), Folder.at(tmp_path / f"out{workers}"), BulkOptions(engine="local", workers=workers))
         assert {path.read_text().split()[0] for path in log.iterdir()} == {threads}
+
+
+def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("my only copy")
+    with pytest.raises(UserError, match="--output must be a folder"):
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path / "out"), LOCAL)
+    with pytest.raises(UserError, match=r"cannot write .*out/below/plan\.json: .*choose another --output"):
+        run(Squares(), ranges(20, 10), Folder.at(tmp_path / "out/below"), LOCAL)
+
+
+def test_a_full_disk_is_named_and_the_job_goes_on_once_there_is_room(
+    small_disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("jobs.bulk.worker.RETRY_SECONDS", (0.0,))
+    ballast = small_disk / "ballast"
+    output = Folder.at(small_disk / "out")
+    with pytest.raises(JobFailed):  # with a plan and some parts
+        run(Squares(raising=frozenset(range(50, 100))), ranges(100, 50), output, LOCAL)
+    fill(ballast)
+    with pytest.raises(JobFailed, match=r"cannot write .*out/.*: No space left on device"):
+        run(Squares(), ranges(100, 50), output, LOCAL)
+    with pytest.raises(UserError, match=r"cannot write .*plan\.json: No space left on device"):
+        run(Squares(), ranges(100, 50), Folder.at(small_disk / "other"), LOCAL)
+    ballast.unlink()
+    run(Squares(), ranges(100, 50), output, LOCAL)
+    assert outcome(output) == (list(range(100)), {})
+    assert not list((small_disk / "out").rglob(".*"))

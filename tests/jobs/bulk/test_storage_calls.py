@@ -24,6 +24,10 @@ class Counting(pafs.FSSpecHandler):
         self.calls["look"] += 1
         return super().get_file_info(paths)
 
+    def open_input_file(self, path: str) -> Any:
+        self.calls["read"] += 1
+        return super().open_input_file(path)
+
     def open_output_stream(self, path: str, metadata: Any) -> Any:
         self.calls["write"] += 1
         return super().open_output_stream(path, metadata)
@@ -41,7 +45,7 @@ def test_storage_calls_of_a_unit() -> None:
     worker(ranges(80, 40)[0])
     counting.calls.clear()
     assert worker(ranges(80, 40)[1]).results == 40
-    assert counting.calls == {"look": 2, "write": 2, "delete": 1}
+    assert counting.calls == {"read": 1, "look": 1, "write": 2, "delete": 1}
     assert output.child("squares").names() == ["part-000000.parquet", "part-000001.parquet"]
     assert output.child("attempts").names() == []
     output.delete_all()
