@@ -281,9 +281,15 @@ def read_parquet(source: Any, columns: list[str] | None = None, is_remote: bool 
 
 
 def parquet_bytes(table: pa.Table, **options: object) -> pa.Buffer:
-    """A table as a Parquet file, zstd by default."""
+    """A table as a Parquet file, zstd by default. Without rows it has no row group: some readers refuse one."""
     sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, **{"compression": "zstd", **options})
+    options = {"compression": "zstd", **options}
+    if table.num_rows:
+        pq.write_table(table, sink, **options)
+    else:
+        options.pop("row_group_size", None)
+        with pq.ParquetWriter(sink, table.schema, **options):
+            pass
     return sink.getvalue()
 
 
