@@ -13,6 +13,7 @@ from importlib import metadata
 from typing import NoReturn, TypeVar
 
 from jobs import arguments, console
+from jobs.interruption import exit_code, interruptible
 from vae_core.errors import JobFailed, StorageFailed, UserError
 
 O = TypeVar("O")  # noqa: E741  # options of a job
@@ -70,7 +71,8 @@ def run_parsed(
 ) -> None:
     """Run a job with the options that `parse` reads from the words of the command line.
 
-    Exit codes: 2 for a user error, 1 for a failed job, 130 for Ctrl-C; a sentence, no traceback.
+    Exit codes: 2 for a user error, 1 for a failed job or storage, 130 for Ctrl-C, 143 for SIGTERM; a sentence and no
+    traceback.
     """
     with console.speaking(name, arguments.console_options(words)):
         try:
@@ -81,7 +83,8 @@ def run_parsed(
                     f"{' and '.join(found)} are both installed and overwrite each other's files: uninstall both, then "
                     "install the one you want, as 'vae-core[cpu]' or 'vae-core[gpu]'",
                 )
-            job(options)
+            with interruptible():
+                job(options)
         except ModuleNotFoundError as error:
             _refuse_missing(name, error)
         except UserError as error:
@@ -96,9 +99,9 @@ def run_parsed(
             told = error if isinstance(error, StorageFailed) else f"{error.filename or 'the disk'}: {error.strerror}"
             console.error(name, f"{told}; mend this and rerun the same command to resume")
             sys.exit(1)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as error:
             console.error(name, "interrupted; rerun the same command to resume")
-            sys.exit(130)
+            sys.exit(exit_code(error))
         except Exception as error:
             if not console.is_json():
                 raise

@@ -18,17 +18,23 @@ def main() -> None:
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     requests = sys.stdin.buffer
-    task, device = pickle.load(requests)
+    try:
+        task, device = pickle.load(requests)
+    except (EOFError, pickle.UnpicklingError):
+        return
     work = None
     while True:
         try:
             unit = pickle.load(requests)
-        except EOFError:
+        except (EOFError, pickle.UnpicklingError):  # the parent ended, in the middle of a unit or between two
             return
         try:
             work = work or task.open(device)
             answer: Part | str = Part.join(work(unit))
         except Exception as error:
             answer = describe(error)
-        pickle.dump(answer, answers)
-        answers.flush()
+        try:
+            pickle.dump(answer, answers)
+            answers.flush()
+        except BrokenPipeError:
+            os._exit(1)  # the parent was killed; at an ordinary end Python would try to flush once more

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TextIO
 from jobs import console
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import working
+from jobs.interruption import kept
 from vae_core.errors import JobFailed, UserError
 
 # Only receipts pass through the object store of a local cluster; by default Ray would take 30% of memory.
@@ -59,7 +60,7 @@ def connect(address: str | None, cpus: int | None = None) -> Iterator[Cluster]:
         return
     quiet: dict[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
     try:
-        with _silenced_stderr(), working("Ray", "connecting" if address and address != "local" else "starting"):
+        with _silenced_stderr(), kept(), working("Ray", "connecting" if address and address != "local" else "starting"):
             if address and address != "local":
                 ray.init(address=address, **quiet)
             else:

@@ -23,6 +23,7 @@ from jobs.discoveries.errors import describe_left_out
 from jobs.images.batches import bad_file_errors
 from jobs.images.source import ImageSet, find_images
 from jobs.images.survey import Survey, survey
+from jobs.interruption import beside
 from jobs.report.wording import counted
 from jobs.train.labels import find_labels
 from jobs.train.loop import Work
@@ -114,6 +115,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
             logging.enter_context(watching(run, epochs, tracking))
             _fit(Work(options, images.pieces), run)
     run.folder.delete("progress.json")
+    run.folder.sweep()
     if reasons := run.left_out():
         console.warn("train", f"{describe_left_out(reasons, images.rows)}; see {run.folder.url}/errors")
     return run.history()[-1]
@@ -147,7 +149,7 @@ def _fit(work: Work, run: Run) -> None:
     )
     run.folder.delete(FAILURE)
     try:
-        trainer.fit()
+        beside(trainer.fit)
     except TrainingFailedError as error:
         details = str(error).strip()
         reason = details.rpartition("\n")[2]

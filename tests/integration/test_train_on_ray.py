@@ -59,24 +59,9 @@ def test_two_workers_train_and_a_killed_run_resumes_exactly(tmp_path: Path, imag
     assert straight.read_head()["model"] == to_json(MODEL)
     assert straight.folder.subfolders() == ["checkpoints", "splits", "tensorboard"]
 
-    import ray
-
-    (tmp_path / "my.toml").write_text(RECIPE)
     broken = tmp_path / "broken"
-    command = [sys.executable, "-m", "jobs.train", "--images", str(images), "--run", str(broken), "--workers", "2"]
-    command += ["--recipe", str(tmp_path / "my.toml"), "--checkpoint-minutes", "1e-9"]
-    command += ["--address", ray.get_runtime_context().gcs_address]
-    process = subprocess.Popen(
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
     pointer = broken / "checkpoints" / "last.json"
-    deadline = time.monotonic() + PATIENCE
-    while not pointer.exists():
-        assert process.poll() is None, process.communicate()[1]
-        assert time.monotonic() < deadline, "no checkpoint appeared"
-        time.sleep(0.002)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=PATIENCE)
+    _stop(images, broken, pointer, signal.SIGKILL)
     _wait_until_quiet(broken)
     reached = json.loads(pointer.read_text())["checkpoint"]
     assert reached < "step-000000030", "the run was finished before it could be killed"
@@ -92,6 +77,50 @@ def test_two_workers_train_and_a_killed_run_resumes_exactly(tmp_path: Path, imag
     before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
     assert train(options_of(images, broken)) == record
     assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
+
+
+def _stop(images: Path, run: Path, once: Path, number: signal.Signals) -> tuple[int, str]:
+    """Train, and send a signal once a file is there; returns the exit code and what was said."""
+    import ray
+
+    (run.parent / "my.toml").write_text(RECIPE)
+    command = [sys.executable, "-m", "jobs.train", "--images", str(images), "--run", str(run), "--workers", "2"]
+    command += ["--recipe", str(run.parent / "my.toml"), "--checkpoint-minutes", "1e-9"]
+    command += ["--address", ray.get_runtime_context().gcs_address]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Background processes of a shell ignore SIGINT, which children would inherit.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    deadline = time.monotonic() + PATIENCE
+    while not once.exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline, f"{once} did not appear"
+        time.sleep(0.002)
+    os.kill(process.pid, number)
+    return process.wait(timeout=PATIENCE), process.communicate(timeout=PATIENCE)[1]
+
+
+@pytest.mark.usefixtures("ray_cluster")
+@pytest.mark.parametrize(
+    ("number", "once", "code"),
+    [
+        pytest.param(signal.SIGINT, "run.json", 130, id="Ctrl-C while the workers start"),
+        pytest.param(signal.SIGTERM, "checkpoints/last.json", 143, id="SIGTERM after a checkpoint"),
+    ],
+)
+def test_a_run_that_is_asked_to_end_says_so(
+    tmp_path: Path, images: Path, number: signal.Signals, once: str, code: int
+) -> None:
+    run = tmp_path / "run"
+    exited, said = _stop(images, run, run / once, number)
+    assert (exited, said.splitlines()[-1]) == (code, "vae train: interrupted; rerun the same command to resume")
+    assert "Traceback" not in said
+    assert "***" not in said  # the stack of Ray's core
 
 
 def _wait_until_quiet(run: Path) -> None:
