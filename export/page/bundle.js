@@ -89,11 +89,6 @@ class Bundle {
     return Boolean(this.manifest.graphs["decoder.onnx"]?.outputs.some((output) => output.name === "image"));
   }
 
-  /* Whether images are scored by overlapping tiles, which this page does not do. */
-  get isTiled() {
-    return Boolean(this.manifest.tiling);
-  }
-
   get weights() {
     return { name: WEIGHTS, content: this.files.get(WEIGHTS) };
   }

@@ -141,7 +141,8 @@ function describe() {
   const { model, training, calibration } = bundle.manifest;
   const kind = { 1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA" }[bundle.channels];
   at("kicker").textContent = `${model.family} model of ${bundle.width}×${bundle.height} ${kind} images · bundle ${bundle.manifest.bundle.slice(0, 12)}`;
-  at("title").textContent = visible(training?.data || "A bundle without a name");
+  const name = training?.data || "a bundle without a name";
+  at("title").textContent = visible(`${name[0].toUpperCase()}${name.slice(1)}`);
   document.title = `${at("title").textContent} · model in the browser`;
   at("lead").textContent = `Trained on ${counted(training?.training_images ?? 0, "image")}; p-values rank an image among ` +
     `${counted(calibration.images, "calibration image")}. Images are scored on this machine and go nowhere.`;
@@ -192,15 +193,14 @@ function setUpScoring(isRefused) {
   at("cards").replaceChildren();
   at("refused").replaceChildren();
   sayOfImages("");
-  const reasonNot = isRefused ? "No image is scored, as this browser computes other scores than those of the calibration images."
-    : bundle.isTiled ? "This bundle scores large images by tiles, which this page does not; use `vae score`." : "";
+  const reasonNot = isRefused ? "No image is scored, as this browser computes other scores than those of the calibration images." : "";
   at("scoring").hidden = reasonNot !== "";
   at("score-lead").textContent = reasonNot || `Higher scores are more outlying; a small p-value is rare among ordinary images. ` +
-    `Images of another size than ${bundle.width}×${bundle.height} are letterboxed, and so their scores are of that.`;
+    `Images of another size than ${bundle.width}×${bundle.height} are letterboxed first, and their cards say so.`;
   const maps = bundle.array("probe", "explainer.surprise");
   const ordinary = maps.data.slice(0, maps.data.length / maps.shape[0] * realImages(bundle)).sort();
   mapTop = Math.max(1e-6, ordinary[Math.floor(0.999 * (ordinary.length - 1))]);
-  at("scale-high").textContent = `≥ ${number(mapTop, 2)} nats: above 99.9% of the pixels of ordinary images`;
+  at("scale-high").textContent = `≥ ${number(mapTop, 2)} nats, more than 99.9% of the pixels of ordinary images`;
   at("reading-reconstruction").hidden = !bundle.decodesImages;
   at("cards").style.setProperty("--side", `${side(128)}px`);
   at("cards").style.setProperty("--count", bundle.decodesImages ? 3 : 2);
@@ -208,7 +208,7 @@ function setUpScoring(isRefused) {
 }
 
 function showTools() {
-  at("card-tools").hidden = at("reading").hidden = at("scale").hidden = images.length === 0;
+  at("card-tools").hidden = at("reading").hidden = images.length === 0;
   at("refused").hidden = at("refused").childElementCount === 0;
 }
 
@@ -392,7 +392,7 @@ function setUpLatents(nats) {
   at("interpolate-lead").textContent = without ? "Nor can it be interpolated." : "The codes on the straight line from one image's code to another's, decoded.";
   if (without) return;
   dimensions = [...nats.keys()].sort((a, b) => nats[b] - nats[a]);
-  at("class-label").hidden = bundle.classes.length === 0 || bundle.manifest.prior.name !== "classes";
+  at("class-field").hidden = bundle.classes.length === 0 || bundle.manifest.prior.name !== "classes";
   at("class").replaceChildren(option("", "any"), ...bundle.classes.map((name, index) => option(index, visible(name))));
   for (const canvas of [at("decoded"), at("mixed")]) canvas.style.setProperty("--side", `${side(336)}px`);
   at("sliders").replaceChildren();
@@ -587,7 +587,7 @@ async function listModels() {
   const response = await fetch("models.json").catch(() => null);
   const listed = response?.ok ? await response.json() : [];
   at("models").replaceChildren(...listed.map((folder) => option(folder, folder === "." ? "beside this page" : visible(folder))), option("", "a folder of your own"));
-  at("models-label").hidden = listed.length === 0;
+  at("models-field").hidden = listed.length === 0;
   return listed;
 }
 

@@ -43,8 +43,8 @@ export function paintMap(canvas, map, top, height, width, pixels = null, channel
     const grey = pixels === null ? 0 : channels < 3
       ? pixels[pixel] : 0.299 * pixels[pixel] + 0.587 * pixels[size + pixel] + 0.114 * pixels[2 * size + pixel];
     // Where nothing is surprising the image shows, dimmed, so that bright places are the map's.
-    const opacity = pixels === null ? 1 : Math.sqrt(share);
-    heat.forEach((value, at) => { image.data[4 * pixel + at] = opacity * value + (1 - opacity) * 0.6 * grey; });
+    const opacity = pixels === null ? 1 : share;
+    heat.forEach((value, at) => { image.data[4 * pixel + at] = opacity * value + (1 - opacity) * 0.7 * grey; });
     image.data[4 * pixel + 3] = 255;
   }
   context.putImageData(image, 0, 0);

@@ -54,7 +54,7 @@ def fetch_runtime(target: Path) -> None:
                 if hashlib.sha256(content).hexdigest() != expected:
                     raise RuntimeError(f"{name} of {PACKAGE} differs from its hash in {__file__}")
                 contents[name] = content
-    target.mkdir(exist_ok=True)
+    target.mkdir(parents=True, exist_ok=True)
     for name, content in contents.items():
         (target / name).write_bytes(content)
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from browsers import COLOURS, contrast
 from browsers import browser as open_browser
 from export.pictures import encode_png
 from export.storage import Folder
@@ -358,23 +359,6 @@ def test_the_page_fits_and_can_be_read(visit: Any, tmp_path: Path, width: int, s
         for text in page.locator(selector).all()[:3]:
             assert contrast(text.evaluate(COLOURS)) >= 4.5, selector
     assert page.locator(".shot").first.evaluate("one => getComputedStyle(one).outlineStyle") == "solid"
-
-
-COLOURS = """text => {
-  let under = text;
-  while (getComputedStyle(under).backgroundColor === "rgba(0, 0, 0, 0)") under = under.parentElement;
-  return [getComputedStyle(text).color, getComputedStyle(under).backgroundColor];
-}"""
-
-
-def contrast(colours: list[str]) -> float:
-    """WCAG 2's contrast of two colours such as `rgb(0, 0, 0)`."""
-    levels = []
-    for colour in colours:
-        channels = np.array([float(part) for part in colour[colour.index("(") + 1 : -1].split(",")[:3]]) / 255
-        linear = np.where(channels <= 0.04045, channels / 12.92, ((channels + 0.055) / 1.055) ** 2.4)
-        levels.append(float(linear @ [0.2126, 0.7152, 0.0722]))
-    return (max(levels) + 0.05) / (min(levels) + 0.05)
 
 
 def test_contrast_is_that_of_wcag() -> None:
