@@ -2,6 +2,7 @@
 #   make demo   train, export, score and sample on a small data set; ends with a report
 #   make test   style, types, import contracts and all tests
 # Others:
+#   make web    after make demo: its models in a browser, on a page that needs npm once
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
 #   make docs   the generated parts of docs/: options, modules
 #   make lint, make lock, make clean
@@ -11,10 +12,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test bench docs lint lock clean
+.PHONY: demo web test bench docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
+
+# Needs npm once, for ONNX Runtime Web.
+web:
+	@test -f demo/web/serve.py || { echo "There is no demo/web yet: run make demo first"; exit 2; }
+	$(PYTHON) demo/web/serve.py
 
 # Most tests use one core; those with a Ray cluster of their own run one after another.
 test: lint

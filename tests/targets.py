@@ -8,11 +8,13 @@ import numpy as np
 import onnx
 import onnxruntime
 
+from export import page
 from export.bundle.format import Bundle
 from export.guarantees.p_values import P_VALUE
 from export.runtime.agreement import compare
 from export.storage import Folder
 from export.targets import write_target
+from vae_core.latents import GaussianMixture
 
 TYPES = {"TYPE_UINT8": np.uint8, "TYPE_FP32": np.float32}
 
@@ -71,10 +73,11 @@ def check_web(bundle: Bundle, folder: Path) -> None:
     """A reader of JSON and raw bytes finds the probe, and the graphs compute it with the weights beside them."""
     write_target("web", bundle, Folder.at(folder))
     manifest = json.loads((folder / "manifest.json").read_text())
-    assert {path.name for path in folder.iterdir()} == {"manifest.json", *manifest["files"]}
+    assert {path.name for path in folder.iterdir()} == {"manifest.json", *manifest["files"], *page.FILES, page.MODELS}
+    assert json.loads((folder / page.MODELS).read_text()) == ["."]
     for name, entry in manifest["files"].items():
         assert (folder / name).stat().st_size == entry["bytes"]
-    probe = read_probe(folder, manifest)
+    probe = read_arrays(folder, manifest["probe"])
     for name, array in probe.items():
         assert np.array_equal(array, bundle.probe[name], equal_nan=True)
     assert ("decoder.onnx" in manifest["graphs"]) == bundle.decodes_images
@@ -83,16 +86,18 @@ def check_web(bundle: Bundle, folder: Path) -> None:
         assert interface == bundle.manifest["graphs"][graph]
         session = onnxruntime.InferenceSession(folder / graph)
         _check_outputs(bundle, graph, session, {each.name: probe[each.name] for each in session.get_inputs()})
-    for values in manifest["codes"].values():
-        assert len(values) == bundle.latent_dim
-    assert min(manifest["codes"]["deviation"]) > 0
+    assert ("file" in manifest["prior"]) == isinstance(bundle.prior, GaussianMixture)
+    if "file" in manifest["prior"]:
+        expected = bundle.prior.to_arrays()
+        for name, array in read_arrays(folder, manifest["prior"]).items():
+            assert np.array_equal(array, expected[name])
 
 
-def read_probe(folder: Path, manifest: dict[str, Any]) -> dict[str, np.ndarray]:
-    """The arrays in probe.bin, as a page reads them."""
-    data = (folder / manifest["probe"]["file"]).read_bytes()
+def read_arrays(folder: Path, part: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The arrays of a part of the manifest, `probe` or `prior`, as a page reads them."""
+    data = (folder / part["file"]).read_bytes()
     arrays = {}
-    for name, entry in manifest["probe"]["arrays"].items():
+    for name, entry in part["arrays"].items():
         dtype = np.dtype(entry["type"]).newbyteorder("<")
         assert entry["offset"] % dtype.itemsize == 0, "a typed array of JavaScript starts there"
         arrays[name] = np.frombuffer(data, dtype, int(np.prod(entry["shape"])), entry["offset"]).reshape(entry["shape"])

@@ -52,8 +52,8 @@ def commands(page: Path) -> list[Command]:
     found = []
     for number, line in enumerate([*fenced, *spans]):
         words = shlex.split(line, comments=True)
-        if "python" in words and (match := re.fullmatch(r"jobs\.(\w+)", words[words.index("python") + 2])):
-            job, arguments = match[1], words[words.index("python") + 3 :]
+        if "-m" in words and (match := re.fullmatch(r"jobs\.(\w+)", words[words.index("-m") + 1])):
+            job, arguments = match[1], words[words.index("-m") + 2 :]
         elif words[:1] == ["vae"] and len(words) > 1:
             job, arguments = words[1], words[2:]
         else:

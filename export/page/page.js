@@ -54,6 +54,7 @@ class Stage {
     this.#wanted = { code, since: performance.now() };
     if (this.#isBusy) return;
     this.#isBusy = true;
+    this.canvas.dataset.busy = "";
     try {
       while (this.#wanted !== null) {
         const { code: next, since } = this.#wanted;
@@ -67,6 +68,7 @@ class Stage {
       say(`The decoder failed: ${error.message}`, true);
     } finally {
       this.#isBusy = false;
+      delete this.canvas.dataset.busy;
     }
   }
 }
@@ -421,7 +423,7 @@ function listCodes(fresh = false) {
     const before = select.value;
     select.replaceChildren(...[first, ...scored, ...own].map(([value, text]) => option(value, text)));
     select.value = fresh ? start : before;
-    if (select.selectedIndex < 0) select.value = start;
+    if (select.selectedIndex < 0) select.selectedIndex = select.options.length - 1;
   }
 }
 
@@ -481,7 +483,8 @@ function showShare() {
 }
 
 async function interpolate() {
-  const [from, to] = [codeOf(at("from").value), codeOf(at("to").value)];
+  const names = [at("from").value, at("to").value];
+  const [from, to] = names.map(codeOf);
   showShare();
   const current = opened;
   const pictures = await decode(Array.from({ length: STEPS }, (_, step) => between(from, to, step / (STEPS - 1))));
@@ -491,6 +494,7 @@ async function interpolate() {
     paintImage(canvas, pixels);
     return canvas;
   }));
+  at("strip").dataset.between = names.join(" ");
 }
 
 /* --- What a person does --- */

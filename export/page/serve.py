@@ -4,9 +4,11 @@ Fetches ONNX Runtime Web into `runtime/` with npm first, if it is not there, and
 no network. Any other web server will do as well once `runtime/` is filled.
 """
 
+import contextlib
 import functools
 import hashlib
 import http.server
+import os
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,7 @@ FILES = {
     "ort-wasm-simd-threaded.asyncify.wasm": "39f9f0894d478800487ed9f7dbe92618498db320cf55c8e3d89adff8dce658da",
 }
 """Of the package's folder dist/: what WebAssembly needs, then what WebGPU needs; and the SHA-256 of each."""
+TYPES = {".js": "text/javascript", ".mjs": "text/javascript", ".wasm": "application/wasm"}
 POLICY = (
     "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'self'; connect-src 'self'; "
     "img-src 'self' blob: data:; style-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -39,7 +42,9 @@ def fetch_runtime(target: Path) -> None:
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise RuntimeError(f"npm is needed once, to fetch {PACKAGE} into {target}: install Node.js, then rerun this command")
+        raise RuntimeError(
+            f"npm is needed once, to fetch {PACKAGE} into {target}: install Node.js, then rerun this command"
+        )
     with tempfile.TemporaryDirectory() as scratch:
         command = [npm, "pack", "--silent", "--pack-destination", scratch, PACKAGE]
         done = subprocess.run(command, cwd=scratch, capture_output=True, text=True)
@@ -62,12 +67,9 @@ def fetch_runtime(target: Path) -> None:
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Files of the folder, with a content security policy that holds for workers, too."""
 
-    extensions_map = {
-        **http.server.SimpleHTTPRequestHandler.extensions_map,
-        ".js": "text/javascript",
-        ".mjs": "text/javascript",
-        ".wasm": "application/wasm",
-    }
+    def guess_type(self, path: str | os.PathLike[str]) -> str:
+        """The type of a file; of code it must be right, and a system's own table may say otherwise."""
+        return TYPES.get(Path(path).suffix) or super().guess_type(path)
 
     def end_headers(self) -> None:
         """Add the policy."""
@@ -93,10 +95,8 @@ def main() -> None:
         sys.exit(str(error))
     with server(FOLDER, int(sys.argv[1]) if len(sys.argv) > 1 else 0) as serving:
         print(f"http://127.0.0.1:{serving.server_port}/   (Ctrl+C ends it)", flush=True)
-        try:
+        with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()
-        except KeyboardInterrupt:
-            pass
 
 
 if __name__ == "__main__":

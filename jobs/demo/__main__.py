@@ -4,7 +4,8 @@
 
 Trains on 8,000 images of clothes with two Ray workers, exports the model to ONNX, and scores 1,000 unseen images of
 clothes mixed with 500 outliers, handwritten digits. Then trains a model of features on crops of a wall of bricks, and
-scores others, some of which have a scratch, a stain or a hole. Rerun the same command to resume.
+scores others, some of which have a scratch, a stain or a hole. Leaves a page beside them that opens both models in a
+browser. Rerun the same command to resume.
 """
 
 from collections.abc import Sequence
@@ -31,7 +32,8 @@ def _run(options: DemoOptions) -> None:
         f"report of the wall:    {_link(output / 'wall' / 'scores')}\n"
         f"report of the clothes: {_link(output / 'scores')}\n"
         f"samples: {output / 'corpus'}\n"
-        f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}",
+        f"bundles: {output / 'wall' / 'bundle'}, {output / 'bundle'}\n"
+        f"both in a browser: python {output / 'web' / 'serve.py'}",
         clothes=result.clothes._asdict(),
         wall=result.wall._asdict(),
         on_defect=result.on_defect,

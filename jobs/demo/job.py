@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 import pyarrow.compute as pc
 
-from export.bundle.format import MANIFEST
+from export.bundle.format import MANIFEST, Bundle
+from export.page import write_page
 from export.storage import Folder
+from export.targets.web import write_files
 from jobs import console
 from jobs.bulk.cluster import connect
 from jobs.demo.defects import KINDS
@@ -54,6 +56,7 @@ def demo(options: DemoOptions) -> DemoResult:
     with connect(None, max(2, options.workers)):
         clothes = _clothes(options)
         wall, on_defect = _wall(options)
+    write_web(Path(options.output))
     return DemoResult(clothes, wall, on_defect)
 
 
@@ -107,6 +110,15 @@ def _wall(options: DemoOptions) -> tuple[Found, int]:
         for row in explained
     )
     return Found(outliers=defects, true=len(true), false=len(found) - len(true)), on_defect
+
+
+def write_web(output: Path) -> None:
+    """The page that opens both bundles in a browser, in `web`."""
+    folder = Folder.at(output / "web")
+    bundles = {"clothes": output / "bundle", "wall": output / "wall" / "bundle"}
+    for name, bundle in bundles.items():
+        write_files(Bundle.open(str(bundle)), Folder.at(output / "web" / name))
+    write_page(folder, list(bundles))
 
 
 def _train(options: DemoOptions, name: str, images: str, run: str, data: str) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from export import page
 from export.bundle.format import Bundle
 from export.storage import Folder
 from export.targets import names, triton, write_target
@@ -49,7 +50,7 @@ def test_a_folder_with_files_is_refused(opened: Bundle, tmp_path: Path, target: 
 
 def test_the_command_converts_a_bundle(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     export(ExportOptions(bundle=str(bundle), for_="web", output=str(tmp_path / "web")))
-    assert "web: 7 files for web, " in capsys.readouterr().out
+    assert f"web: {8 + len(page.FILES) + 1} files for web, " in capsys.readouterr().out
     assert (tmp_path / "web" / "manifest.json").exists()
 
 
