@@ -12,10 +12,17 @@ function inferno(share) {
   return INFERNO[low].map((value, channel) => value + (at - low) * (INFERNO[low + 1][channel] - value));
 }
 
+/* The width of an image on the page, of which no side may be longer than `most` pixels; small ones are enlarged by an
+   integer, so that all of their pixels are equally large. */
+export function shownWidth(height, width, most) {
+  const factor = most / Math.max(height, width);
+  return Math.round(width * (factor >= 2 ? Math.floor(factor) : factor));
+}
+
 /* Fit a canvas to images of a size; small ones have square pixels. */
-export function prepare(canvas, width, height) {
+function prepare(canvas, width, height) {
   if (canvas.width !== width || canvas.height !== height) [canvas.width, canvas.height] = [width, height];
-  canvas.classList.toggle("crisp", Math.max(width, height) <= 56);
+  canvas.classList.toggle("crisp", Math.max(width, height) <= 64);
   return canvas.getContext("2d");
 }
 
