@@ -31,6 +31,7 @@ COMMANDS = {
     "evaluate": "measure likelihood and outlier detection quality",
     "find": "find the images of a folder that do not belong there",
     "sample": "generate images from a bundle",
+    "verify": "check in other runtimes that a bundle computes what it should",
     "inspect": "say what a bundle, a run or the output of a job is",
     "demo": "run everything end to end on two small data sets that ship with the package",
 }

@@ -10,7 +10,7 @@ from export.extractors.build import Extractor, open_extractor
 from export.graphs.build import Contents, Splits, build
 from export.graphs.from_images import FromImages
 from export.graphs.options import BuildOptions
-from vae_core.config import TrainConfig
+from vae_core.config import FILTER_BANK, TrainConfig
 from vae_core.models import seeded
 from vae_core.models.features.config import FeaturesConfig
 from vae_core.models.features.model import FeatureVAE
@@ -22,23 +22,23 @@ _STEPS = 150
 
 
 @cache
-def extractor() -> Extractor:
-    """The filter bank for images of `SHAPE`."""
-    return open_extractor(FeaturesConfig(image_shape=SHAPE, width=24, latent_channels=4))
+def extractor(backbone: str = FILTER_BANK) -> Extractor:
+    """The filter bank, or the backbone in an ONNX file, for images of `SHAPE`."""
+    return open_extractor(FeaturesConfig(image_shape=SHAPE, width=24, latent_channels=4, backbone=backbone))
 
 
 @cache
-def whitened() -> bytes:
+def whitened(backbone: str = FILTER_BANK) -> bytes:
     """Its graph, whitened over 300 pictures."""
-    return extractor().whitened(pictures(300, SHAPE))
+    return extractor(backbone).whitened(pictures(300, SHAPE))
 
 
 @cache
-def trained() -> FeatureVAE:
+def trained(backbone: str = FILTER_BANK) -> FeatureVAE:
     """A model after 150 steps on the features of 600 pictures."""
     train = TrainConfig(epochs=1, learning_rate=3e-3, warmup_steps=20, kl_warmup_epochs=0.0, ema_decay=0.95)
-    optimisation = Optimisation(to_device(seeded(extractor().config, 0), "cpu"), train, _STEPS)
-    features = FromImages(whitened()).tensors(pictures(600, SHAPE))["features"]
+    optimisation = Optimisation(to_device(seeded(extractor(backbone).config, 0), "cpu"), train, _STEPS)
+    features = FromImages(whitened(backbone)).tensors(pictures(600, SHAPE))["features"]
     generator = torch.Generator().manual_seed(0)
     for _ in range(_STEPS):
         chosen = torch.randint(0, len(features), (32,), generator=generator)
@@ -50,12 +50,12 @@ def trained() -> FeatureVAE:
 
 
 @cache
-def contents() -> Contents:
+def contents(backbone: str = FILTER_BANK) -> Contents:
     """The contents of the bundle of `trained`."""
     held = Splits(validation=pictures(200, SHAPE, seed=1), calibration=pictures(199, SHAPE, seed=2))
     history = [{name: value for name, value in each.items() if name != "bits_per_dim"} for each in HISTORY]
     training = {"data": "blobs", "epochs": 3, "history": history}
-    return build(trained(), held, training, BuildOptions(samples=4), whitened())
+    return build(trained(backbone), held, training, BuildOptions(samples=4), whitened(backbone))
 
 
 def with_defects(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

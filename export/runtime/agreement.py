@@ -18,8 +18,19 @@ class Difference(NamedTuple):
     output: str
     absolute: float
     relative: float  # |Δ| / max(scale, |value|)
-    allowed: float
+    allowed: float  # of the absolute difference for uint8 images, of the relative one for others
     ok: bool
+    is_image: bool = False
+
+    @property
+    def found(self) -> float:
+        """The difference that `allowed` is a bound of."""
+        return self.absolute if self.is_image else self.relative
+
+    @property
+    def share(self) -> float:
+        """The difference as a share of what is allowed; infinite if it is not a number."""
+        return self.found / self.allowed if np.isfinite(self.found) else float("inf")
 
 
 def compare(found: Arrays, expected: Mapping[str, npt.NDArray[Any]], outputs: Sequence[Output]) -> list[Difference]:
@@ -29,11 +40,11 @@ def compare(found: Arrays, expected: Mapping[str, npt.NDArray[Any]], outputs: Se
         reference = expected[output.name].astype(np.float64)
         delta = np.abs(found[output.name].astype(np.float64) - reference)
         relative = delta / np.maximum(output.scale, np.abs(reference))
-        if found[output.name].dtype == np.uint8:
-            worst, allowed = float(delta.max()), float(_IMAGE_LEVELS)
-        else:
-            worst, allowed = float(relative.max()), output.tolerance
+        is_image = found[output.name].dtype == np.uint8
+        allowed = float(_IMAGE_LEVELS) if is_image else output.tolerance
+        found_difference = Difference(
+            output.name, float(delta.max()), float(relative.max()), allowed, ok=False, is_image=is_image
+        )
         # Comparisons with NaN are false: it fails.
-        ok = worst <= allowed
-        differences.append(Difference(output.name, float(delta.max()), float(relative.max()), allowed, ok))
+        differences.append(found_difference._replace(ok=found_difference.found <= allowed))
     return differences
