@@ -1,9 +1,9 @@
-"""Sums that every runtime computes correctly, for torch tensors and numpy arrays.
+"""Sums, and the diagonal, that every runtime computes correctly, for torch tensors and numpy arrays.
 
 They avoid what some runtime was observed to get wrong: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which
 tract, IREE, WebGPU and OpenVINO compute without a shift by the maximum, so that it overflows; a squared norm whose
-reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; and more than two sums in a row,
-which OpenVINO's provider does not load.
+reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; more than two sums in a row,
+which OpenVINO's provider does not load; and EyeLike, whose result tract takes for float64.
 """
 
 from typing import Any, TypeVar
@@ -44,3 +44,10 @@ def log_sum_exp(values: V, axis: int = -1) -> V:
     top = xp.amax(values, axis, keepdims=True)
     total: V = (top + xp.log(xp.exp(values - top).sum(axis, keepdims=True))).squeeze(axis)
     return total
+
+
+def diagonal(matrices: V) -> V:
+    """The diagonals of square matrices: (..., D, D) → (..., D)."""
+    array: Any = matrices
+    values: V = array.reshape(*array.shape[:-2], -1)[..., :: array.shape[-1] + 1]
+    return values

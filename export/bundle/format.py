@@ -239,6 +239,10 @@ class Bundle:
         described = self.manifest["graphs"][graph]["outputs"]
         return tuple(Output(**{field: each[field] for field in Output._fields}) for each in described)
 
+    def output(self, graph: str, name: str) -> Output:
+        """One output of a graph, by its name."""
+        return next(output for output in self.outputs(graph) if output.name == name)
+
     @cached_property
     def calibration(self) -> pa.Table:
         """The calibration images' scores (ascending), statistics, codes and pictures."""

@@ -3,7 +3,7 @@
 import json
 import logging
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import pyarrow as pa
 import torch
+from torch import Tensor
 
 from export.bundle import card
 from export.bundle import format as names
@@ -38,7 +39,6 @@ from export.graphs.modules import (
     Graph,
     LikelihoodAtGraph,
     LikelihoodGraph,
-    ModelGraph,
     PixelGraph,
     PosteriorGraph,
     ScorerGraph,
@@ -51,8 +51,9 @@ from export.graphs.shared_weights import share_weights
 from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
 from export.guarantees.calibration_set import BATCH, calibration_table, exemplar_stride, exemplars
-from export.guarantees.p_values import LEAST
+from export.guarantees.p_values import LEAST, SCORE, Scores, steps_within, tolerance
 from export.region import Region
+from export.runtime.agreement import as_different
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from vae_core.binarisation import drawn, thresholds
@@ -66,14 +67,16 @@ from vae_core.models.pixels import IMAGES, RAW, PixelModel
 from vae_core.networks.causal import CausalLayer
 from vae_core.noise import Purpose, antithetic, standard_normal
 from vae_core.outliers.density import Density
-from vae_core.outliers.score import OutlierModel
+from vae_core.outliers.groups import score_output
+from vae_core.outliers.score import OutlierModel, score
 from vae_core.outputs import Output
 
 Images = npt.NDArray[np.uint8]
 
 _LOG = logging.getLogger(__name__)
 _REAL_PROBES = 32
-_BEFORE_GRAPHS = 0.33  # of the time: what comes before the graphs, of a run of the demo
+# Shares of the time of an export of the demo's run, by the stages that they come before or are for.
+_BEFORE_GRAPHS, _BEFORE_PARITY, _FOR_CALIBRATION = 0.33, 0.8, 0.05
 
 
 @dataclass(frozen=True)
@@ -124,21 +127,16 @@ def build(
         )
     if int8 and not isinstance(model, ConvVAE):
         raise UserError(f"--int8 needs a model of the family conv, got one of {model.config.family}; export without it")
-    real = splits.calibration[:_REAL_PROBES]
-    probe = parity.probe_images(real)
     convert = FromImages(extractor, region, _thresholds(model))
-    with torch.inference_mode():
-        z = model.posterior(convert.tensors(probe)).mean.numpy()
-    batches = {"image": probe, **convert.inputs(probe), "z": z}
     gradient = GradientGraph(model) if isinstance(model, PixelModel) else None
-    if gradient is not None:
-        batches["z"] = z = away_from_kinks(gradient, batches)
+    # The exporter traces two images; the probe batch is chosen when scores are known.
+    example, _ = _inputs(model, convert, splits.validation[:2])
     # What the outlier score depends on; the other graphs are always in fp32.
     scoring_model = without_transposed_convolutions(model) if int8 else model
     ranges = splits.validation[:RANGE_IMAGES]
 
     _begin(0.0, "converting statistics")
-    described = convert.to_onnx(StatisticsGraph(scoring_model), "statistics", batches)
+    described = convert.to_onnx(StatisticsGraph(scoring_model), "statistics", example)
     _begin(0.2, "computing the statistics of %d validation images", len(splits.validation))
     seen = scoring_session(described).run_batched({"image": splits.validation}, BATCH)
     agreement = None
@@ -163,8 +161,8 @@ def build(
         _begin(0.26, "fitting the classes")
         fitted = fit_prior(draws[len(splits.validation) :], splits.labels)
         held_out = (splits.validation, splits.calibration)
-        classes = fit_class_model(model, fitted, convert, batches, held_out, options.class_samples)
-    prior: Prior = StandardNormal(z.shape[1])
+        classes = fit_class_model(model, fitted, convert, example, held_out, options.class_samples)
+    prior: Prior = StandardNormal(example[LATENTS.name].shape[1])
     if codes is not None and options.prior == "mixture":
         prior = codes if classes is None else classes.prior
     noise = torch.from_numpy(antithetic(0, options.samples, model.noise_size))
@@ -179,60 +177,65 @@ def build(
     }
     if classes is not None:
         graphs[names.CLASSES] = classes.graph
-    inputs: Arrays = {}
     if isinstance(model, PixelModel) and model.causal is not None:
         graphs |= {names.CONDITIONAL: ConditionalGraph(model), names.PIXEL: PixelGraph(model)}
-        inputs = _windows(model.causal, probe, parity.expected_outputs(graphs[names.DECODER], batches)[RAW.name])
-        batches |= inputs
     if not model.has_diagonal_posterior:
         graphs[names.POSTERIOR] = PosteriorGraph(model)
-        drawn = {NOISE.name: standard_normal(0, Purpose.FIT, np.arange(len(probe)), model.noise_size)}
-        batches, inputs = batches | drawn, inputs | drawn
     files: dict[str, bytes] = {}
     without_gradient = None
     if isinstance(model, PixelModel) and gradient is not None:
         _begin(0.27, "converting %s", names.GRADIENT)
-        value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), batches)
+        value = convert.to_onnx(LikelihoodAtGraph(model), names.GRADIENT.removesuffix(".onnx"), example)
         try:
             files[names.GRADIENT] = with_gradient(value, LOG_PX_Z, LATENTS.name, GRADIENT)
             graphs[names.GRADIENT] = gradient
         except NoGradient as error:
             without_gradient = str(error)
+    for number, (name, graph) in enumerate(graphs.items(), start=1):
+        share = _BEFORE_GRAPHS + (number - 1) / len(graphs) * (_BEFORE_PARITY - _BEFORE_GRAPHS)
+        _begin(share, "converting %s, graph %d of %d", name, number, len(graphs))
+        if name not in files:
+            files[name] = convert.to_onnx(graph, name.removesuffix(".onnx"), example)
+    integers: dict[str, bytes] = {}
+    if int8:
+        integers = {name: quantise(files[name], ranges) for name in (names.SCORER, names.EXPLAINER)}
+    _begin(_BEFORE_PARITY, "scoring %d calibration images", len(splits.calibration))
+    # Computed by ONNX Runtime, as the scores that they are compared with will be.
+    scorer = scoring_session(integers.get(names.SCORER, files[names.SCORER]))
+    calibrated = scorer.run_batched({"image": splits.calibration}, BATCH)
+    scores = np.sort(calibrated[SCORE])
+    real = _far_from_steps(splits.validation, score(_tensors(seen), outlier)[SCORE].numpy(), scores, outlier)
+    probe, stored = _inputs(model, convert, parity.probe_images(real), gradient)
     checks: dict[str, list[dict[str, Any]]] = {}
     expected: Arrays = {}
-    for number, (name, graph) in enumerate(graphs.items(), start=1):
-        share = _BEFORE_GRAPHS + (number - 1) / len(graphs) * (1 - _BEFORE_GRAPHS)
-        _begin(share, "converting %s, graph %d of %d, and comparing it with PyTorch", name, number, len(graphs))
-        title = name.removesuffix(".onnx")
-        if name not in files:
-            files[name] = convert.to_onnx(graph, title, batches)
-        checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, batches)]
-        outputs = parity.expected_outputs(graph, batches)
-        if int8 and isinstance(graph, ModelGraph) and graph.model is scoring_model:
-            files[name] = quantise(files[name], ranges)
-            outputs = scoring_session(files[name]).run(batches)
-        expected |= {f"{title}.{output}": value for output, value in outputs.items()}
-    files = share_weights(files)
-    _begin(0.98, "scoring %d calibration images", len(splits.calibration))
-    # Computed by ONNX Runtime, as the scores that they are compared with will be.
-    calibrated = scoring_session(_graph(files, names.SCORER)).run_batched({"image": splits.calibration}, BATCH)
-    scores = calibrated["outlier_score"]
+    outputs: dict[str, Sequence[Output]] = {}
+    for number, (name, graph) in enumerate(graphs.items()):
+        share = _BEFORE_PARITY + _FOR_CALIBRATION + number / len(graphs) * (1 - _BEFORE_PARITY - _FOR_CALIBRATION)
+        _begin(share, "comparing %s with PyTorch", name)
+        values = parity.expected_outputs(graph, probe)
+        checks[name] = [d._asdict() for d in parity.check(name, files[name], graph, probe)]
+        outputs[name] = graph.outputs
+        if name in integers:
+            exact, values = values, scoring_session(integers[name]).run(probe)
+            outputs[name] = as_different(values, exact, graph.outputs)
+        expected |= {f"{name.removesuffix('.onnx')}.{output}": value for output, value in values.items()}
+    files = share_weights(files | integers)
     files[names.SCORER] = attach(files[names.SCORER], scores)
-    expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(batches)["p_value"]
+    expected["scorer.p_value"] = scoring_session(_graph(files, names.SCORER)).run(probe)["p_value"]
     _begin(0.99, "encoding calibration images")
     encoder = Session(_graph(files, names.ENCODER), provider="cpu")
     shown = exemplars(encoder, splits.calibration, exemplar_stride(len(scores)))
-    values = None
+    values_of_classes = None
     if classes is not None and splits.labels is not None:
         files[names.CLASS_CALIBRATION] = classes.calibration
-        values = splits.labels.labels.values_of(splits.labels.calibration).cast(pa.string())
-    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown, values)).to_pybytes()
+        values_of_classes = splits.labels.labels.values_of(splits.labels.calibration).cast(pa.string())
+    files[names.CALIBRATION] = parquet_bytes(calibration_table(calibrated, shown, values_of_classes)).to_pybytes()
     against = {"against": f"PyTorch {torch.__version__}", "graphs": checks}
     if agreement is not None:
         against["int8"] = agreement
     files[names.PRIOR] = npz_bytes(prior.to_arrays())
     files[names.PARITY] = json.dumps(against, indent=2).encode()
-    files[names.PROBE] = npz_bytes({"image": probe, "z": z, **inputs, **expected})
+    files[names.PROBE] = npz_bytes({**stored, **expected})
     manifest = _manifest(model, outlier, training, options, prior)
     if classes is not None:
         manifest["classes"] = classes.to_json()
@@ -242,12 +245,51 @@ def build(
         manifest["without_gradient"] = without_gradient
     source = "the training run's calibration split"
     manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
-    manifest["probe"] = {"images": len(probe), "real_images": len(real)}
-    manifest["graphs"] = {name: _interface(files[name], graph) for name, graph in graphs.items()}
+    manifest["probe"] = {"images": len(stored["image"]), "real_images": len(real)}
+    described = next(output for output in outputs[names.SCORER] if output.name == SCORE)
+    p_values = P_VALUES._replace(tolerance=tolerance(scores, expected[f"scorer.{SCORE}"], described))
+    manifest["graphs"] = {
+        name: _interface(files[name], (*graph.inputs, *outputs[name], p_values)) for name, graph in graphs.items()
+    }
     if agreement is not None:
         manifest["int8"] = {"graphs": [names.SCORER, names.EXPLAINER], **agreement}
     files[names.CARD] = card.render(manifest, {name: checks[name] for name in graphs}).encode()
     return Contents(manifest, files)
+
+
+def _inputs(
+    model: Model, convert: FromImages, images: Images, gradient: GradientGraph | None = None
+) -> tuple[Arrays, Arrays]:
+    """All inputs of the graphs for images, and those of them that a bundle stores.
+
+    With `gradient`, the latent vectors are moved to where the gradient does not jump.
+    """
+    computed = {"image": images, **convert.inputs(images)}
+    with torch.inference_mode():
+        computed[LATENTS.name] = model.posterior(convert.tensors(images)).mean.numpy()
+    if gradient is not None:
+        computed[LATENTS.name] = away_from_kinks(gradient, computed)
+    stored = {"image": images, LATENTS.name: computed[LATENTS.name]}
+    if isinstance(model, PixelModel) and model.causal is not None:
+        raw = parity.expected_outputs(DecoderGraph(model), computed)[RAW.name]
+        stored |= _windows(model.causal, images, raw)
+    if not model.has_diagonal_posterior:
+        stored[NOISE.name] = standard_normal(0, Purpose.FIT, np.arange(len(images)), model.noise_size)
+    return {**computed, **stored}, stored
+
+
+def _far_from_steps(images: Images, scores: Scores, calibration: Scores, outlier: OutlierModel) -> Images:
+    """The first images whose p-value does not depend on rounding, as far as there are enough of them.
+
+    They are no calibration images: each of those lies on a step.
+    """
+    steps = steps_within(calibration, scores, score_output(outlier.groups))
+    chosen = np.argsort(steps, kind="stable")[:_REAL_PROBES]
+    return images[np.sort(chosen)]
+
+
+def _tensors(values: Arrays) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(value) for name, value in values.items()}
 
 
 def _windows(layer: CausalLayer, images: Images, raw: npt.NDArray[np.float32]) -> Arrays:
@@ -333,8 +375,8 @@ def _manifest(
     }
 
 
-def _interface(content: bytes, graph: Graph) -> dict[str, Any]:
-    meanings = {value.name: value for value in (IMAGES, *graph.inputs, *graph.outputs, P_VALUES)}
+def _interface(content: bytes, described: Sequence[Output]) -> dict[str, Any]:
+    meanings = {value.name: value for value in (IMAGES, *described)}
     model = onnx.load_model_from_string(content).graph
     return {
         "inputs": [_describe(value, meanings[value.name]) for value in model.input],

@@ -18,8 +18,6 @@ P_VALUES = Output(
     P_VALUE,
     "conformal p-value: (1 + calibration scores at least as high) / (n + 1)",
     "1",
-    # It steps where the score passes a calibration score, of which the probe batch holds some.
-    tolerance=1e-2,
 )
 _PREFIX = "calibration/"
 

@@ -87,7 +87,7 @@ def exchange(
     """The contents of `bundle` with another calibration set; nothing is written.
 
     The graphs do not change, except for the constants that scorer.onnx counts p-values from. The probe batch keeps its
-    images and PyTorch's outputs for them; only their p-values are new. If another provider scored the new set, the
+    images and PyTorch's outputs for them; only their p-values are new, and how far these may differ. If another provider scored the new set, the
     expected outputs of scorer.onnx are those of this provider, with which others are compared.
 
     Args:
@@ -108,7 +108,8 @@ def exchange(
     outputs = scoring_session(scorer, provider).run(bundle.probe)
     if provider == bundle.manifest["calibration"]["provider"]:
         outputs = {p_values.P_VALUE: outputs[p_values.P_VALUE]}
-    files[PROBE] = npz_bytes({**bundle.probe, **{f"scorer.{name}": value for name, value in outputs.items()}})
+    probe = {**bundle.probe, **{f"scorer.{name}": value for name, value in outputs.items()}}
+    files[PROBE] = npz_bytes(probe)
     files[CALIBRATION] = parquet_bytes(table).to_pybytes()
     calibrated: dict[str, Any] = {
         "images": len(table),
@@ -118,11 +119,23 @@ def exchange(
     }
     if reviewed is not None:
         calibrated["reviewed"] = dict(reviewed)
-    manifest = {**bundle.manifest, "calibration": calibrated}
+    described = bundle.output(SCORER, p_values.SCORE)
+    tolerance = p_values.tolerance(table[p_values.SCORE].to_numpy(), probe[f"scorer.{p_values.SCORE}"], described)
+    graphs = with_p_value_tolerance(bundle.manifest["graphs"], tolerance)
+    manifest = {**bundle.manifest, "calibration": calibrated, "graphs": graphs}
     if tiling is not None:
         manifest["tiling"] = tiling.to_json()
     files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)
+
+
+def with_p_value_tolerance(graphs: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
+    """The `graphs` of a manifest with another tolerance of the p-value."""
+    outputs = [
+        {**output, "tolerance": tolerance} if output["name"] == p_values.P_VALUE else output
+        for output in graphs[SCORER]["outputs"]
+    ]
+    return {**graphs, SCORER: {**graphs[SCORER], "outputs": outputs}}
 
 
 def check_size(images: int) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vae_core.errors import UserError
+from vae_core.outputs import Output
 
 SCORE, P_VALUE = "outlier_score", "p_value"
 LEAST = 20
@@ -25,6 +26,26 @@ def p_values(calibration: Scores, scores: Scores) -> npt.NDArray[np.float64]:
     below = np.searchsorted(calibration, scores, side="left").astype(np.float64)
     p: npt.NDArray[np.float64] = (1.0 + len(calibration) - below) / (len(calibration) + 1.0)
     return p
+
+
+def steps_within(calibration: Scores, scores: Scores, output: Output) -> npt.NDArray[np.int64]:
+    """How many steps of the p-value another runtime may see on the other side of each of `scores` [N].
+
+    They are the sorted `calibration` scores [n] that differ from it by no more than the tolerance of `output`.
+    """
+    values = scores.astype(np.float64)
+    reach = output.tolerance * np.maximum(output.scale, np.abs(values))
+    ends = (np.searchsorted(calibration, values + sign * reach, side) for sign, side in ((-1, "left"), (1, "right")))
+    low, high = ends
+    return high - low
+
+
+def tolerance(calibration: Scores, scores: Scores, output: Output) -> float:
+    """How far p-values of `scores` [N] may differ between runtimes whose scores agree to the tolerance of `output`.
+
+    It is half a step where no score lies near a calibration score: the p-values must then be the same.
+    """
+    return float((0.5 + steps_within(calibration, scores, output).max()) / (len(calibration) + 1))
 
 
 def ranks(p: npt.NDArray[np.floating], size: int) -> npt.NDArray[np.int64]:

@@ -48,3 +48,16 @@ def compare(found: Arrays, expected: Mapping[str, npt.NDArray[Any]], outputs: Se
         # Comparisons with NaN are false: it fails.
         differences.append(found_difference._replace(ok=found_difference.found <= allowed))
     return differences
+
+
+def as_different(found: Arrays, exact: Mapping[str, npt.NDArray[Any]], outputs: Sequence[Output]) -> tuple[Output, ...]:
+    """`outputs` of a graph in 8-bit integers, whose tolerance is what the integers change, if that is more.
+
+    A value on the border between two levels is rounded either way, and moves what follows by as much as another
+    rounding does.
+    """
+    changes = compare(found, exact, outputs)
+    return tuple(
+        output._replace(tolerance=max(output.tolerance, change.relative))
+        for output, change in zip(outputs, changes, strict=True)
+    )

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_core.sums import log_sum_exp, squared_norm, sum_pixels
+from vae_core.sums import diagonal, log_sum_exp, squared_norm, sum_pixels
 
 EITHER = pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
 
@@ -33,3 +33,17 @@ def test_log_sum_exp_is_that_of_float64(values: list[float]) -> None:
 def test_squared_norm(kind) -> None:
     values = np.random.default_rng(0).normal(size=(3, 5, 7))
     np.testing.assert_allclose(np.asarray(squared_norm(kind(values))), (values**2).sum(-1), rtol=1e-12)
+
+
+@EITHER
+def test_diagonal(kind) -> None:
+    values = np.random.default_rng(0).normal(size=(3, 5, 5))
+    np.testing.assert_array_equal(np.asarray(diagonal(kind(values))), values.diagonal(0, -2, -1))
+
+
+def test_a_runtime_that_adds_one_value_after_another_sums_large_images_within_tolerance() -> None:
+    # numpy and torch add pairwise, which not every runtime does.
+    nats = np.random.default_rng(0).gamma(2.0, 2.0, size=(3, 256, 256)).astype(np.float32)
+    rows = np.cumsum(nats, axis=-1, dtype=np.float32)[..., -1]
+    total = np.cumsum(rows.ravel(), dtype=np.float32)[-1]
+    np.testing.assert_allclose(total, nats.astype(np.float64).sum(), rtol=5e-6)

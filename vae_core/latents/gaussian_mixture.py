@@ -14,7 +14,7 @@ import numpy as np
 
 from vae_core.latents.base import FloatArrays, Prior
 from vae_core.latents.diagonal_gaussian import LOG_2PI
-from vae_core.sums import library, log_sum_exp, squared_norm
+from vae_core.sums import diagonal, library, log_sum_exp, squared_norm
 
 V = TypeVar("V")
 
@@ -93,8 +93,8 @@ class GaussianMixture(Prior):
         offset = (self.mean[:, None] @ self.whitening).reshape(count * size)
         whitened = (array @ weights - offset).reshape(*array.shape[:-1], count, size)
         # log N(z; m, S) = log |W| − ½ [D log 2π + ‖(z − m) W‖²]
-        diagonal = self.whitening.diagonal(0, -2, -1)
-        constant = self.log_weight + library(diagonal).log(diagonal).sum(-1) - 0.5 * size * LOG_2PI
+        scales = diagonal(self.whitening)
+        constant = self.log_weight + library(scales).log(scales).sum(-1) - 0.5 * size * LOG_2PI
         log_joint: V = constant - 0.5 * squared_norm(whitened)
         return log_joint
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from vae_core.latents.diagonal_gaussian import LOG_2PI
-from vae_core.sums import library, log_sum_exp, squared_norm
+from vae_core.sums import diagonal, library, log_sum_exp, squared_norm
 
 LIMIT = 30.0
 """Standard deviations: what is further out counts as this far."""
@@ -60,7 +60,7 @@ def components(vectors: Tensor, density: Density) -> Components:
     offset = (density.mean.unsqueeze(1) @ density.whitening).reshape(1, count * size)
     whitened = (standard @ weights - offset).reshape(-1, count, size)
     # log N(u; m, S) = log |W| − ½ [T log 2π + ‖(u − m) W‖²]
-    log_determinant = torch.log(density.whitening.diagonal(dim1=1, dim2=2)).sum(-1)
+    log_determinant = torch.log(diagonal(density.whitening)).sum(-1)
     constant = density.log_weight + log_determinant - 0.5 * size * LOG_2PI
     return Components(whitened, constant - 0.5 * squared_norm(whitened))
 
