@@ -3,6 +3,7 @@
 #   make test   style, types, import contracts and all tests
 # Others:
 #   make web    after make demo: its models in a browser, on a page that needs npm once
+#   make verify the graphs of every family in every runtime that installs: OpenVINO, browsers, …; VERIFY=--all
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
 #   make docs   the generated parts of docs/: options, modules
 #   make lint, make lock, make clean
@@ -12,7 +13,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo web test bench docs lint lock clean
+.PHONY: demo web test verify bench docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
@@ -26,6 +27,9 @@ web:
 test: lint
 	$(BIN)/python -m pytest -m "not ray" --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest -m ray
+
+verify: $(READY)
+	$(BIN)/python deploy/verify/run.py $(VERIFY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
@@ -58,4 +62,4 @@ lock: $(READY)
 		--extra benchmarks --constraint requirements.lock pyproject.toml --output-file benchmarks/requirements.lock
 
 clean:
-	rm -rf $(VENV) build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .verify build demo .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,8 +2,8 @@
 
 They avoid what some runtime was observed to get wrong: float64, which WebGPU and DirectML lack; ReduceLogSumExp, which
 tract, IREE, WebGPU and OpenVINO compute without a shift by the maximum, so that it overflows; a squared norm whose
-reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; more than two sums in a row,
-which OpenVINO's provider does not load; and EyeLike, whose result tract takes for float64.
+reduction drops its axis, which OpenVINO fuses into garbage at batch sizes above one; sums in a row, of which
+OpenVINO's provider loads two, with axes from the front; and EyeLike, whose result tract takes for float64.
 """
 
 from typing import Any, TypeVar
@@ -27,7 +27,9 @@ def sum_pixels(values: V) -> V:
     sum.
     """
     array: Any = values
-    total: V = array.sum(-1).sum((-2, -1))
+    # Axes from the front: OpenVINO's provider joins the two sums, and takes axes from the back for those of one tensor.
+    channels, height, width = range(array.ndim - 3, array.ndim)
+    total: V = array.sum(width).sum((channels, height))
     return total
 
 

@@ -246,8 +246,8 @@ def build(
     source = "the training run's calibration split"
     manifest["calibration"] = {"images": len(scores), "source": source, "provider": "cpu"}
     manifest["probe"] = {"images": len(stored["image"]), "real_images": len(real)}
-    described = next(output for output in outputs[names.SCORER] if output.name == SCORE)
-    p_values = P_VALUES._replace(tolerance=tolerance(scores, expected[f"scorer.{SCORE}"], described))
+    of_score = next(output for output in outputs[names.SCORER] if output.name == SCORE)
+    p_values = P_VALUES._replace(tolerance=tolerance(scores, expected[f"scorer.{SCORE}"], of_score))
     manifest["graphs"] = {
         name: _interface(files[name], (*graph.inputs, *outputs[name], p_values)) for name, graph in graphs.items()
     }

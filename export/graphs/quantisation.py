@@ -1,8 +1,9 @@
 """Static quantisation of a graph's convolutions and large matrix products to 8-bit integers.
 
 Weights become integers of 7 bits, one scale per output channel; activations of 8 bits, with ranges seen on
-in-distribution images (Jacob et al. 2018). Processors without integer dot products add pairs of products in 16 bits,
-which just suffice: the sums are exact on all of them.
+in-distribution images (Jacob et al. 2018). Both are signed, with zero at 0: TensorRT takes no others, and ONNX Runtime
+turns them into unsigned ones where those are faster. Processors without integer dot products add pairs of products in
+16 bits, which just suffice: the sums are exact on all of them.
 
 The ends stay in fp32: the first convolution, which sees the image, the layers that output the posterior's and the
 likelihood's parameters, and everything after them. Quantised layers exchange bytes.
@@ -51,9 +52,10 @@ def quantise(graph: bytes, images: npt.NDArray[np.uint8]) -> bytes:
             quant_format=QuantFormat.QDQ,
             nodes_to_quantize=_chosen(model.graph),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
+            activation_type=QuantType.QInt8,
             weight_type=QuantType.QInt8,
             reduce_range=True,
+            extra_options={"ActivationSymmetric": True},
             calibrate_method=CalibrationMethod.MinMax,
         )
         data: bytes = target.read_bytes()

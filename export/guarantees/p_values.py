@@ -35,9 +35,9 @@ def steps_within(calibration: Scores, scores: Scores, output: Output) -> npt.NDA
     """
     values = scores.astype(np.float64)
     reach = output.tolerance * np.maximum(output.scale, np.abs(values))
-    ends = (np.searchsorted(calibration, values + sign * reach, side) for sign, side in ((-1, "left"), (1, "right")))
-    low, high = ends
-    return high - low
+    first = np.searchsorted(calibration, values - reach, side="left")
+    last = np.searchsorted(calibration, values + reach, side="right")
+    return (last - first).astype(np.int64)
 
 
 def tolerance(calibration: Scores, scores: Scores, output: Output) -> float:

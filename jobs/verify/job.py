@@ -1,6 +1,7 @@
 """Verify a bundle in other runtimes."""
 
 import json
+import math
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -39,7 +40,7 @@ def verify(options: VerifyOptions) -> bool:
     bundle = Bundle.open(options.bundle)
     graphs = _graphs(bundle, options.graph)
     places = Places(pythons(options.python), options.node_modules)
-    found = {name: runtime.find(places) for name, runtime in _named(options.runtime).items()}
+    found = {name: runtime.find(places) for name, runtime in _named(options).items()}
     if options.runtime and (missing := [name for name, installed in found.items() if installed is None]):
         raise UserError(
             f"--runtime {missing[0]} is not installed: run {RUNTIMES[missing[0]].install}, and name its place with "
@@ -57,11 +58,13 @@ def verify(options: VerifyOptions) -> bool:
     return not wrong
 
 
-def _named(names: Sequence[str]) -> Mapping[str, Runtime]:
-    for name in names:
-        if name not in RUNTIMES:
-            raise UserError(f"--runtime must be of {', '.join(RUNTIMES)}, got {name}")
-    return {name: RUNTIMES[name] for name in names or RUNTIMES}
+def _named(options: VerifyOptions) -> Mapping[str, Runtime]:
+    """The runtimes to run, or all without those that are left out."""
+    for option, names in (("--runtime", options.runtime), ("--skip", options.skip)):
+        for name in names:
+            if name not in RUNTIMES:
+                raise UserError(f"{option} must be of {', '.join(RUNTIMES)}, got {name}")
+    return {name: RUNTIMES[name] for name in options.runtime or RUNTIMES if name not in options.skip}
 
 
 def _graphs(bundle: Bundle, names: Sequence[str]) -> Sequence[str]:
@@ -146,8 +149,14 @@ def _json(
                 "graph": row.graph,
                 "status": row.status,
                 "error": row.error,
-                "batches": {size: [each._asdict() for each in found] for size, found in row.differences.items()},
+                "batches": {size: [_difference(each) for each in found] for size, found in row.differences.items()},
             }
             for row in rows
         ],
     }
+
+
+def _difference(each: Difference) -> dict[str, Any]:
+    """JSON has no infinity, and none for what is not a number: they are null."""
+    found, share = (value if math.isfinite(value) else None for value in (each.found, each.share))
+    return {"output": each.output, "difference": found, "allowed": each.allowed, "share": share, "ok": each.ok}

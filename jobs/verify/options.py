@@ -15,6 +15,9 @@ class VerifyOptions:
     runtime: tuple[str, ...] = ()
     """Names of runtimes, all of which must be installed; without any, those that are. `vae verify` lists them all."""
 
+    skip: tuple[str, ...] = ()
+    """Names of runtimes that are left out."""
+
     batch: tuple[int, ...] = (1, 7, 64)
     """Batch sizes; the whole probe batch runs at each."""
 

@@ -1,5 +1,6 @@
 """Run a runtime in a process of its own, which may crash or hang: each is an answer."""
 
+import contextlib
 import json
 import os
 import signal
@@ -57,9 +58,8 @@ def _run_once(installed: Installed, folder: Path, seconds: float) -> str:
         finally:
             _stop(process)
     said = " ".join(log.read_text(errors="replace").split("\n")[-_LINES - 1 :]).strip()
-    how = f"signal {signal.Signals(-process.returncode).name}" if process.returncode < 0 else "exit code "
-    if process.returncode >= 0:
-        how += str(process.returncode)
+    code = process.returncode
+    how = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
     return f"the process ended with {how}{said and f': {said}'}"
 
 
@@ -71,8 +71,6 @@ def _state(folder: Path) -> str:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     """End a process and those that it started."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     process.wait()

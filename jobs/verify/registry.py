@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from vae_core.errors import UserError
+
 _FILES = Path(__file__).with_name("runtimes")
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 _LIST = (
@@ -95,7 +97,9 @@ class _InBrowser(Runtime):
         if browser is None or version is None:
             return None
         folder = str(Path(places.node_modules).resolve())
-        return Installed(version, (sys.executable, "-I", str(_FILES / "browser.py"), browser, folder, self.provider), {})
+        return Installed(
+            version, (sys.executable, "-I", str(_FILES / "browser.py"), browser, folder, self.provider), {}
+        )
 
 
 _ONNXRUNTIME = ("onnxruntime", "onnxruntime-gpu")
@@ -168,8 +172,11 @@ def pythons(others: Sequence[str]) -> tuple[str, ...]:
 @cache
 def _distributions(python: str) -> Mapping[str, str]:
     """The versions of what is installed for an interpreter, by lower-case name."""
-    done = subprocess.run([python, "-I", "-c", _LIST], capture_output=True, text=True, check=True)
-    found: dict[str, str] = json.loads(done.stdout)
+    try:
+        done = subprocess.run([python, "-I", "-c", _LIST], capture_output=True, text=True, check=True)
+        found: dict[str, str] = json.loads(done.stdout)
+    except (OSError, subprocess.CalledProcessError, ValueError) as error:
+        raise UserError(f"--python must be a Python interpreter, got {python} ({type(error).__name__})") from error
     return found
 
 

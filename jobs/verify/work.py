@@ -12,14 +12,13 @@ A foreign runtime may crash or hang at any moment, so that everything it answers
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from export.bundle.format import Bundle
 from export.bundle.weights import WEIGHTS
 from export.runtime.agreement import Difference, compare
-from export.runtime.session import Arrays
 
 
 class Answer(NamedTuple):

@@ -13,7 +13,6 @@ from the ones to the others.
 
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -78,7 +77,7 @@ def _write(record: Path, progress: dict[str, Any]) -> None:
     """Replace a record at once: it is read while this process runs, and after it died."""
     temporary = record.with_suffix(".tmp")
     temporary.write_text(json.dumps(progress))
-    os.replace(temporary, record)
+    temporary.replace(record)
 
 
 if __name__ == "__main__":
