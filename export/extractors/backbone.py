@@ -25,6 +25,7 @@ from export.runtime.session import Arrays, Session
 from vae_core.batch import IMAGE, Batch
 from vae_core.errors import UserError
 from vae_core.features.filter_bank import GRID
+from vae_core.interpolation import bilinear
 from vae_core.models.pixels import IMAGES
 from vae_core.outputs import Output
 
@@ -95,7 +96,7 @@ class _Front(Graph):
         level = batch[IMAGE].float()
         level = level[:, :3] if level.shape[1] >= 3 else level[:, :1].expand(-1, 3, -1, -1)
         if level.shape[2:] != self.size:
-            level = F.interpolate(level, size=self.size, mode="bilinear", align_corners=False)
+            level = bilinear(level, self.size)
         if self.takes_levels:
             return {self.outputs[0].name: level.round().to(torch.uint8)}
         return {self.outputs[0].name: (level - self.get_buffer("mean")) / self.get_buffer("deviation")}
@@ -122,7 +123,7 @@ class _Back(Graph):
             return maps
         if rows % self.grid[0] == 0 and columns % self.grid[1] == 0:
             return F.avg_pool2d(maps, (rows // self.grid[0], columns // self.grid[1]))
-        return F.interpolate(maps, size=self.grid, mode="bilinear", align_corners=False)
+        return bilinear(maps, self.grid)
 
 
 def free_size(height: int, width: int) -> tuple[int, int]:

@@ -47,7 +47,8 @@ def with_gradient(content: bytes, output: str, wrt: str, name: str) -> bytes:
     gradient.name = name
     found = tape.adjoint(wrt)
     graph.node.extend([*tape.nodes, helper.make_node("Identity", [found], [name])])
-    graph.initializer.extend(tape.constants)
+    used = {name for node in graph.node for name in node.input}
+    graph.initializer.extend(constant for constant in tape.constants if constant.name in used)
     graph.output.append(gradient)
     onnx.checker.check_model(model)
     result: bytes = model.SerializeToString()

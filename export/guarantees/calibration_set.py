@@ -87,8 +87,9 @@ def exchange(
     """The contents of `bundle` with another calibration set; nothing is written.
 
     The graphs do not change, except for the constants that scorer.onnx counts p-values from. The probe batch keeps its
-    images and PyTorch's outputs for them; only their p-values are new, and how far these may differ. If another provider
-    scored the new set, the expected outputs of scorer.onnx are those of this provider, with which others are compared.
+    images and PyTorch's outputs for them; only their p-values are new, and how far these may differ. If another
+    provider scored the new set, the expected outputs of scorer.onnx are those of this provider, with which others are
+    compared.
 
     Args:
         bundle: the bundle to start from, which is not changed.

@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from vae_core.interpolation import bilinear
+
 GRID = 16
 """The most places of a feature map, down and across."""
 _ORIENTATIONS = 4
@@ -99,10 +101,8 @@ class FilterBank(nn.Module):
             pixels, rest = divmod(self.cell, 1 << octave)  # along a cell
             stride = 2 if pixels >= 2 * _ENERGIES and pixels % 2 == 0 and not rest else 1
             energy = self._energy(plane, number, stride)
-            if rest:  # a cell is no whole number of pixels
-                mean = F.interpolate(energy, size=self.grid, mode="bilinear", align_corners=False)
-            else:
-                mean = F.avg_pool2d(energy, pixels // stride)
+            # If there is a rest, a cell is no whole number of pixels.
+            mean = bilinear(energy, self.grid) if rest else F.avg_pool2d(energy, pixels // stride)
             maps.append(torch.log(mean))
             if band.has_maximum and not is_colour and pixels > 1 and not rest:
                 maps.append(torch.log(F.max_pool2d(energy, pixels // stride)))

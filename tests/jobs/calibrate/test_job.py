@@ -14,7 +14,8 @@ from export.bundle.format import CALIBRATION, CARD, DECODER, ENCODER, EXPLAINER,
 from export.bundle.weights import WEIGHTS
 from export.guarantees import calibration_set
 from export.guarantees import p_values as p_values_module
-from export.guarantees.p_values import p_values
+from export.guarantees.calibration_set import with_p_value_tolerance
+from export.guarantees.p_values import p_values, tolerance
 from export.runtime.agreement import compare
 from export.runtime.scorer import Scorer
 from export.runtime.session import Session
@@ -83,8 +84,12 @@ def test_the_new_bundle_records_its_calibration(tmp_path: Path, bundle: Path, cl
     }
     assert after.manifest["calibration"] == expected
     for name, value in before.manifest.items():
-        if name not in ("calibration", "files"):
+        if name not in ("calibration", "files", "graphs"):
             assert after.manifest[name] == value, name
+    score = after.output(SCORER, "outlier_score")
+    allowed = tolerance(after.calibration_scores, after.probe["scorer.outlier_score"], score)
+    assert after.output(SCORER, "p_value").tolerance == allowed
+    assert with_p_value_tolerance(before.manifest["graphs"], allowed) == after.manifest["graphs"]
     assert "- calibration: 240 images, clean.parquet\n" in after.read(CARD).decode()
     # The probe batch remains valid.
     for name in after.manifest["graphs"]:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from vae_core.batch import APPEARANCE, FEATURES, Batch
+from vae_core.interpolation import bilinear
 from vae_core.latents.diagonal_gaussian import LOG_2PI, DiagonalGaussian
 from vae_core.latents.standard_normal import StandardNormal
 from vae_core.models.base import Model
@@ -117,8 +118,8 @@ class FeatureVAE(Model):
     def explained(self, batch: Batch) -> dict[str, Tensor]:
         """See the base class."""
         surprise = surprise_map(distance(batch[FEATURES], self.decode(self.posterior(batch).mean)))
-        size = self.config.image_shape[1:]
-        return {SURPRISE.name: F.interpolate(surprise.unsqueeze(1), size=size, mode="bilinear").squeeze(1)}
+        _, height, width = self.config.image_shape
+        return {SURPRISE.name: bilinear(surprise.unsqueeze(1), (height, width)).squeeze(1)}
 
     @property
     def statistic_groups(self) -> tuple[Group, ...]:
