@@ -40,7 +40,13 @@ _WINDOW = ("strides", "pads", "dilations", "group")
 
 def _conv_transpose(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
     assert position == 0, "weights are constants"
-    return tape.emit("Conv", [tape.given(node), node.input[1]], **{key: given[key] for key in _WINDOW if key in given})
+    outer, weight = tape.given(node), node.input[1]
+    before, after = tape.shape(weight)[:2]
+    if before == after:
+        # OpenVINO (2026.4) takes the weights as it arranged them for the transposed convolution, if their shapes are
+        # the same; negated, they are others.
+        outer, weight = tape.emit("Neg", [outer]), tape.emit("Neg", [weight])
+    return tape.emit("Conv", [outer, weight], **{key: given[key] for key in _WINDOW if key in given})
 
 
 def _conv(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
