@@ -31,6 +31,8 @@ def chain(first: bytes, second: bytes, name: str) -> bytes:
         merged.graph.input.remove(value)
     _rename(merged.graph, {_SHARED + value: value for value in shared})
     merged.graph.name = name
+    # Shapes of inner values, in which the two may call the batch differently.
+    del merged.graph.value_info[:]
     onnx.checker.check_model(merged)
     content: bytes = merged.SerializeToString()
     return content

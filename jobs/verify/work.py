@@ -18,7 +18,9 @@ import numpy as np
 
 from export.bundle.format import Bundle
 from export.bundle.weights import WEIGHTS
+from export.guarantees.p_values import P_VALUE, SCORE, p_values
 from export.runtime.agreement import Difference, compare
+from export.runtime.session import Arrays
 
 
 class Answer(NamedTuple):
@@ -94,7 +96,15 @@ def answer(folder: Path, bundle: Bundle, graph: str) -> Answer:
             found[name] = np.fromfile(path, values.dtype).reshape(values.shape)
         else:
             differences[int(size)] = compare(found, expected, described)
+            if P_VALUE in found and not _counted(bundle, found):
+                error = error or f"{P_VALUE} must be the rank of {SCORE} among the calibration scores"
     return Answer(record["stage"] != "loading", error, differences)
+
+
+def _counted(bundle: Bundle, found: Arrays) -> bool:
+    """Whether p-values are those of a runtime's own scores: these may differ a little, counting may not."""
+    expected = p_values(bundle.calibration_scores, found[SCORE])
+    return np.allclose(found[P_VALUE], expected, rtol=1e-6, atol=0)
 
 
 def _kind(dtype: str, shape: Sequence[int]) -> str:

@@ -107,6 +107,16 @@ def test_a_runtime_that_opens_a_graph_and_computes_it_wrongly_is_an_error(
     assert outcome(capsys, *words)[0] == 0
 
 
+def test_a_p_value_that_is_miscounted_is_an_error_however_small(
+    tmp_path: Path, bundle: Path, only: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A fifth of a step, which its tolerance of half a step allows.
+    only(toy(tmp_path, running="found[-1] = found[-1] + np.float32(0.2 / 400)"))
+    code, text, _ = outcome(capsys, "--bundle", str(bundle), "--graph", SCORER, "--batch", "7")
+    assert code == 1
+    assert "failed: p_value must be the rank of outlier_score among the calibration scores" in text
+
+
 @pytest.mark.parametrize(
     ("opening", "reason"),
     [
