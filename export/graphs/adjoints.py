@@ -40,13 +40,7 @@ _WINDOW = ("strides", "pads", "dilations", "group")
 
 def _conv_transpose(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
     assert position == 0, "weights are constants"
-    outer, weight = tape.given(node), node.input[1]
-    before, after = tape.shape(weight)[:2]
-    if before == after:
-        # OpenVINO (2026.4) takes the weights as it arranged them for the transposed convolution, if their shapes are
-        # the same; negated, they are others.
-        outer, weight = tape.emit("Neg", [outer]), tape.emit("Neg", [weight])
-    return tape.emit("Conv", [outer, weight], **{key: given[key] for key in _WINDOW if key in given})
+    return tape.emit("Conv", _reused(tape, node), **{key: given[key] for key in _WINDOW if key in given})
 
 
 def _conv(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
@@ -62,7 +56,18 @@ def _conv(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int
         for i in range(rank)
     ]
     window = {key: given[key] for key in _WINDOW if key in given}
-    return tape.emit("ConvTranspose", [tape.given(node), node.input[1]], output_padding=lacking, **window)
+    return tape.emit("ConvTranspose", _reused(tape, node), output_padding=lacking, **window)
+
+
+def _reused(tape: Tape, node: onnx.NodeProto) -> list[str]:
+    """The adjoint of a convolution's output and its weights, for the convolution the other way.
+
+    OpenVINO (2026.4) arranges weights for one of the two, and takes them so arranged for the other as well if the
+    numbers of channels are equal, so that their shapes are. Negated, they are other weights, of the same product.
+    """
+    inputs = [tape.given(node), node.input[1]]
+    before, after = tape.shape(node.input[1])[:2]
+    return [tape.emit("Neg", [each]) for each in inputs] if before == after else inputs
 
 
 def _slice(tape: Tape, node: onnx.NodeProto, given: dict[str, Any], position: int) -> str:
