@@ -7,6 +7,7 @@ beside it and renaming, on object stores because an upload becomes visible when 
 import os
 import posixpath
 import re
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -136,15 +137,22 @@ class Folder:
         names = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
         return sorted(name for name in names if not _is_hidden(name))
 
-    def read(self, name: str) -> bytes:
-        """The bytes of the file `name`.
+    def read(self, name: str, most: int | None = None) -> bytes:
+        """The bytes of the file `name`, of which there may be at most `most`.
 
         Raises:
             FileNotFoundError: there is none.
             StorageFailed: it cannot be read.
+            UserError: it is larger, or no regular file: a pipe would never end, nor would some devices.
         """
-        with self._naming("read", name), self.filesystem.open_input_file(self.file(name)) as stream:
-            data: bytes = stream.read()
+        path = self.file(name)
+        with self._naming("read", name):
+            if self.is_local and not stat.S_ISREG(Path(path).stat().st_mode):
+                raise UserError(f"{self.url}/{name} must be a regular file, got a folder, pipe or device; delete it")
+            with self.filesystem.open_input_file(path) as stream:
+                if most is not None and (size := stream.size()) > most:
+                    raise UserError(f"{self.url}/{name} must have at most {most:,} bytes, got {size:,}; copy it again")
+                data: bytes = stream.read() if most is None else stream.read(most)
         return data
 
     def read_text(self, name: str) -> str:

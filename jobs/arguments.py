@@ -32,6 +32,7 @@ _PLACEHOLDERS = {
     **dict.fromkeys(("output", "root"), "DIR"),
     **dict.fromkeys(("key", "keep", "label", "per_class", "recipe", "data", "split", "checkpoint"), "NAME"),
     "bundle": "BUNDLE",
+    "bundle_hash": "HASH",
     "run": "RUN",
     "address": "HOST:PORT",
     "mlflow": "URI",

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle.manifest import LETTERBOX, parse_manifest, parse_statistic
+from export.bundle.verified import read_listed, read_manifest, refuse_unlisted, require_hash
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.class_labels import ClassLabels
 from export.guarantees.classes import Classes
@@ -41,7 +42,7 @@ PRIOR = "prior.npz"
 CLASS = "class"
 """The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""
 FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
-"""What every manifest lists. Other files in a bundle's folder are ignored."""
+"""What every manifest lists. Other files in a bundle's folder are refused, but for a signature and hidden files."""
 OF_CAUSAL = (CONDITIONAL, PIXEL)
 """What the manifest of a model with a causal layer lists besides."""
 OF_HIERARCHY = (POSTERIOR,)
@@ -84,23 +85,32 @@ class Bundle:
         }
 
     @classmethod
-    def open(cls, url: str) -> "Bundle":
+    def open(cls, url: str, hash: str | None = None) -> "Bundle":  # the attribute's name
         """Read and verify the bundle at a path or URL.
 
+        Args:
+            url: of its folder.
+            hash: if only one bundle will do, its `hash`. The hashes in a manifest find accidents; whoever changes a
+                bundle can correct them, but not this one.
+
         Raises:
-            UserError: there is no bundle, it has another format, its manifest lists a file that it must not, a file is
-                missing or differs from its hash, or a graph refers to weights outside the bundle.
+            UserError: there is no bundle, it has another hash or another format, its manifest lists a file that it must
+                not, a file is missing or differs from its hash, the folder holds files that are not listed, or a graph
+                refers to weights outside the bundle.
         """
         folder = Folder.at(url)
-        try:
-            manifest_bytes = folder.read(MANIFEST)
-        except OSError as error:
-            raise UserError(
-                f"{url} is not a bundle: it has no {MANIFEST}; give a directory made by `vae export`"
-            ) from error
-        manifest = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OPTIONAL)
-        files = {name: _verified(folder, name, entry) for name, entry in manifest["files"].items()}
-        return cls(folder, manifest_bytes, files)
+        manifest_bytes = read_manifest(folder, MANIFEST, hash)
+        listed = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OPTIONAL)["files"]
+        refuse_unlisted(folder, {*listed, MANIFEST})
+        return cls(folder, manifest_bytes, {name: read_listed(folder, name, entry) for name, entry in listed.items()})
+
+    @classmethod
+    def of(cls, bundle: "Bundle | str", hash: str | None = None) -> "Bundle":
+        """An open bundle as it is, or that at a path or URL, opened; `hash` and errors as for `open`."""
+        if isinstance(bundle, str):
+            return cls.open(bundle, hash)
+        require_hash(bundle.folder, bundle.hash, hash)
+        return bundle
 
     def __repr__(self) -> str:
         model, shape = self.manifest["model"].get("family"), "×".join(map(str, self.shape))
@@ -314,6 +324,8 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
         name: {"sha256": hashlib.sha256(content).hexdigest(), "bytes": len(content)} for name, content in files.items()
     }
     text = json.dumps({"format": FORMAT, **manifest, "files": hashes}, indent=2) + "\n"
+    for name in set(folder.names()) - set(files):
+        folder.delete(name)  # of an export that did not end, of another model
     for name, content in files.items():
         folder.write(name, content)
     folder.write_text(MANIFEST, text)
@@ -327,16 +339,6 @@ def refuse_occupied(folder: Folder) -> None:
         raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
     if others := sorted((names - {*FILES}.union(*OPTIONAL)) | set(folder.subfolders())):
         raise UserError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
-
-
-def _verified(folder: Folder, name: str, entry: Mapping[str, Any]) -> bytes:
-    try:
-        content = folder.read(name)
-    except OSError as error:
-        raise UserError(f"{folder.url}/{name} is missing; copy or export the bundle again") from error
-    if len(content) != entry["bytes"] or hashlib.sha256(content).hexdigest() != entry["sha256"]:
-        raise UserError(f"{folder.url}/{name} is not what was exported (its SHA-256 differs); copy or export it again")
-    return content
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

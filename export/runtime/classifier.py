@@ -25,13 +25,14 @@ class Classifier:
         provider: Provider | Device = "auto",
         batch_size: int = 128,
         resize: bool = False,
+        bundle_hash: str | None = None,
     ) -> None:
         """Open a bundle for classification; arguments as for `Scorer`.
 
         Raises:
             UserError: there is no such bundle or provider, or the bundle has no classes.
         """
-        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle = Bundle.of(bundle, bundle_hash)
         self.labels = self.bundle.require_classes("classification")
         """The classes, in the order of the arrays' axis Y."""
         self._session = Session(self.bundle.graph(CLASSES), provider=Device.of(provider))

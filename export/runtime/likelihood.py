@@ -88,6 +88,7 @@ class LikelihoodEstimator:
         seed: int = 0,
         provider: Provider | Device = "auto",
         annealing: Annealing | None = None,
+        bundle_hash: str | None = None,
     ) -> None:
         """Open a bundle.
 
@@ -98,8 +99,9 @@ class LikelihoodEstimator:
             provider: where to run, or a device; always on one CPU thread. The attribute `provider` is where it
                 actually runs.
             annealing: the budget of annealed, if not the default.
+            bundle_hash: see `Scorer`.
         """
-        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle = Bundle.of(bundle, bundle_hash)
         self.bundle.require_images("estimating log p(x)")
         self.samples, self._seed = samples, seed
         # One thread: how a sum is split decides its last bit.

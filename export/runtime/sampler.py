@@ -31,6 +31,7 @@ class Sampler:
         batch_size: int = 64,
         temperature: float = 1.0,
         label: str | None = None,
+        bundle_hash: str | None = None,
     ) -> None:
         """Open a bundle for sampling; other arguments are those of `Scorer`, but it always uses one CPU thread.
 
@@ -40,6 +41,7 @@ class Sampler:
             batch_size: likewise.
             temperature: of the prior, whose noise it scales: see `Prior.tempered`.
             label: the class to draw from, by its name or value; None draws each sample's class from p(y).
+            bundle_hash: see `Scorer`.
 
         Raises:
             UserError: there is no such bundle or provider, its model decodes no images, the temperature is not
@@ -48,7 +50,7 @@ class Sampler:
         if not 0.0 < temperature < math.inf:
             raise UserError(f"temperature must be a positive number, got {temperature:g}")
         self.temperature = temperature
-        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle = Bundle.of(bundle, bundle_hash)
         self.bundle.require_images("sampling")
         self.batch_size = batch_size
         # One thread, and a fixed batch size: how a sum is split over threads decides its last bit.

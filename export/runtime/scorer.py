@@ -33,6 +33,7 @@ class Scorer:
         provider: Provider | Device = "auto",
         batch_size: int = 128,
         resize: bool = False,
+        bundle_hash: str | None = None,
     ) -> None:
         """Open a bundle for scoring.
 
@@ -43,11 +44,12 @@ class Scorer:
             batch_size: images per run. It changes memory and speed, not scores.
             resize: letterbox images of another size and convert other channel counts and 16-bit images, as
                 `vae score --resize` does; always so for a bundle whose training images were letterboxed.
+            bundle_hash: the bundle's hash, if no other will do: see `Bundle.open`.
 
         Raises:
             UserError: there is no such bundle or provider, or the provider computes other scores than the bundle's.
         """
-        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle = Bundle.of(bundle, bundle_hash)
         device = Device.of(provider).shared_by(2 if likelihood else 1)
         self._device = replace(device, provider=scoring_provider(self.bundle, device.provider))
         self._batch_size = batch_size

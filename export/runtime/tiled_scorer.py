@@ -18,19 +18,27 @@ from vae_core.errors import UserError
 class TiledScorer:
     """Scores images of any size with a bundle that was calibrated on whole images. One object per thread."""
 
-    def __init__(self, bundle: Bundle | str, *, provider: Provider | Device = "auto", batch_size: int = 128) -> None:
+    def __init__(
+        self,
+        bundle: Bundle | str,
+        *,
+        provider: Provider | Device = "auto",
+        batch_size: int = 128,
+        bundle_hash: str | None = None,
+    ) -> None:
         """Open a bundle for scoring.
 
         Args:
             bundle: an opened bundle, or its path or URL; one of `vae calibrate --tile`.
             provider: where to run, or a device; the attribute `provider` is where it actually runs.
             batch_size: tiles per run. It changes memory and speed, not scores.
+            bundle_hash: the bundle's hash, if no other will do: see `Bundle.open`.
 
         Raises:
             UserError: there is no such bundle or provider, it scores no tiles, or the provider computes other scores
                 than the bundle's.
         """
-        self.bundle = Bundle.open(bundle) if isinstance(bundle, str) else bundle
+        self.bundle = Bundle.of(bundle, bundle_hash)
         self.tiling = self.bundle.require_tiling("TiledScorer")
         self.scorer = Scorer(self.bundle, provider=provider, batch_size=batch_size)
         self._batch_size = batch_size

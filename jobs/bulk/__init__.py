@@ -6,7 +6,7 @@ file exists is done, so rerunning a killed job resumes it.
 """
 
 from jobs.bulk.contract import Part, Task, Unit
-from jobs.bulk.options import BulkOptions, InferenceOptions
+from jobs.bulk.options import BulkOptions, BundleOptions, InferenceOptions
 from jobs.bulk.run import Totals, finish, run
 
-__all__ = ["BulkOptions", "InferenceOptions", "Part", "Task", "Totals", "Unit", "finish", "run"]
+__all__ = ["BulkOptions", "BundleOptions", "InferenceOptions", "Part", "Task", "Totals", "Unit", "finish", "run"]

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
+from export.bundle.format import Bundle
 from export.runtime.device import Provider
 from vae_core.errors import UserError
 
@@ -39,6 +40,21 @@ class BulkOptions:
         """
         shared = {field.name for field in fields(self)} & {field.name for field in fields(job)}
         return job(**({name: getattr(self, name) for name in shared} | given))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleOptions:
+    """The bundle of a job."""
+
+    bundle: str
+    """Path or URL of a bundle made by `vae export`."""
+
+    bundle_hash: str | None = None
+    """Refuse any bundle but that of this hash, which `vae inspect` prints: 64 hexadecimal digits."""
+
+    def open_bundle(self) -> Bundle:
+        """Open and verify the bundle; for errors see `Bundle.open`."""
+        return Bundle.open(self.bundle, self.bundle_hash)
 
 
 @dataclass(frozen=True, kw_only=True)

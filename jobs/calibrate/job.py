@@ -108,7 +108,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     """
     target = Folder.at(options.output)
     refuse_occupied(target)
-    bundle = Bundle.open(options.bundle)
+    bundle = options.open_bundle()
     tiling = _tiling(options, bundle)
     images = find_images(options.images)
     check_size(images.rows)

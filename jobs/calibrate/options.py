@@ -4,15 +4,13 @@ from dataclasses import dataclass
 
 from export.runtime.device import Provider
 from export.tiling import check_tile
+from jobs.bulk import BundleOptions
 from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions:
+class CalibrateOptions(BundleOptions):
     """Recalibrate a bundle's p-values on your own clean images."""
-
-    bundle: str
-    """Path or URL of a bundle made by `vae export`; not modified."""
 
     images: tuple[str, ...]
     """Files, folders, patterns or URLs of clean images from the distribution to be scored, not used in training."""

@@ -4,7 +4,6 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.runtime.likelihood import require_estimators
@@ -46,7 +45,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     from jobs.report.evaluation_report import Illustrations, write_evaluation_report
 
     output = Folder.at(options.output)
-    bundle = Bundle.open(options.bundle)
+    bundle = options.open_bundle()
     if options.certify:
         bundle.require_gradient("--certify")
     if options.sample_quality:

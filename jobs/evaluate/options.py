@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from export.runtime.annealing import Annealing
 from export.runtime.likelihood import ESTIMATORS
-from jobs.bulk import InferenceOptions
+from jobs.bulk import BundleOptions, InferenceOptions
 from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
@@ -16,11 +16,8 @@ LEAST_SAMPLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(InferenceOptions):
+class EvaluateOptions(BundleOptions, InferenceOptions):
     """Evaluate a bundle on in-distribution test images and on sets of outliers."""
-
-    bundle: str
-    """Path or URL of a bundle made by `vae export`."""
 
     images: tuple[str, ...]
     """Files, folders, patterns or URLs of in-distribution images not used in training: the test set."""

@@ -20,9 +20,9 @@ _OF_SUMMARY = (
 )  # fmt: skip
 
 
-def of_bundle(url: str) -> Facts:
-    """A bundle, all of whose hashes are verified."""
-    bundle = Bundle.open(url)
+def of_bundle(url: str, bundle_hash: str | None = None) -> Facts:
+    """A bundle, all of whose hashes are verified; refused if it has not the hash that is given."""
+    bundle = Bundle.open(url, bundle_hash)
     manifest, history = bundle.manifest, bundle.manifest["training"]["history"]
     model, likelihood, calibration = manifest["model"], manifest["likelihood"], manifest["calibration"]
     facts: Facts = {

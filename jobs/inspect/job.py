@@ -21,19 +21,21 @@ def inspect(options: InspectOptions) -> Facts:
     Raises:
         UserError: it is none of ours, or damaged.
     """
-    facts = facts_about(options.path)
+    facts = facts_about(options.path, options.bundle_hash)
     width = max(map(len, facts))
     table = "\n".join(f"{printable(name):<{width}}  {_text(value)}" for name, value in facts.items())
     console.result(json.dumps(facts, indent=2) if options.json else table, facts=facts)
     return facts
 
 
-def facts_about(url: str) -> Facts:
-    """What is known about the folder at a path or URL."""
+def facts_about(url: str, bundle_hash: str | None = None) -> Facts:
+    """What is known about the folder at a path or URL; if a hash is given, of the bundle that has it."""
     folder = Folder.at(url)
     names = set(folder.names())
     if MANIFEST in names:
-        return of_bundle(url)
+        return of_bundle(url, bundle_hash)
+    if bundle_hash is not None:
+        raise UserError(f"--bundle-hash needs the path of a bundle, but {url} has no {MANIFEST}; leave it out")
     if "run.json" in names:
         return of_run(url)
     if PLAN in names:

@@ -12,5 +12,8 @@ class InspectOptions:
     path: tyro.conf.Positional[str]
     """Path or URL of a bundle, a run or the output of a job."""
 
+    bundle_hash: str | None = None
+    """Refuse any bundle but that of this hash."""
+
     json: bool = False
     """Print JSON, for programs."""

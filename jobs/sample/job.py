@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from export.bundle.format import Bundle
 from export.bundle.reference import BundleRef
 from export.storage import Folder
 from jobs import console
@@ -24,7 +23,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         JobFailed: the job failed; the same call resumes it.
     """
     output = Folder.at(options.output)
-    bundle = Bundle.open(options.bundle)
+    bundle = options.open_bundle()
     bundle.require_images("vae sample")
     if options.label is not None:
         bundle.require_classes("--label").index_of(options.label)

@@ -4,18 +4,15 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.bulk import InferenceOptions
+from jobs.bulk import BundleOptions, InferenceOptions
 from vae_core.errors import UserError
 
 Format = Literal["parquet", "png"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SampleOptions(InferenceOptions):
+class SampleOptions(BundleOptions, InferenceOptions):
     """Generate images from a bundle."""
-
-    bundle: str
-    """Path or URL of a bundle made by `vae export`."""
 
     count: int
     """Number of images."""

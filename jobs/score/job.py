@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from export.bundle.format import Bundle
 from jobs import console
 from jobs.bulk import run
 from jobs.score.decide_again import decide_parts, is_decided, reopen
@@ -19,7 +18,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         UserError: bundle, images or options are invalid, the output belongs to something else, or no row was scored.
         JobFailed: the job failed; the same call resumes it.
     """
-    return run_job(ScoreJob.plan(options, Bundle.open(options.bundle)))
+    return run_job(ScoreJob.plan(options, options.open_bundle()))
 
 
 def run_job(job: ScoreJob) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from jobs.bulk import InferenceOptions
+from jobs.bulk import BundleOptions, InferenceOptions
 from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
@@ -13,11 +13,8 @@ Guarantee = Literal["marginal", "conditional"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(InferenceOptions):
+class ScoreOptions(BundleOptions, InferenceOptions):
     """Score images for outliers with a bundle."""
-
-    bundle: str
-    """Path or URL of a bundle made by `vae export`."""
 
     images: tuple[str, ...]
     """Files, folders, patterns or URLs of images."""

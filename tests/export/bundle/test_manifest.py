@@ -27,9 +27,9 @@ def refusal(folder: Path, text: str, monkeypatch: pytest.MonkeyPatch) -> str:
     (folder / names.MANIFEST).write_text(text)
     read = Folder.read
 
-    def reads(self: Folder, name: str) -> bytes:
+    def reads(self: Folder, name: str, most: int | None = None) -> bytes:
         assert name == names.MANIFEST, f"{name} was read"
-        return read(self, name)
+        return read(self, name, most)
 
     with monkeypatch.context() as patch:
         patch.setattr(Folder, "read", reads)
@@ -165,16 +165,6 @@ def test_an_unknown_conversion_of_the_images_is_named(
 ) -> None:
     said = refusal(folder, changed(folder, lambda m: m["image"].update({"resize": resize})), monkeypatch)
     assert "image.resize must be absent or letterbox" in said
-
-
-def test_files_that_are_not_listed_are_ignored(folder: Path) -> None:
-    before = Bundle.open(str(folder)).hash
-    (folder / "notes.txt").write_text("mine")
-    (folder / "sub").mkdir()
-    opened = Bundle.open(str(folder))
-    assert opened.hash == before
-    with pytest.raises(KeyError):
-        opened.read("notes.txt")
 
 
 def test_files_may_be_symbolic_links(folder: Path, tmp_path: Path) -> None:
