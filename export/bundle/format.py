@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from export.bundle.interface import require_interfaces
 from export.bundle.manifest import LETTERBOX, parse_manifest, parse_statistic
 from export.bundle.verified import read_listed, read_manifest, refuse_unlisted, require_hash
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
@@ -83,6 +84,7 @@ class Bundle:
             for name, content in files.items()
             if name.endswith(".onnx")
         }
+        require_interfaces(self.manifest, self._graphs, folder.url)
 
     @classmethod
     def open(cls, url: str, hash: str | None = None) -> "Bundle":  # the attribute's name

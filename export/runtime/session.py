@@ -36,7 +36,7 @@ class Session:
 
         Raises:
             UserError: CUDA was requested, but there is no device or ONNX Runtime cannot use it; or the content is not
-                an ONNX file, or refers to other files.
+                an ONNX file, refers to other files, or ONNX Runtime cannot load it.
         """
         graph = open_graph(model, b"", "the graph") if isinstance(model, bytes) else model
         device = Device.of(provider)
@@ -66,7 +66,15 @@ class Session:
             cuda = cuda_options(device, cuda_memory(device.index))
             providers.insert(0, ("CUDAExecutionProvider", cuda))
         self._weights = graph.weights  # the session uses these arrays without a copy
-        self._session = onnxruntime.InferenceSession(graph.content, options, providers=providers)
+        try:
+            self._session = onnxruntime.InferenceSession(graph.content, options, providers=providers)
+        except Exception as error:  # its exceptions have no class of their own
+            if uses_cuda:
+                raise  # of the device, perhaps
+            raise UserError(
+                f"ONNX Runtime must be able to load the graph, got {_first_line(error)}; get the bundle, or the ONNX "
+                "file, again from its source"
+            ) from error
         self.provider: Provider = "cuda" if self._session.get_providers()[0] == "CUDAExecutionProvider" else "cpu"
         if uses_cuda and self.provider != "cuda":
             problem = f"ONNX Runtime cannot use CUDA on {_here()}; install vae-core[gpu] there"
@@ -107,6 +115,10 @@ def scoring_session(model: bytes | OnnxGraph, provider: Provider | Device = "cpu
 def concatenate(runs: Sequence[Arrays]) -> Arrays:
     """The outputs of one or more runs, joined."""
     return {name: np.concatenate([run[name] for run in runs]) for name in runs[0]}
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:300]
 
 
 def _here() -> str:

@@ -151,9 +151,7 @@ HOSTILE: dict[str, Callable[[onnx.ModelProto], object]] = {
 
 def _inner(model: onnx.ModelProto, change: Callable[[TensorProto], object]) -> None:
     attribute = model.graph.node.add(op_type="If").attribute.add(name="then_branch", type=onnx.AttributeProto.GRAPH)
-    inner = (
-        attribute.g.node.add(op_type="Loop").attribute.add(name="body", type=onnx.AttributeProto.GRAPHS).graphs.add()
-    )
+    inner = attribute.g.node.add(op_type="If").attribute.add(name="body", type=onnx.AttributeProto.GRAPHS).graphs.add()
     change(inner.initializer.add(name="hidden", data_type=1, dims=[1]))
 
 
@@ -161,7 +159,9 @@ def refusal(content: bytes, weights: bytes) -> str:
     with pytest.raises(UserError) as refused:
         open_graph(content, weights, "bundle/scorer.onnx")
     said = str(refused.value)
-    assert said.startswith("bundle/scorer.onnx must be an ONNX graph with weights in itself or in weights.bin, got ")
+    assert said.startswith(
+        "bundle/scorer.onnx must be an ONNX graph of standard operators with weights in itself or in weights.bin, got "
+    )
     assert "\n" not in said
     assert len(said) < 600
     return said
@@ -207,13 +207,18 @@ def test_invalid_graphs_are_refused(content: bytes) -> None:
     refusal(content, b"")
 
 
-def test_deep_nesting_is_not_followed() -> None:
+def test_deep_nesting_is_refused_and_not_followed() -> None:
     # node { attribute { g { node { … } } } }, deeper than any reader recurses.
-    inner = b""
-    for _ in range(5000):
-        for key in (0x32, 0x2A, 0x0A):
-            inner = bytes([key]) + _varint(len(inner)) + inner
-    open_graph(b"\x3a" + _varint(len(inner)) + inner, b"", "deep")
+    for depth in (8, 9, 5000):
+        inner = b""
+        for _ in range(depth):
+            for key in (0x32, 0x2A, 0x0A):
+                inner = bytes([key]) + _varint(len(inner)) + inner
+        content = b"\x3a" + _varint(len(inner)) + inner
+        if depth == 8:
+            open_graph(content, b"", "deep")
+        else:
+            assert "graphs in graphs, more than 8 deep" in refusal(content, b"")
 
 
 def _varint(value: int) -> bytes:
