@@ -53,6 +53,8 @@ class Settings:
 
     bundle: str
     """Path or URL of the bundle."""
+    bundle_hash: str | None = None
+    """Refuse any bundle but that of this hash."""
     provider: Provider = "auto"
     """Where a replica scores: `cpu`, `cuda`, or `auto`, CUDA where the replica has a GPU."""
     batch_size: int = 64
@@ -111,7 +113,7 @@ class Scores:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        bundle = Bundle.open(settings.bundle)
+        bundle = Bundle.open(settings.bundle, settings.bundle_hash)
         bundle.refuse_tiling("deploy/serve.py")
         self._contract = ImageContract(*bundle.shape, resize=settings.resize or bundle.resizes)
         self._scorer = Scorer(bundle, provider=settings.provider, batch_size=settings.batch_size)

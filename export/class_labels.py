@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
@@ -112,8 +112,13 @@ class ClassLabels:
             raise ValueError(f"values must be integers or texts, got {values!r:.100}")
         if len({type(each) for each in values}) > 1 or len(set(values)) < len(values):
             raise ValueError(f"values must be of one type and distinct, got {values!r:.100}")
-        if names is not None and not (
-            isinstance(names, list) and len(names) == len(values) and all(isinstance(name, str) for name in names)
-        ):
+        if not all(isinstance(each, str) or abs(each) < 1 << 63 for each in values):
+            raise ValueError(f"values must have 64 bits, got {values!r:.100}")
+        "".join([column, *map(str, values), *(names if _are_texts(names) else ())]).encode()  # or it is no Unicode text
+        if names is not None and not (_are_texts(names) and len(names) == len(values)):
             raise ValueError(f"names must be one text for each value, got {names!r:.100}")
         return cls(column, tuple(values), None if names is None else tuple(names))
+
+
+def _are_texts(names: object) -> TypeGuard[list[str]]:
+    return isinstance(names, list) and all(isinstance(name, str) for name in names)

@@ -280,7 +280,7 @@ def read_parquet(source: Any, columns: list[str] | None = None, is_remote: bool 
     ("terminate called without an active exception": 2 of 300 processes on a busy machine).
 
     Args:
-        source: an open file, or its content in a BytesIO.
+        source: an open file, or its content in a BytesIO or BufferReader.
         columns: the columns to read, if not all.
         is_remote: read ranges ahead, in parallel.
     """

@@ -21,7 +21,7 @@ from export.graphs.shared_weights import share_weights
 from export.guarantees.attach import attach
 from export.runtime.session import Session
 from export.storage import Folder
-from linear_bundle import a_statistic, encode_png, graph, interfaces
+from linear_bundle import a_statistic, encode_png, graph, interfaces, probe_npz
 
 SHAPE = (1, 4, 4)
 LATENTS, SCALE = 3, 0.1
@@ -187,9 +187,8 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
     order = np.argsort(outputs["outlier_score"])
     table: dict[str, Any] = {name: value[order] for name, value in outputs.items()}
     table["mean"] = pa.array(list(codes[order]), pa.list_(pa.float32(), LATENTS))
-    calibration, probe = io.BytesIO(), io.BytesIO()
+    calibration = io.BytesIO()
     pq.write_table(pa.table({**table, "image": pa.array([encode_png(images[i]) for i in order])}), calibration)
-    np.savez(probe, image=images[:20])
     graphs = {
         names.ENCODER: encoder,
         names.DECODER: decoder,
@@ -199,18 +198,19 @@ def write_gaussian_bundle(folder: Folder, mean_error: float = 0.0, log_scale_err
         names.GRADIENT: with_gradient(likelihood, "log_px_z", "z", "gradient"),
     }
     manifest = {
-        "calibration": {"provider": "cpu"},
+        "model": {"family": "linear"},
+        "calibration": {"provider": "cpu", "images": len(images), "source": "draws of the model"},
         "statistics": [a_statistic("brightest")],
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "density", "name": "gaussian"},
-        "probe": {"real_images": 16},
+        "probe": {"images": 20, "real_images": 16},
         "graphs": interfaces(graphs),
         "training": {"history": []},
     }
     others = {
         names.CALIBRATION: calibration.getvalue(),
-        names.PROBE: probe.getvalue(),
+        names.PROBE: probe_npz(graphs, {"image": images[:20], "z": codes[:20]}),
         names.PRIOR: npz_bytes({}),
         names.PARITY: json.dumps({"graphs": _parity(manifest["graphs"])}).encode(),
         names.CARD: b"",

@@ -169,31 +169,40 @@ def interfaces(graphs: Mapping[str, bytes]) -> dict[str, dict[str, list[dict[str
     return {name: {"inputs": described(g.input), "outputs": described(g.output)} for name, g in models.items()}
 
 
+def probe_npz(graphs: Mapping[str, bytes], inputs: Mapping[str, np.ndarray]) -> bytes:
+    """The probe batch: the inputs of all graphs, and what they make of them."""
+    arrays = dict(inputs)
+    for name, content in graphs.items():
+        found = Session(content, provider="cpu").run(inputs)
+        arrays |= {f"{name.removesuffix('.onnx')}.{output}": values for output, values in found.items()}
+    return npz_bytes(arrays)
+
+
 def write_linear_bundle(folder: Folder) -> Bundle:
     """The bundle of `linear_graphs`, calibrated on 120 dark images, written to `folder`."""
     images = dark_images(120, seed=2)
     scores = images.mean(axis=(1, 2, 3)).astype(np.float32)
     order = np.argsort(scores)
-    calibration, probe = io.BytesIO(), io.BytesIO()
+    calibration = io.BytesIO()
     pictures = pa.array([encode_png(images[i]) for i in order])
     graphs = linear_graphs()
     codes = Session(graphs[names.ENCODER], provider="cpu").run({"image": images[order]})["mean"]
     columns = {"outlier_score": scores[order], "mean": pa.array(list(codes), pa.list_(pa.float32(), LATENTS))}
     pq.write_table(pa.table({**columns, "image": pictures}), calibration)
-    np.savez(probe, image=images[:20])
     manifest = {
-        "calibration": {"provider": "cpu"},
+        "model": {"family": "linear"},
+        "calibration": {"provider": "cpu", "images": len(images), "source": "dark images"},
         "statistics": [a_statistic("brightness")],
         "prior": {"name": "normal", "latent_dim": LATENTS},
         "image": {"shape": list(SHAPE)},
         "likelihood": {"samples": 2, "kind": "mass", "name": "discretised-logistic"},
-        "probe": {"real_images": 16},
+        "probe": {"images": 20, "real_images": 16},
         "graphs": interfaces(graphs),
         "training": {"history": [{"epoch": e, "elbo": -50.0 + e, "kl": float(e)} for e in range(1, 6)]},
     }
     others = {
         names.CALIBRATION: calibration.getvalue(),
-        names.PROBE: probe.getvalue(),
+        names.PROBE: probe_npz(graphs, {"image": images[:20], "z": codes[:20]}),
         names.PRIOR: npz_bytes({}),
         names.PARITY: b"{}",
         names.CARD: b"",

@@ -16,6 +16,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from torch import Tensor, nn
 
 from vae_core import models
 from vae_core.config import ModelConfig, to_json
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 from vae_core.models.base import Model
 from vae_core.optimisation import Optimisation
 
@@ -63,35 +64,45 @@ def restore(files: Mapping[str, bytes], optimisation: Optimisation) -> dict[str,
     """Put a checkpoint's state into `optimisation`, in place, and return its progress.
 
     Raises:
-        UserError: the checkpoint belongs to another model.
+        UserError: the checkpoint is damaged, or belongs to another model.
     """
-    head = json.loads(files[_HEAD])
-    _check_model(_configuration(head), optimisation.model.config)
-    tensors = safetensors.torch.load(files[_MODEL])
-    _fill(optimisation.model, tensors, "weights.")
-    _fill(optimisation.average, tensors, "averaged.")
-    moments = safetensors.torch.load(files[_OPTIMISER])
-    for name, parameter in optimisation.model.named_parameters():
-        for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
-            if (value := moments.get(f"{name}.{key}")) is not None:
-                # Same device and memory layout as the parameter; the step counter is a scalar.
-                target = torch.empty_like(value if key == "step" else parameter, device=parameter.device).copy_(value)
-                optimisation.state_of(parameter)[key] = target
-    optimisation.steps_done = head["steps_done"]
-    optimisation.skipped.fill_(head["steps_skipped"])
-    progress: dict[str, Any] = head["progress"]
-    return progress
+    with _reading():
+        head = _head(files)
+        _check_model(_configuration(head), optimisation.model.config)
+        tensors = safetensors.torch.load(files[_MODEL])
+        _fill(optimisation.model, tensors, "weights.")
+        _fill(optimisation.average, tensors, "averaged.")
+        moments = safetensors.torch.load(files[_OPTIMISER])
+        for name, parameter in optimisation.model.named_parameters():
+            for key in ("step", "exp_avg", "exp_avg_sq", "momentum"):
+                if (value := moments.get(f"{name}.{key}")) is not None:
+                    _check_shape(f"{name}.{key}", value, torch.Size() if key == "step" else parameter.shape)
+                    # Same device and memory layout as the parameter; the step counter is a scalar.
+                    like = value if key == "step" else parameter
+                    target = torch.empty_like(like, device=parameter.device).copy_(value)
+                    optimisation.state_of(parameter)[key] = target
+        optimisation.steps_done = head["steps_done"]
+        optimisation.skipped.fill_(head["steps_skipped"])
+        progress: dict[str, Any] = head["progress"]
+        return progress
 
 
 def load_model(files: Mapping[str, bytes]) -> Model:
     """The model with averaged weights, in evaluation mode, on the CPU.
 
     Raises:
-        UserError: the format is unknown.
+        UserError: the checkpoint is damaged, or its format is unknown.
     """
-    model = models.build(_configuration(json.loads(files[_HEAD])))
-    _fill(model, safetensors.torch.load(files[_MODEL]), "averaged.")
-    return model.eval()
+    with _reading():
+        config = _configuration(_head(files))
+        tensors = safetensors.torch.load(files[_MODEL])
+        # Without memory for its weights: a configuration can ask for more than there is.
+        with torch.device("meta"):
+            for name, parameter in models.build(config).named_parameters():
+                _check_shape(name, tensors[f"averaged.{name}"], parameter.shape)
+        model = models.build(config)
+        _fill(model, tensors, "averaged.")
+        return model.eval()
 
 
 def save(directory: str | os.PathLike[str], optimisation: Optimisation, progress: Mapping[str, Any]) -> None:
@@ -123,9 +134,24 @@ def load(directory: str | os.PathLike[str]) -> dict[str, bytes]:
     return {name: (folder / name).read_bytes() for name in FILES}
 
 
+def _reading() -> AbstractContextManager[None]:
+    return parsing("the checkpoint", "copy the run again, or train again")
+
+
+def _head(files: Mapping[str, bytes]) -> dict[str, Any]:
+    head: dict[str, Any] = json.loads(files[_HEAD])
+    if head.get("format") == FORMAT:
+        for name in ("steps_done", "steps_skipped"):
+            if type(count := head[name]) is not int or not 0 <= count < 1 << 53:
+                raise ValueError(f"{name} must be a number of steps, got {count!r:.100}")
+        if not isinstance(head["progress"], dict):
+            raise ValueError("progress must be an object")
+    return head
+
+
 def _configuration(head: Mapping[str, Any]) -> ModelConfig:
     if head.get("format") != FORMAT:
-        raise UserError(f"{_HEAD} has format {head.get('format')}, this version reads {FORMAT}; train again")
+        raise UserError(f"{_HEAD} has format {head.get('format')!r:.20}, this version reads {FORMAT}; train again")
     return models.model_config(head["model"], _HEAD)
 
 
@@ -145,4 +171,11 @@ def _portable(tensor: Tensor) -> Tensor:
 @torch.no_grad()
 def _fill(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str) -> None:
     for name, parameter in module.named_parameters():
-        parameter.copy_(tensors[prefix + name])
+        value = tensors[prefix + name]
+        _check_shape(name, value, parameter.shape)  # or it would be spread over the parameter
+        parameter.copy_(value)
+
+
+def _check_shape(name: str, value: Tensor, shape: torch.Size) -> None:
+    if value.shape != shape:
+        raise ValueError(f"{name} must have the shape {tuple(shape)}, got {tuple(value.shape)}")

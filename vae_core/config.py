@@ -31,7 +31,7 @@ T = TypeVar("T")
 def require(condition: bool, field: str, value: object, expected: str) -> None:
     """Raise a UserError that says what `field` must be, unless the condition holds."""
     if not condition:
-        raise UserError(f"{field} must be {expected}, got {value!r}")
+        raise UserError(f"{field} must be {expected}, got {value!r:.200}")
 
 
 @dataclass(frozen=True)
@@ -264,6 +264,7 @@ def _convert(value: Any, hint: Any, name: str) -> Any:
     if origin in (types.UnionType, typing.Union):
         return None if value is None else _convert(value, arguments[0], name)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        require(abs(value) < 1 << 1023, name, value, "within the limits of a number")
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         article = {"int": "an integer", "float": "a number", "str": "a text", "bool": "true or false"}

@@ -1,9 +1,12 @@
 """Text of other people, such as file names and the names in a manifest, made safe to show."""
 
+import html
+import re
 import unicodedata
 
 # Categories of Unicode: control, format, surrogate, private use, line and paragraph separators.
 _ACTING = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+_MARKUP = re.compile(r"[\\`*\[\]|~]")  # what begins code, emphasis, a link, an image, a cell of a table
 
 
 def printable(text: str) -> str:
@@ -20,3 +23,8 @@ def printable(text: str) -> str:
 def printable_lines(text: str) -> str:
     """The same for text of several lines, which stay lines."""
     return "\n".join(map(printable, text.split("\n")))
+
+
+def markdown(text: str) -> str:
+    """Text as one line of Markdown that shows it: no tag, link, image, code or cell of a table begins in it."""
+    return _MARKUP.sub(r"\\\g<0>", html.escape(printable(text), quote=False))

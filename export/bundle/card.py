@@ -1,10 +1,10 @@
 """The bundle's README.md: a model card generated from the manifest, with the meaning of each input and output."""
 
-import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from vae_core.config import TrainConfig, from_json
+from vae_core.text import markdown, printable
 
 _NAMES = 50  # of classes
 _KINDS = {
@@ -22,14 +22,18 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
         "# Variational autoencoder",
         "",
         f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
-        f"variables; likelihood {likelihood['name']}, {_kind(likelihood)}. Samples and log p(x) are under the "
-        f"prior '{prior['name']}'.",
+        f"variables; likelihood {markdown(likelihood['name'])}, {_kind(likelihood)}. Samples and log p(x) are under "
+        f"the prior '{markdown(prior['name'])}'.",
         *_tiles(manifest.get("tiling")),
         *(["", "Only the pixels of a region of interest count; the graphs replace the others."] * ("region" in image)),
         "",
         "## Data and training",
         "",
-        *(f"- {key}: {value}" for key, value in training.items() if isinstance(value, str | int | float)),
+        *(
+            f"- {markdown(key)}: {markdown(str(value))}"
+            for key, value in training.items()
+            if isinstance(value, str | int | float)
+        ),
         _calibration(manifest["calibration"]),
         *_quality(training.get("history", []), _configuration(training)),
         *_classes(manifest.get("classes")),
@@ -42,9 +46,9 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
     int8 = manifest.get("int8", {})
     if int8:
         lines += [
-            f"{' and '.join(int8['graphs'])} compute in 8-bit integers. Over {int8['images']:,} in-distribution "
-            f"images, their statistics have a rank correlation of at least {int8['least_rank_correlation']:.4f} with "
-            f"those in fp32 ({int8['output']}).",
+            f"{' and '.join(map(markdown, int8['graphs']))} compute in 8-bit integers. Over {int8['images']:,} "
+            f"in-distribution images, their statistics have a rank correlation of at least "
+            f"{int8['least_rank_correlation']:.4f} with those in fp32 ({markdown(int8['output'])}).",
             "",
         ]
     for name, interface in manifest["graphs"].items():
@@ -61,14 +65,14 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
             *(_row("out", value) for value in interface["outputs"]),
             "",
             f"Worst difference from PyTorch on the probe batch{before}: {worst['relative']:.1e} relative "
-            f"({worst['output']}).",
+            f"({markdown(worst['output'])}).",
             "",
         ]
     return "\n".join(lines) + _ELSEWHERE
 
 
 def _calibration(calibration: Mapping[str, Any]) -> str:
-    line = f"- calibration: {calibration['images']} images, {calibration['source']}"
+    line = f"- calibration: {calibration['images']} images, {markdown(calibration['source'])}"
     if (reviewed := calibration.get("reviewed")) is not None:
         line += f"; of the {reviewed['judged']} highest scores, {reviewed['removed']} were judged outliers and removed"
     return line
@@ -95,23 +99,26 @@ def _kind(likelihood: Mapping[str, Any]) -> str:
 
 def _row(direction: str, value: Mapping[str, Any]) -> str:
     shape = ", ".join(str(d) for d in value["shape"])
-    meaning = value["meaning"].replace("|", "\\|")  # a bar ends the cell
-    return f"| {direction} | `{value['name']}` | {value['type']} | [{shape}] | {meaning} | {value['unit']} |"
+    name = printable(value["name"]).replace("`", "'").replace("|", "\\|")  # nothing else acts in code
+    kind, meaning, unit = (markdown(value[field]) for field in ("type", "meaning", "unit"))
+    return f"| {direction} | `{name}` | {kind} | [{markdown(shape)}] | {meaning} | {unit} |"
 
 
 def _configuration(training: Mapping[str, Any]) -> TrainConfig:
-    return from_json(TrainConfig, training.get("configuration", {}), "training.configuration")
+    return from_json(TrainConfig, training.get("configuration") or {}, "training.configuration")
 
 
 def _quality(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[str]:
     if not history:
+        return []
+    if any(not {"epoch", "validation_elbo", config.selected_by} <= epoch.keys() for epoch in history):
         return []
     best = max(history, key=lambda epoch: epoch[config.selected_by])
     lines = [
         f"- validation ELBO: {best['validation_elbo']:.2f} nats per image, one draw of z for each, under N(0, I) "
         f"(epoch {best['epoch']})"
     ]
-    if config.iwae_samples > 1:
+    if config.iwae_samples > 1 and "validation_iwae" in best:
         lines.append(
             f"- trained on the importance-weighted bound with {config.iwae_samples} draws of z, not the ELBO; with "
             f"{config.importance_samples} it is {best['validation_iwae']:.2f} nats per validation image"
@@ -125,7 +132,7 @@ def _classes(classes: Mapping[str, Any] | None) -> list[str]:
     if classes is None:
         return []
     # Names are somebody's data: one line each, without markup.
-    names = [" ".join(html.escape(str(name)).split()) for name in classes["names"] or classes["values"]]
+    names = [markdown(" ".join(str(name).split())) for name in classes["names"] or classes["values"]]
     shown = ", ".join(names[:_NAMES]) + (", …" if len(names) > _NAMES else "")
     lines = ["", "## Classes", "", f"- {len(names)}: {shown}"]
     if classes["calibration_images"]:

@@ -9,6 +9,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any, NamedTuple
 
@@ -16,8 +17,11 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.bundle.interface import require_interfaces
-from export.bundle.manifest import LETTERBOX, parse_manifest, parse_statistic
+from export.bundle.arrays import read_arrays
+from export.bundle.calibration import CLASS, read_calibration, require_rows, require_values
+from export.bundle.checks import parse_statistic
+from export.bundle.interface import probe_values, require_interfaces
+from export.bundle.manifest import LETTERBOX, parse_manifest
 from export.bundle.verified import read_listed, read_manifest, refuse_unlisted, require_hash
 from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.class_labels import ClassLabels
@@ -26,7 +30,7 @@ from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_refer
 from export.region import Region
 from export.storage import Folder, read_parquet
 from export.tiling import Tiling
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 from vae_core.latents import PRIORS, Prior
 from vae_core.outliers.groups import Statistic
 from vae_core.outputs import Output
@@ -40,8 +44,6 @@ POSTERIOR, GRADIENT = "posterior.onnx", "gradient.onnx"
 CLASSES, CLASS_CALIBRATION = "classes.onnx", "classes.parquet"
 CALIBRATION, PARITY, PROBE, CARD = "calibration.parquet", "parity.json", "probe.npz", "README.md"
 PRIOR = "prior.npz"
-CLASS = "class"
-"""The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""
 FILES = (ENCODER, DECODER, SCORER, EXPLAINER, LIKELIHOOD, WEIGHTS, CALIBRATION, PARITY, PROBE, PRIOR, CARD)
 """What every manifest lists. Other files in a bundle's folder are refused, but for a signature and hidden files."""
 OF_CAUSAL = (CONDITIONAL, PIXEL)
@@ -54,6 +56,9 @@ OF_CLASSES = (CLASSES, CLASS_CALIBRATION)
 """What the manifest of a model of classes lists besides."""
 OPTIONAL = (OF_CAUSAL, OF_HIERARCHY, OF_GRADIENT, OF_CLASSES)
 """Of each of these a manifest lists all or none."""
+
+
+_MOST_ARRAY_BYTES = 1 << 30
 
 
 class Contents(NamedTuple):
@@ -84,7 +89,6 @@ class Bundle:
             for name, content in files.items()
             if name.endswith(".onnx")
         }
-        require_interfaces(self.manifest, self._graphs, folder.url)
 
     @classmethod
     def open(cls, url: str, hash: str | None = None) -> "Bundle":  # the attribute's name
@@ -104,7 +108,12 @@ class Bundle:
         manifest_bytes = read_manifest(folder, MANIFEST, hash)
         listed = parse_manifest(manifest_bytes, f"{url}/{MANIFEST}", FORMAT, FILES, OPTIONAL)["files"]
         refuse_unlisted(folder, {*listed, MANIFEST})
-        return cls(folder, manifest_bytes, {name: read_listed(folder, name, entry) for name, entry in listed.items()})
+        files = {name: read_listed(folder, name, entry) for name, entry in listed.items()}
+        bundle = cls(folder, manifest_bytes, files)
+        require_interfaces(bundle.manifest, bundle._graphs, folder.url)
+        with bundle._parsing(CALIBRATION):
+            require_rows(files[CALIBRATION], bundle.calibration_images)
+        return bundle
 
     @classmethod
     def of(cls, bundle: "Bundle | str", hash: str | None = None) -> "Bundle":
@@ -208,10 +217,14 @@ class Bundle:
     @cached_property
     def label_references(self) -> Classes:
         """What labels are ranked among: the calibration images of each class, by the titles of `class_labels`."""
-        labels = self.require_classes("a p-value of labels")
-        table = read_parquet(io.BytesIO(self.read(CLASS_CALIBRATION)))
-        own, numbers, weights = (table[name].to_numpy() for name in (LOG_PROBABILITY, LABEL, WEIGHT))
-        return label_references(own, numbers, weights, labels.titles)
+        labels, data = self.require_classes("a p-value of labels"), self.read(CLASS_CALIBRATION)
+        with self._parsing(CLASS_CALIBRATION):
+            require_values(data, 1)
+            table = read_parquet(pa.BufferReader(data))
+            own, numbers, weights = (table[name].to_numpy() for name in (LOG_PROBABILITY, LABEL, WEIGHT))
+            if not (np.isin(numbers, range(len(labels))).all() and np.isfinite(own).all() and (weights > 0).all()):
+                raise ValueError("labels that are no classes, or weights that are not positive")
+            return label_references(own, numbers, weights, labels.titles)
 
     @property
     def decodes_images(self) -> bool:
@@ -258,7 +271,13 @@ class Bundle:
     @cached_property
     def calibration(self) -> pa.Table:
         """The calibration images' scores (ascending), statistics, codes and pictures."""
-        return read_parquet(io.BytesIO(self.read(CALIBRATION)))
+        with self._parsing(CALIBRATION):
+            return read_calibration(self.read(CALIBRATION), self.calibration_images, self.latent_dim)
+
+    @property
+    def calibration_images(self) -> int:
+        """The number of calibration images."""
+        return int(self.manifest["calibration"]["images"])
 
     @cached_property
     def calibration_scores(self) -> npt.NDArray[np.float32]:
@@ -296,14 +315,25 @@ class Bundle:
     def prior(self) -> Prior:
         """p(z), the prior of samples and likelihoods."""
         kind = PRIORS[self.manifest["prior"]["name"]]
-        with np.load(io.BytesIO(self.read(PRIOR)), allow_pickle=False) as arrays:
-            return kind.from_arrays({name: arrays[name] for name in arrays.files}, self.latent_dim)
+        with self._parsing(PRIOR):
+            return kind.from_arrays(read_arrays(self.read(PRIOR), _MOST_ARRAY_BYTES), self.latent_dim)
 
     @cached_property
     def probe(self) -> dict[str, npt.NDArray[Any]]:
         """The probe batch and its expected outputs."""
-        with np.load(io.BytesIO(self.read(PROBE)), allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in arrays.files}
+        count, expected = self.manifest["probe"]["images"], probe_values(self.manifest)
+        bytes_of_one = sum(np.dtype(kind).itemsize * math.prod(shape) for kind, shape in expected.values())
+        with self._parsing(PROBE):
+            arrays = read_arrays(self.read(PROBE), min(count * bytes_of_one, _MOST_ARRAY_BYTES))
+            found = {name: (each.dtype.name, each.shape) for name, each in arrays.items()}
+            for name in sorted({*expected, *found}):
+                kind, shape = expected.get(name, ("", ()))
+                if found.get(name) != (kind, (count, *shape)):
+                    raise ValueError(f"{name!r:.100} of {found.get(name)!s:.100}, not {(kind, (count, *shape))!s:.100}")
+            return arrays
+
+    def _parsing(self, name: str) -> AbstractContextManager[None]:
+        return parsing(f"{self.folder.url}/{name}", "get the bundle again from its source")
 
     @property
     def examples(self) -> npt.NDArray[np.uint8]:

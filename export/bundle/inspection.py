@@ -25,8 +25,8 @@ _KINDS: dict[str, dict[int, str]] = {
     "attribute": dict.fromkeys((1, 2, 3, 4, 7, 8, 9, 13, 14, 15, 20, 21), _PLAIN)
     | {5: "constant", 10: "constant", 6: "inner graph", 11: "inner graph"},
 }
-_STANDARD = (b"", b"ai.onnx")  # names of the domain of standard operators
-_LOOPS = (b"Loop", b"Scan", b"SequenceMap")
+_STANDARD = frozenset((b"", b"ai.onnx"))  # names of the domain of standard operators
+_LOOPS = frozenset((b"Loop", b"Scan", b"SequenceMap"))
 _MOST_NESTING = 8  # of graphs in nodes
 
 # Of a tensor: the fields, and how many bytes an element takes in those that hold numbers; 0: of any length.
@@ -101,14 +101,14 @@ def inspect_graph(model: memoryview) -> Parts:
             if inner is None:
                 raise ValueError(f"field {number} of a {kind}")
             content = as_bytes(value)
-            if inner in _KINDS:
+            if inner == "operator":
+                if bytes(content) in _LOOPS:
+                    raise ValueError(f"the operator {text(content)}, which may not end")
+            elif inner in _KINDS:
                 deeper = depth + (inner == "inner graph")
                 if deeper > _MOST_NESTING:
                     raise ValueError(f"graphs in graphs, more than {_MOST_NESTING} deep")
                 waiting.append((inner, content, deeper))
-            elif inner == "operator":
-                if content in _LOOPS:
-                    raise ValueError(f"the operator {text(content)}, which may not end")
             elif inner == "domain":
                 _require_standard(content)
             elif inner == "operator set":
@@ -124,7 +124,7 @@ def inspect_graph(model: memoryview) -> Parts:
 
 
 def _require_standard(domain: memoryview) -> None:
-    if domain not in _STANDARD:
+    if bytes(domain) not in _STANDARD:
         raise ValueError(f"operators of the domain {text(domain)!r:.100}")
 
 

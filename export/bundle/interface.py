@@ -46,6 +46,17 @@ def require_interfaces(manifest: Mapping[str, Any], graphs: Mapping[str, OnnxGra
                     raise _differs(where, name, value, kind, found.get(value))
 
 
+def probe_values(manifest: Mapping[str, Any]) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What a probe batch consists of: the inputs of all graphs, and `GRAPH.OUTPUT`; type and shape of one image's."""
+    values: dict[str, tuple[str, tuple[int, ...]]] = {}
+    for graph, interface in manifest["graphs"].items():
+        own = graph.removesuffix(".onnx")
+        for prefix, side in (("", "inputs"), (f"{own}.", "outputs")):
+            for value in interface[side]:
+                values[prefix + value["name"]] = value["type"], tuple(value["shape"][1:])
+    return values
+
+
 def _differs(where: str, graph: str, value: str, expected: object, found: object) -> UserError:
     return UserError(
         f"{where}/{graph}: {value!r:.100} must be {expected!s:.100}, as the manifest says, got {found!s:.100}; get the "

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from export.bundle import card
-from export.bundle.format import CALIBRATION, CARD, CLASS, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
+from export.bundle.calibration import CLASS
+from export.bundle.format import CALIBRATION, CARD, PARITY, PROBE, SCORER, Bundle, Contents, npz_bytes
 from export.bundle.weights import WEIGHTS, open_graph
 from export.guarantees import p_values
 from export.guarantees.attach import attach
@@ -23,7 +24,7 @@ from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from export.tiling import Tiling
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 
 MOST_EXEMPLARS = 8192
 """Of more images, every second, third, … is an exemplar; scores and statistics of all are kept."""
@@ -126,7 +127,8 @@ def exchange(
     manifest = {**bundle.manifest, "calibration": calibrated, "graphs": graphs}
     if tiling is not None:
         manifest["tiling"] = tiling.to_json()
-    files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
+    with parsing(f"{bundle.folder.url}/{PARITY}", "get the bundle again from its source"):
+        files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)
 
 

@@ -7,11 +7,12 @@ so a rerun finds its own plan, and a different command is refused.
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 from export.storage import Folder
 from jobs.bulk.contract import Unit
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 
 PLAN = "plan.json"
 SUMMARY = "summary.json"
@@ -74,10 +75,13 @@ def check_output(output: Folder, plan: Plan) -> bool:
             f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "
             f"{', '.join(found[:3])}{' …' if len(found) > 3 else ''}; choose another --output"
         )
+    stored = output.read(PLAN)
     try:
-        stored = json.loads(output.read_text(PLAN))
-        kind, identity, units_hash = stored["kind"], dict(stored["identity"]), stored["units_sha256"]
-    except (ValueError, KeyError, TypeError) as error:
+        record = json.loads(stored)
+        kind, identity, units_hash = record["kind"], dict(record["identity"]), record["units_sha256"]
+        if not (isinstance(kind, str) and kind):
+            raise ValueError("a job without a kind")
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise UserError(f"{output.url}/{PLAN} must be the plan of a job ({error}); choose another --output") from error
     advice = "choose another --output, or delete this one to start over"
     if kind != plan.kind:
@@ -93,6 +97,11 @@ def check_output(output: Folder, plan: Plan) -> bool:
     if units_hash != plan.units_hash:
         raise UserError(f"{same} over other input, or the input has changed; {advice}")
     return True
+
+
+def reading_summary(output: Folder, name: str = SUMMARY) -> AbstractContextManager[None]:
+    """A block that uses the summary of a finished job: a UserError says if that is damaged."""
+    return parsing(f"{output.url}/{name}", "delete it, and the same command makes it again")
 
 
 def _difference(name: str, was: object, now: object) -> tuple[str, object, object]:

@@ -84,7 +84,7 @@ def run(
     resumes = check_output(output, plan)
     on_ray = uses_ray(options)
     if resumes and output.has(SUMMARY):
-        summary = json.loads(output.read_text(SUMMARY))
+        summary = output.read_json(SUMMARY)
         return Totals("ray" if on_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
     finished = whole_units(output, task.results) if resumes else set()
     damaged = len(finished_units(output, task.results) - finished) if resumes else 0

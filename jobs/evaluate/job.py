@@ -9,7 +9,7 @@ from export.guarantees.p_values import SCORE
 from export.runtime.likelihood import require_estimators
 from export.storage import Folder
 from jobs import console
-from jobs.bulk.plan import PLAN, check_output, make_plan
+from jobs.bulk.plan import PLAN, check_output, make_plan, reading_summary
 from jobs.bulk.versions import versions
 from jobs.discoveries.walk import walk
 from jobs.evaluate.bootstrap import LEVEL, REPLICATES
@@ -64,8 +64,10 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     if not check_output(output, plan):
         output.write_text(PLAN, plan.to_json())
     elif output.has(METRICS):
-        finished: dict[str, Any] = json.loads(output.read_text(METRICS))
-        console.result(f"{output.url} is already finished: {_sentence(finished)}", metrics=finished)
+        finished = output.read_json(METRICS)
+        with reading_summary(output, METRICS):
+            said = _sentence(finished)
+        console.result(f"{output.url} is already finished: {said}", metrics=finished)
         return finished
     with shared_cluster(options):
         summary = run_job(inliers)

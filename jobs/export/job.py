@@ -22,13 +22,13 @@ def export(options: ExportOptions) -> None:
     if options.run is not None:
         _export_run(options, options.run)
     if options.for_ is not None and options.output is not None:
-        _convert(options.bundle, options.for_, options.output)
+        _convert(Bundle.open(options.bundle, options.bundle_hash), options.for_, options.output)
 
 
-def _convert(url: str, target: str, output: str) -> None:
+def _convert(bundle: Bundle, target: str, output: str) -> None:
     """Write a bundle for another runtime."""
     folder = Folder.at(output)
-    write_target(target, Bundle.open(url), folder)
+    write_target(target, bundle, folder)
     entries = list(folder.entries(recursive=True))
     size = sum(entry.size for entry in entries)
     console.result(f"{output}: {len(entries)} files for {target}, {size / 1e6:.1f} MB", output=output, target=target)

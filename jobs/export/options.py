@@ -18,6 +18,8 @@ class ExportOptions(BuildOptions):
     """Path or URL of the training run; required, unless an existing bundle is converted with --for."""
     bundle: str
     """Folder of the bundle, a path or URL: with --run where it is written, new or empty; else the one to convert."""
+    bundle_hash: str | None = None
+    """With --for and without --run: refuse any bundle but that of this hash, which `vae inspect` prints."""
     checkpoint: str = "best"
     """Checkpoint to export: `best` by validation ELBO, or `last`."""
     for_: str | None = None
@@ -37,6 +39,8 @@ class ExportOptions(BuildOptions):
             raise UserError(f"{given} needs {missing}: a runtime and the folder of its files go together")
         if self.run is None and self.for_ is None:
             raise UserError("give --run to export a training run, or --for and --output to convert the bundle")
+        if self.run is not None and self.bundle_hash is not None:
+            raise UserError("--bundle-hash is of an existing bundle, but --run makes a new one; leave one of them out")
         if self.run is None:
             defaults = {field.name: field.default for field in dataclasses.fields(self)}
             for name in _BUILDING:

@@ -25,7 +25,7 @@ from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import over_parts, part_names
-from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
+from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan, reading_summary
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
 from jobs.find.clean import find_with_clean
@@ -130,7 +130,9 @@ def find(options: FindOptions) -> dict[str, Any]:
     plan = make_plan("find", job.identity(), plan_units(images))
     if check_output(job.output, plan) and job.output.has(SUMMARY):
         summary = job.output.read_json(SUMMARY)
-        console.result(f"{job.output.url} is already finished: {sentence(summary)}", summary=summary)
+        with reading_summary(job.output):
+            said = sentence(summary)
+        console.result(f"{job.output.url} is already finished: {said}", summary=summary)
         return summary
     job.output.write_text(PLAN, plan.to_json())
     console.note("find", looked.table(job.choice.contract))

@@ -85,12 +85,16 @@ def _declared_shape(schema: pa.Schema) -> tuple[int, ...] | None:
         return None
     try:
         shape = json.loads(text)
-        good = len(shape) == 3 and all(isinstance(size, int) and size > 0 for size in shape)
-    except (ValueError, TypeError):
+        good = len(shape) == 3 and _are_sizes(shape)
+    except (ValueError, TypeError, RecursionError):
         good = False
     if not good:
-        raise LayoutError(f"the schema metadata vae.shape must be [channels, height, width], got {text!r}")
+        raise LayoutError(f"the schema metadata vae.shape must be [channels, height, width], got {text!r:.100}")
     return tuple(shape)
+
+
+def _are_sizes(shape: object) -> bool:
+    return isinstance(shape, list) and all(type(size) is int and 0 < size < 1 << 31 for size in shape)
 
 
 def _check_count(column: str, declared: tuple[int, ...] | None, stored: int) -> None:
@@ -135,7 +139,11 @@ def _list_layout(field: pa.Field, declared: tuple[int, ...] | None) -> Layout | 
         data_type = data_type.storage_type
     elif (field.metadata or {}).get(b"ARROW:extension:name", b"").startswith(b"ray.data.arrow_tensor"):
         # Ray's tensor type, in a process where it is not registered.
-        shape = json.loads(field.metadata.get(b"ARROW:extension:metadata", b"null"))
+        try:
+            shape = json.loads(field.metadata.get(b"ARROW:extension:metadata", b"null"))
+        except (ValueError, RecursionError):
+            shape = None
+        shape = shape if _are_sizes(shape) else None
     fixed: list[int] = []
     depth = 0
     while _is_list(data_type):

@@ -6,13 +6,15 @@ from typing import Any
 from export.bundle.format import Bundle
 from export.storage import Folder
 from jobs.bulk.commit import ERRORS, finished_units
-from jobs.bulk.plan import SUMMARY
+from jobs.bulk.plan import PLAN, SUMMARY
 from jobs.train.run_directory import Run
+from vae_core.errors import parsing
 
 Facts = dict[str, Any]
 
 # The folder of a kind's parts, if it is not `images`.
 _RESULTS = {"score": "scores", "find": "scores", "prepare": "images"}
+_DAMAGED = "copy it again, or run the command again elsewhere"
 _BEST = ("validation_elbo", "bits_per_dim", "validation_accuracy", "active_units")
 _OF_SUMMARY = (
     "rows", "scored", "samples", "errors", "bad_files", "outliers", "estimated_outliers", "discoveries", "fpr", "fdr",
@@ -61,39 +63,39 @@ def of_run(url: str) -> Facts:
     """A training run."""
     run = Run.open(url)
     head, history = run.read_head(), run.history()
-    model, train, data = head["model"], head["train"], head["data"]
-    epochs = train.get("epochs")
-    return {
-        "what": "run, finished" if len(history) == epochs else "run, unfinished: the same command resumes it",
-        "recipe": head.get("recipe"),
-        "family": model.get("family"),
-        "images": "×".join(map(str, model.get("image_shape", ()))) + ", uint8",
-        "training data": data.get("name"),
-        "training images": data.get("rows"),
-        "labels": (data.get("label") or {}).get("column"),
-        "epochs": f"{len(history)} of {epochs}",
-        **_best(history),
-        "images per second": history[-1].get("images_per_second") if history else None,
-    }
+    with parsing(f"{url}/run.json", _DAMAGED):
+        model, train, data = head["model"], head["train"], head["data"]
+        epochs = train.get("epochs")
+        return {
+            "what": "run, finished" if len(history) == epochs else "run, unfinished: the same command resumes it",
+            "recipe": head.get("recipe"),
+            "family": model.get("family"),
+            "images": "×".join(map(str, model.get("image_shape", ()))) + ", uint8",
+            "training data": data.get("name"),
+            "training images": data.get("rows"),
+            "labels": (data.get("label") or {}).get("column"),
+            "epochs": f"{len(history)} of {epochs}",
+            **_best(history),
+            "images per second": history[-1].get("images_per_second") if history else None,
+        }
 
 
 def of_output(folder: Folder, plan: Mapping[str, Any]) -> Facts:
     """The output of a bulk job."""
     kind = str(plan.get("kind"))
     results = _RESULTS.get(kind, "index" if folder.child("index").names() else "images")
-    units, done = len(plan.get("units", ())), len(finished_units(folder, results))
-    facts: Facts = {
-        "what": f"output of vae {kind}",
-        "finished": folder.has(SUMMARY),
-        "units": f"{done:,} of {units:,}",
-        "rows": plan.get("rows"),
-        "with errors": f"{len(finished_units(folder, ERRORS)):,} units",
-        "bundle_hash": (plan.get("identity") or {}).get("bundle"),
-    }
-    if folder.has(SUMMARY):
-        summary = folder.read_json(SUMMARY)
-        facts |= {name: summary[name] for name in _OF_SUMMARY if name in summary}
-    return facts
+    done, failed = len(finished_units(folder, results)), len(finished_units(folder, ERRORS))
+    summary = folder.read_json(SUMMARY) if folder.has(SUMMARY) else None
+    with parsing(f"{folder.url}/{PLAN}", _DAMAGED):
+        facts: Facts = {
+            "what": f"output of vae {kind}",
+            "finished": summary is not None,
+            "units": f"{done:,} of {len(plan.get('units', ())):,}",
+            "rows": plan.get("rows"),
+            "with errors": f"{failed:,} units",
+            "bundle_hash": (plan.get("identity") or {}).get("bundle"),
+        }
+    return facts | {name: summary[name] for name in _OF_SUMMARY if summary is not None and name in summary}
 
 
 def of_evaluation(folder: Folder) -> Facts:
@@ -102,14 +104,15 @@ def of_evaluation(folder: Folder) -> Facts:
     if not facts["finished"]:
         return facts
     metrics = folder.read_json("metrics.json")
-    facts |= {"bundle_hash": metrics.get("bundle_hash"), "images": metrics["images"].get("scored")}
-    for name, estimate in (metrics.get("likelihood") or {}).items():
-        if isinstance(estimate, dict) and "standard_error" in estimate:
-            facts[f"{name}, nats"] = estimate.get("mean")
-    if (classes := metrics.get("classes")) is not None:
-        facts |= {"accuracy": classes["accuracy"], "calibration error": classes["calibration_error"]}
-    for name, found in metrics.get("outliers", {}).items():
-        facts[f"AUROC, {name}"] = found["outlier_score"]["auroc"]["value"]
+    with parsing(f"{folder.url}/metrics.json", _DAMAGED):
+        facts |= {"bundle_hash": metrics.get("bundle_hash"), "images": metrics["images"].get("scored")}
+        for name, estimate in (metrics.get("likelihood") or {}).items():
+            if isinstance(estimate, dict) and "standard_error" in estimate:
+                facts[f"{name}, nats"] = estimate.get("mean")
+        if (classes := metrics.get("classes")) is not None:
+            facts |= {"accuracy": classes["accuracy"], "calibration error": classes["calibration_error"]}
+        for name, found in metrics.get("outliers", {}).items():
+            facts[f"AUROC, {name}"] = found["outlier_score"]["auroc"]["value"]
     return facts
 
 

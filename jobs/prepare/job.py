@@ -11,6 +11,7 @@ from export.tiling import Tiling
 from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
+from jobs.bulk.plan import reading_summary
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
 from jobs.discoveries.walk import walk
 from jobs.images.source import ImageSet, find_images, plan_units
@@ -34,7 +35,9 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     task, units, reads = _plan(options)
     totals = run(task, units, output, options, reads)
     if totals.summary is not None:
-        console.result(f"{output.url} is already finished: {_sentence(totals.summary)}", summary=totals.summary)
+        with reading_summary(output):
+            said = _sentence(totals.summary)
+        console.result(f"{output.url} is already finished: {said}", summary=totals.summary)
         return totals.summary
     reasons = ReasonCounter()
     prepared, errors = tally(output.child(task.results)), walk(output.child(ERRORS), [reasons])

@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from export.storage import Folder
 from jobs.report.blocks import Gallery, Head, Section
+from vae_core.text import printable_lines
 
 REPORT = "report.html"
 
@@ -58,11 +59,17 @@ def write_page(output: Folder, page: str) -> str:
     return f"{output.url}/{REPORT}"
 
 
+def _visible(value: object) -> object:
+    """What stands in a page; file names, and texts of a bundle, may hold characters that turn the text around them."""
+    return printable_lines(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+
 @cache
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("jobs.report", "."),
         autoescape=True,
+        finalize=_visible,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -7,6 +7,7 @@ from export.storage import Folder
 from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
+from jobs.bulk.plan import reading_summary
 from jobs.bulk.versions import versions
 from jobs.report.wording import counted
 from jobs.sample.options import SampleOptions
@@ -32,7 +33,9 @@ def sample(options: SampleOptions) -> dict[str, Any]:
     units = plan_samples(options.count, bundle.shape, options.unit_rows)
     totals = run(task, units, output, options, reads=[task.bundle.manifest])
     if totals.summary is not None:
-        console.result(f"{output.url} is already finished: {_sentence(totals.summary)}", summary=totals.summary)
+        with reading_summary(output):
+            said = _sentence(totals.summary)
+        console.result(f"{output.url} is already finished: {said}", summary=totals.summary)
         return totals.summary
     drawn, errors = tally(output.child(task.results)), tally(output.child(ERRORS))
     if drawn.rows == 0:

@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs import console
 from jobs.bulk import run
+from jobs.bulk.plan import reading_summary
 from jobs.score.decide_again import decide_parts, is_decided, reopen
 from jobs.score.finish import conclude
 from jobs.score.options import ScoreOptions
@@ -26,13 +27,15 @@ def run_job(job: ScoreJob) -> dict[str, Any]:
     task, files = job.task(), job.images.files
     reads = [task.bundle.manifest, files[0].url, files[-1].url]
     totals = run(task, job.units, job.output, job.options, reads, list(notices(job)))
-    if totals.summary is not None and is_decided(job, totals.summary):
-        console.result(f"{job.output.url} is already finished: {sentence(totals.summary)}", summary=totals.summary)
-        return totals.summary
     is_whole = totals.summary is None and totals.rows == sum(unit.rows for unit in job.units)
     if totals.summary is not None:
-        console.note("score", "the images are scored already; deciding again")
-        totals = reopen(job, totals.summary)
+        with reading_summary(job.output):
+            if is_decided(job, totals.summary):
+                said = f"{job.output.url} is already finished: {sentence(totals.summary)}"
+                console.result(said, summary=totals.summary)
+                return totals.summary
+            console.note("score", "the images are scored already; deciding again")
+            totals = reopen(job, totals.summary)
     if not is_whole:  # some parts may be of an earlier run, at another level
         decide_parts(job, task)
     summary = conclude(job, totals)

@@ -36,7 +36,7 @@ from jobs.train.splits import NO_ROWS, Rows, make_splits, split_sizes
 from jobs.train.tracking import Server, Tracking, parameters
 from vae_core import models
 from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_json
-from vae_core.errors import JobFailed, UserError
+from vae_core.errors import JobFailed, UserError, parsing
 from vae_core.models.pixel_config import is_binarised
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
@@ -167,11 +167,15 @@ def _fit_to_images(options: TrainOptions[ModelConfig], run: Run, surveyed: Surve
     if surveyed is None:
         head = run.read_head()
         names = ("epochs", "batch_size", "warmup_steps")
-        chosen = replace(chosen, **{n: head["train"].get(n) for n in names if getattr(chosen, n) is None})
+        with parsing(f"{run.folder.url}/run.json", "copy the run again, or train again in another directory"):
+            chosen = replace(chosen, **{n: head["train"].get(n) for n in names if getattr(chosen, n) is None})
+            if None in (chosen.epochs, chosen.batch_size, chosen.warmup_steps):
+                raise ValueError("no epochs, batch_size or warmup_steps")
+            channels, height, width = map(int, head["model"]["image_shape"])
         if options.size is not None:
-            shape = (head["model"]["image_shape"][0], options.size, options.size)
+            shape = (channels, options.size, options.size)
         elif shape == (0, 0, 0):
-            shape = tuple(head["model"]["image_shape"])
+            shape = (channels, height, width)
     elif shape == (0, 0, 0):
         shape = fit_shape(surveyed, options.size)
     model = replace(options.model, image_shape=shape)

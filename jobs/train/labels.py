@@ -72,7 +72,8 @@ def _class_names(images: ImageSet, column: str) -> tuple[str, ...] | None:
 def _names_in(metadata: dict[bytes, bytes] | None, column: str) -> tuple[str, ...] | None:
     try:
         names = json.loads((metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+        "".join(names).encode()  # half of a surrogate pair is no text
+    except (KeyError, TypeError, ValueError, RecursionError):
         return None
     if isinstance(names, list) and all(isinstance(name, str) for name in names) and len(set(names)) == len(names):
         return tuple(names)

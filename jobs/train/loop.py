@@ -27,7 +27,7 @@ from jobs.train.inputs import Inputs
 from jobs.train.options import TrainOptions
 from jobs.train.pictures import Pictures, is_shown
 from jobs.train.recorder import Recorder
-from jobs.train.run_directory import Run
+from jobs.train.run_directory import CHECKPOINTS, Run
 from jobs.train.share import Share, TrainingImages
 from jobs.train.shared_gradients import share_gradients
 from jobs.train.splits import held_rows
@@ -36,7 +36,7 @@ from vae_core import checkpoint, noise
 from vae_core.batch import IMAGE, LABEL, ROW, Batch
 from vae_core.binarisation import drawn
 from vae_core.config import ModelConfig
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 from vae_core.models import seeded
 from vae_core.models.base import Model
 from vae_core.models.pixel_config import is_binarised
@@ -246,12 +246,15 @@ class _Loop:
         self.timer.restart()
 
     def _restore(self, progress: dict[str, Any]) -> None:
-        self.epoch, self.step = progress["epoch"], progress["step"]
-        self.sums = torch.tensor(progress["sums"], dtype=torch.float64)
-        self.seconds = progress["seconds"]
-        self.history = progress["history"]
-        if self.history:
-            self.norm.fill_(self.history[-1]["gradient_norm"])
+        with parsing(f"{self.run_directory.folder.url}/{CHECKPOINTS}", "copy the run again, or train again"):
+            self.epoch, self.step = (int(progress[name]) for name in ("epoch", "step"))
+            self.sums = torch.tensor(progress["sums"], dtype=torch.float64).reshape(self.sums.shape)
+            self.seconds = float(progress["seconds"])
+            self.history = [dict(epoch) for epoch in progress["history"]]
+            if self.history:
+                self.norm.fill_(self.history[-1]["gradient_norm"])
+            if not (self.epoch == len(self.history) and self.step >= 0):
+                raise ValueError(f"step {self.step} of epoch {self.epoch} after {len(self.history)} epochs")
 
 
 def prefetch(items: Iterator[T], depth: int) -> Iterator[T]:

@@ -18,6 +18,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -25,15 +26,16 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.class_labels import ClassLabels
+from export.bundle.weights import open_graph
+from export.class_labels import NONE, ClassLabels
 from export.images.contract import ImageContract
 from export.region import Region
-from export.storage import Folder
+from export.storage import Folder, read_parquet
 from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.checkpoint import FILES as CHECKPOINT_FILES
-from vae_core.errors import UserError
+from vae_core.errors import UserError, parsing
 
 FORMAT = 2
 CHECKPOINTS = "checkpoints"
@@ -108,10 +110,22 @@ class Run:
         self.folder.write_text("run.json", json.dumps({"format": FORMAT, **head}, indent=2) + "\n")
 
     def history(self) -> list[dict[str, Any]]:
-        """The metrics of each finished epoch."""
+        """The metrics of each finished epoch: numbers by name.
+
+        Raises:
+            UserError: they are damaged.
+        """
         if not self.folder.has("metrics.jsonl"):
             return []
-        return [json.loads(line) for line in self.folder.read_text("metrics.jsonl").splitlines()]
+        content = self.folder.read("metrics.jsonl")
+        with self._parsing("metrics.jsonl"):
+            epochs: list[dict[str, Any]] = [json.loads(line) for line in content.decode().splitlines()]
+            if not all(type(value) in (int, float) for epoch in epochs for value in epoch.values()):
+                raise ValueError("a metric that is no number")
+            return epochs
+
+    def _parsing(self, name: str) -> AbstractContextManager[None]:
+        return parsing(f"{self.folder.url}/{name}", "copy the run again, or train again in another directory")
 
     def write_split(self, split: Split, content: SplitImages) -> None:
         """Write a split, in the packed layout."""
@@ -129,16 +143,22 @@ class Run:
         Raises:
             UserError: the split is missing or damaged.
         """
-        path = f"{self.folder.url}/splits/{split}.parquet"
-        found = find_images([path])
+        found = find_images([f"{self.folder.url}/splits/{split}.parquet"])
         names = ["training_row", *(name for name in found.columns.names if name == _LABEL)]
         batches = list(read_images(found.pieces, ImageContract(*shape), names))
-        if any(len(batch.errors) for batch in batches):
-            raise UserError(f"{path} is damaged: {batches[0].errors['reason'][0]}; train again in another directory")
-        images = np.concatenate([batch.images for batch in batches])
-        return SplitImages(
-            images, *(np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in names)
-        )
+        with self._parsing(f"splits/{split}.parquet"):
+            for errors in (batch.errors for batch in batches):
+                if len(errors):
+                    raise ValueError(str(errors["reason"][0]))
+            images = np.concatenate([batch.images for batch in batches])
+            columns = [np.concatenate([batch.keys[name].to_numpy() for batch in batches]) for name in names]
+            for name, values in zip(names, columns, strict=True):
+                if values.dtype != np.int64:
+                    raise ValueError(f"{name} must be integers, got {values.dtype}")
+            labels = self.read_labels() if len(columns) > 1 else None
+            if len(columns) > 1 and not np.isin(columns[1], range(NONE, len(labels or ()))).all():
+                raise ValueError("labels that are no classes of the run")
+            return SplitImages(images, *columns)
 
     def write_excluded(self, rows: npt.NDArray[np.int64]) -> None:
         """Write the rows of the training data that the run does not use."""
@@ -148,8 +168,12 @@ class Run:
         """Read the rows of the training data that the run does not use, sorted."""
         if not self.folder.has(EXCLUDED):
             return np.empty(0, np.int64)
-        rows: npt.NDArray[np.int64] = self.folder.read_table(EXCLUDED)["training_row"].to_numpy()
-        return rows
+        content = self.folder.read(EXCLUDED)
+        with self._parsing(EXCLUDED):
+            rows: npt.NDArray[np.int64] = read_parquet(pa.BufferReader(content))["training_row"].to_numpy()
+            if rows.dtype != np.int64:
+                raise ValueError(f"rows must be integers, got {rows.dtype}")
+            return rows
 
     def read_labels(self) -> ClassLabels | None:
         """The classes of the training images; None in a run without labels.
@@ -161,7 +185,7 @@ class Run:
             return None
         try:
             return ClassLabels.from_json(value)
-        except (ValueError, AttributeError) as error:
+        except (ValueError, AttributeError, TypeError) as error:
             raise UserError(f"{self.folder.url}/run.json is damaged: {error}; train again elsewhere") from error
 
     def write_extractor(self, content: bytes) -> None:
@@ -172,10 +196,12 @@ class Run:
         """Read the graph that computes the features of an image; None in a run on pixels.
 
         Raises:
-            UserError: the run is one on features and has no such graph.
+            UserError: the run is one on features and has no such graph, or it is none that a bundle may have.
         """
         if self.folder.has(EXTRACTOR):
-            return self.folder.read(EXTRACTOR)
+            content = self.folder.read(EXTRACTOR)
+            open_graph(content, b"", f"{self.folder.url}/{EXTRACTOR}")
+            return content
         if "backbone" in self.read_head()["model"]:
             raise UserError(f"{self.folder.url} lacks {EXTRACTOR}, which computes its features; copy the run again")
         return None
@@ -208,9 +234,11 @@ class Run:
         errors = self.folder.child("errors")
         seen: dict[tuple[str | None, int | None], str] = {}
         for name in errors.names():
-            table = errors.read_table(name, columns=["file", "row", "reason"])
-            keys = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
-            seen.update(zip(keys, table["reason"].to_pylist(), strict=True))
+            content = errors.read(name)
+            with self._parsing(f"errors/{name}"):
+                table = read_parquet(pa.BufferReader(content), ["file", "row", "reason"])
+                keys = zip(table["file"].to_pylist(), table["row"].to_pylist(), strict=True)
+                seen.update(zip(keys, table["reason"].to_pylist(), strict=True))
         return dict(Counter(seen.values()).most_common())
 
     def write_checkpoint(self, name: str, files: Mapping[str, bytes], best: bool) -> None:

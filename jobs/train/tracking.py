@@ -121,7 +121,9 @@ class Tracking:
     def __init__(self, server: Server, run: Run, parameters: Mapping[str, str], name: str) -> None:
         """Go on in the run's MLflow run, or begin one."""
         self._server, self._run, self._parameters, self._name = server, run, parameters, name
-        self._state: dict[str, Any] = run.folder.read_json(MLFLOW) if run.folder.has(MLFLOW) else {}
+        state = run.folder.read_json(MLFLOW) if run.folder.has(MLFLOW) else {}
+        is_known = isinstance(state.get("run_id"), str) and type(state.get("epochs")) is int
+        self._state: dict[str, Any] = state if is_known else {}
         self._next_attempt = 0.0
         self._warned = False
 

@@ -54,3 +54,11 @@ def test_the_datasets_library_gets_names_where_values_are_positions() -> None:
     assert ClassLabels("y", (0, 1), ("a", "b")).feature == {"names": ["a", "b"], "_type": "ClassLabel"}
     assert NUMBERS.feature == {"dtype": "int64", "_type": "Value"}
     assert TEXTS.feature == {"dtype": "string", "_type": "Value"}
+
+
+@pytest.mark.parametrize(
+    ("values", "names"), [([0], ["\ud800"]), (["\udfff"], None), ([10**30], None), ([-(2**63) - 1], None)]
+)
+def test_what_no_table_can_hold_is_no_class(values: list[int | str], names: list[str] | None) -> None:
+    with pytest.raises(ValueError, match=r"surrogates not allowed|values must have 64 bits"):
+        ClassLabels.from_json({"column": "label", "values": values, "names": names})

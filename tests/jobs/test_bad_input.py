@@ -187,13 +187,14 @@ def test_summary_is_json(tmp_path: Path, bundle: Path) -> None:
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["samples"] == 2
 
 
-@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "inspect"])
+@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "inspect", "export"])
 def test_every_command_that_opens_a_bundle_refuses_another_than_the_pinned_one(  # type: ignore[no-untyped-def]
     complain, tmp_path: Path, images: str, bundle: Path, command: str
 ) -> None:
     given = [str(bundle)] if command == "inspect" else ["--bundle", str(bundle), "--output", f"{tmp_path}/out"]
     given += ["--count", "3"] if command == "sample" else []
     given += ["--images", images] if command in ("score", "evaluate", "calibrate") else []
+    given += ["--for", "web"] if command == "export" else []
     said = sentence(complain(command, *given, "--bundle-hash", "0" * 64), command)
     assert f"must be the bundle of hash {'0' * 64}, got " in said
     assert not (tmp_path / "out").exists()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vae_core.text import printable, printable_lines
+from vae_core.text import markdown, printable, printable_lines
 
 
 @pytest.mark.parametrize(
@@ -33,3 +33,20 @@ def test_what_is_shown_is_one_line_that_can_be_encoded(text: str) -> None:
 
 def test_lines_stay_lines() -> None:
     assert printable_lines("a\n\x1b[2Jb\n") == "a\n⟨U+001B⟩[2Jb\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("log p(x|z) at z = mean", r"log p(x\|z) at z = mean"),
+        ("<script>alert(1)</script>", "&lt;script&gt;alert(1)&lt;/script&gt;"),
+        ("![](http://tracker/x.png)", r"!\[\](http://tracker/x.png)"),
+        ("[here](javascript:x)", r"\[here\](javascript:x)"),
+        ("a\n# Heading", "a⟨U+000A⟩# Heading"),
+        ("`code` *bold* ~~gone~~ \\", r"\`code\` \*bold\* \~\~gone\~\~ " + "\\\\"),
+        ("&lt;", "&amp;lt;"),
+        ("log_px", "log_px"),
+    ],
+)
+def test_markdown_shows_a_text_as_it_is(text: str, expected: str) -> None:
+    assert markdown(text) == expected

@@ -119,4 +119,9 @@ class Prior(ABC):
     @classmethod
     @abstractmethod
     def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
-        """The inverse of `to_arrays` for D latent variables; with torch tensors, the prior computes in torch."""
+        """The inverse of `to_arrays` for D latent variables; with torch tensors, the prior computes in torch.
+
+        Raises:
+            KeyError: an array is missing.
+            ValueError: arrays do not fit together.
+        """

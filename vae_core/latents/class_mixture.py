@@ -4,7 +4,7 @@ It is one mixture of Gaussians whose components belong to classes, so that every
 takes it as p(z) = Σ_y p(y) p(z|y).
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self, TypeVar
 
@@ -40,6 +40,14 @@ class ClassMixture(GaussianMixture):
                 parts[field] += [values, values[:1].repeat(fill, axis=0)]
         arrays = {name: np.concatenate(values).astype(np.float32) for name, values in parts.items()}
         return cls(**arrays, cut=cls.cuts(arrays["log_weight"]), log_class=np.asarray(log_class, np.float32))
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
+        """See the base class."""
+        prior = super().from_arrays(arrays, latent_dim)
+        if prior.log_class.ndim != 1 or not len(prior.log_class) or len(prior.log_weight) % len(prior.log_class):
+            raise ValueError(f"{len(prior.log_weight)} components must be as many for each of the classes")
+        return prior
 
     @property
     def classes(self) -> int:

@@ -130,5 +130,15 @@ class GaussianMixture(Prior):
     def from_arrays(cls, arrays: Mapping[str, Any], latent_dim: int) -> Self:
         """See the base class."""
         prior = cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        assert prior.latent_dim == latent_dim
+        components = len(prior.log_weight)
+        shapes = {
+            "log_weight": (components,),
+            "mean": (components, latent_dim),
+            "factor": (components, latent_dim, latent_dim),
+            "whitening": (components, latent_dim, latent_dim),
+            "cut": (components - 1,),
+        }
+        for name, shape in shapes.items():
+            if getattr(prior, name).shape != shape:
+                raise ValueError(f"{name} must have the shape {shape}, got {getattr(prior, name).shape}")
         return prior

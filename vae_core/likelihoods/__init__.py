@@ -6,6 +6,8 @@ Each likelihood is one file, for both torch and numpy; importing it does not imp
 import importlib
 from typing import TYPE_CHECKING, Literal, get_args
 
+from vae_core.errors import UserError
+
 if TYPE_CHECKING:
     from vae_core.likelihoods.base import Likelihood
 
@@ -25,7 +27,13 @@ def names() -> tuple[str, ...]:
 
 
 def likelihood(name: LikelihoodName) -> "Likelihood":
-    """The likelihood of that name."""
+    """The likelihood of that name.
+
+    Raises:
+        UserError: there is none; the name may come from somebody else's bundle.
+    """
+    if name not in names():
+        raise UserError(f"likelihood must be one of {', '.join(names())}, got {name!r:.100}")
     module = importlib.import_module(f"{__name__}.{name.replace('-', '_')}")
     found: Likelihood = module.LIKELIHOOD
     return found

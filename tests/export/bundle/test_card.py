@@ -1,6 +1,7 @@
 """The model card says what training maximised."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,8 @@ import pytest
 
 from export.bundle.card import render
 from export.bundle.format import Bundle
+from export.storage import Folder
+from gaussian_bundle import write_gaussian_bundle
 
 HISTORY = [
     {"epoch": 1, "validation_elbo": -90.0, "validation_iwae": -85.0},
@@ -28,3 +31,38 @@ def test_the_card_names_the_bound_that_chose_the_epoch(bundle: Path, samples: in
     card = render({**opened.manifest, "training": training}, json.loads(opened.read("parity.json"))["graphs"])
     assert expected in card
     assert ("importance-weighted bound" in card) == (samples > 1)
+
+
+HOSTILE = "<script>x</script>![](http://tracker/x)\n\n# `|\N{RIGHT-TO-LEFT OVERRIDE}\x1b[2J"
+
+
+def _hostile(value: Any, key: str = "") -> Any:
+    """The same manifest with hostile texts wherever a text may be anything."""
+    if isinstance(value, dict):
+        return {name: _hostile(each, name) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_hostile(each, key) for each in value]
+    chosen = key in ("family", "kind", "name", "type", "shape", "optimiser", "precision", "provider", "group")
+    return HOSTILE if isinstance(value, str) and not chosen else value
+
+
+def test_no_text_of_a_manifest_acts_in_the_card(tmp_path: Path) -> None:
+    opened = write_gaussian_bundle(Folder.at(tmp_path))
+    classes = {
+        "names": [HOSTILE],
+        "values": [0],
+        "calibration_images": 9,
+        "accuracy": 0.5,
+        "samples": 2,
+        "calibration_error": 0.1,
+        "temperature": 1.0,
+        "wrong_labels": 0.0,
+    }
+    int8 = {"graphs": [HOSTILE], "images": 9, "least_rank_correlation": 0.9, "output": HOSTILE}
+    training = {**opened.manifest["training"], "data": HOSTILE, HOSTILE: HOSTILE}
+    manifest = _hostile({**opened.manifest, "training": training, "classes": classes, "int8": int8})
+    card = render(manifest, json.loads(opened.read("parity.json"))["graphs"])
+    assert card.count("&lt;script&gt;") > 20
+    assert not any(each in card for each in ("<script", "![]", "\n# `", "\N{RIGHT-TO-LEFT OVERRIDE}", "\x1b"))
+    rows = [line for line in card.splitlines() if line.startswith(("| in ", "| out "))]
+    assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)

@@ -150,7 +150,7 @@ class TestBundle:
         assert f"bundle/{name}: " in str(refused.value)
         assert why in str(refused.value)
 
-    @pytest.mark.parametrize("size", [2**62, 8 * 8])
+    @pytest.mark.parametrize("size", [1 << 30, 8 * 8])
     def test_images_of_another_size_are_refused(self, folder: Path, size: int) -> None:
         manifest = json.loads((folder / "manifest.json").read_text())
         for value in manifest["graphs"]["encoder.onnx"]["inputs"]:

@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from export.bundle.format import CALIBRATION, CLASS, Bundle
+from export.bundle.calibration import CLASS
+from export.bundle.format import CALIBRATION, Bundle
 from export.guarantees.classes import FEW, MISSING, OWN, STATUSES, UNKNOWN, Classes, check_class_type, class_names
 from export.guarantees.reference import reference
 from export.storage import Folder, parquet_bytes

@@ -196,3 +196,16 @@ def test_sliced_lists_respect_their_offset() -> None:
     array = pa.FixedSizeListArray.from_arrays(flat(images), 30).slice(2, 5)
     layout = find_layout(pa.schema({"image": array.type}))
     np.testing.assert_array_equal(view_batch(array, layout, ImageContract(1, 6, 5)).images, images[2:7])
+
+
+@pytest.mark.parametrize("shape", [b"", b"{", b"null", b'"x"', b"3", b"[true, 2]", b"[-1, 2]", b"\xff", b"[" * 100_000])
+@pytest.mark.parametrize("key", ["vae.shape", "ARROW:extension:metadata"])
+def test_a_shape_that_is_none_is_a_sentence_or_unknown(key: str, shape: bytes) -> None:
+    declares = {"ARROW:extension:name": "ray.data.arrow_tensor_v2", key: shape}
+    field = pa.field("image", pa.list_(pa.uint8()), metadata=declares if key != "vae.shape" else None)
+    schema = pa.schema([field], metadata={key: shape} if key == "vae.shape" else None)
+    if key == "vae.shape":
+        with pytest.raises(LayoutError, match=r"vae.shape must be \[channels, height, width\], got"):
+            find_layout(schema)
+    else:
+        assert find_layout(schema).shape is None

@@ -171,3 +171,10 @@ def test_a_gallery_in_files_is_not_in_the_page() -> None:
     page = Elements(source)
     assert [attributes["data-folder"] for _, attributes in page.found if "data-folder" in attributes] == ["gallery"]
     assert [attributes.get("type") for tag, attributes in page.found if tag == "script"] == [None]
+
+
+def test_no_character_turns_the_text_around_it() -> None:
+    name = "a\N{RIGHT-TO-LEFT OVERRIDE}gpj.exe\x1b[2J\udc80"
+    page = render_page(Head("vae score", name, name), [Section("outliers", name, "", [Note(name)])], name)
+    assert page.count("a⟨U+202E⟩gpj.exe⟨U+001B⟩[2J⟨U+DC80⟩") >= 4
+    page.encode()

@@ -17,7 +17,7 @@ from image_files import LAYOUTS, encode, write_parquet
 from jobs.images.source import ImageSet, find_images
 from jobs.train import labels as module
 from jobs.train.job import _fit_to_labels, _head
-from jobs.train.labels import find_labels
+from jobs.train.labels import _names_in, find_labels
 from jobs.train.loop import Work, train
 from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run
@@ -160,3 +160,11 @@ def test_errors_of_unreadable_images_have_the_columns_of_any_run(tmp_path: Path)
     errors = make_splits(run, images, ImageContract(*SHAPE), config(), find_labels(images, "side"))
     assert errors.column_names == ["file", "row", "reason"]
     assert MODEL.classes == 0
+
+
+@pytest.mark.parametrize(
+    "names", [b'["\\ud800"]', b"[" * 100_000, b"3", b'{"a": 1}', b"[1]", b'["a", "a"]', b"null"], ids=range(7)
+)
+def test_names_that_are_none_are_left_out(names: bytes) -> None:
+    metadata = {b"huggingface": b'{"info": {"features": {"label": {"names": ' + names + b"}}}}"}
+    assert _names_in(metadata, "label") is None

@@ -1,14 +1,21 @@
 """A run directory from an untrusted source, or from another version."""
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from damage import changed_bytes, damaged
 from export.storage import Folder
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
+from jobs.inspect.job import facts_about
 from jobs.train.run_directory import FORMAT, Run
+from training_runs import SHAPE, config, found, start, write_images
 from vae_core.checkpoint import FILES
 from vae_core.errors import UserError
 
@@ -75,3 +82,58 @@ def test_a_damaged_head_is_an_error(run: Run, text: str) -> None:
     run.folder.write_text("run.json", text)
     with pytest.raises(UserError, match=r"run\.json.* must "):
         Run.open(run.folder.url)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run after its setup, with an epoch's metrics."""
+    folder = tmp_path_factory.mktemp("damage")
+    start(folder / "run", found(write_images(folder / "images.parquet", 120)), config())
+    (folder / "run" / "metrics.jsonl").write_text(json.dumps({"epoch": 1, "validation_elbo": -90.0}) + "\n")
+    return folder / "run"
+
+
+def _use(folder: Path) -> None:
+    run = Run.open(str(folder))
+    facts_about(str(folder))
+    run.read_labels()
+    run.read_excluded()
+    for split in ("validation", "calibration", "training"):
+        run.read_split(split, SHAPE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_damage_ends_in_a_sentence(trained: Path, data: st.DataObject) -> None:
+    names = ["run.json", "metrics.jsonl", "splits/validation.parquet", "splits/training.parquet"]
+    path = trained / data.draw(st.sampled_from(names))
+    before = path.read_bytes()
+    if path.suffix.startswith(".json") and data.draw(st.booleans()):
+        after = json.dumps(data.draw(damaged(json.loads(before)))).encode()
+    else:
+        after = data.draw(changed_bytes(before))
+    said = ""
+    try:
+        path.write_bytes(after)
+        _use(trained)
+    except UserError as error:
+        said = str(error)
+    finally:
+        path.write_bytes(before)
+    assert "\n" not in said
+
+
+def test_a_pipe_in_place_of_a_file_is_refused_without_reading_it(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "run")
+    (tmp_path / "run" / "metrics.jsonl").unlink()
+    os.mkfifo(tmp_path / "run" / "metrics.jsonl")
+    (tmp_path / "run" / "run.json").unlink()
+    os.mkfifo(tmp_path / "run" / "run.json")
+    with pytest.raises(UserError, match=r"is not a run: it has no run\.json"):
+        Run.open(str(tmp_path / "run"))
+
+
+def test_an_extractor_that_no_bundle_may_have_is_refused(run: Run) -> None:
+    run.write_extractor(b"no graph")
+    with pytest.raises(UserError, match=r"extractor\.onnx must be an ONNX graph of standard operators"):
+        run.read_extractor()

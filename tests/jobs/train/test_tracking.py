@@ -206,6 +206,14 @@ def test_another_server_gets_a_run_of_its_own(server: Mimic, run: Run) -> None:
     assert [len(each["metrics"]) for each in server.runs.values()] == [2]
 
 
+@pytest.mark.parametrize("state", [{"run_id": 3}, {"run_id": "x", "epochs": "7"}, {"epochs": 7}, {"run_id": "x"}])
+def test_a_damaged_record_of_it_is_none(server: Mimic, run: Run, state: dict[str, object]) -> None:
+    run.folder.write_text(MLFLOW, json.dumps(state))
+    with track(server, run) as tracked:
+        tracked.update(write(run, record(1)))
+    assert [len(each["metrics"]) for each in server.runs.values()] == [2]
+
+
 def test_numbers_that_mlflow_does_not_take_are_left_out() -> None:
     found = metrics(record(1, gradient_norm=float("nan"), kl=float("inf")))
     assert [each["key"] for each in found] == ["elbo", "active_units"]
