@@ -37,7 +37,7 @@ def verify(options: VerifyOptions) -> bool:
     Raises:
         UserError: there is no such bundle, graph or runtime, or a runtime that was named is not installed.
     """
-    bundle = Bundle.open(options.bundle)
+    bundle = options.open_bundle()
     graphs = _graphs(bundle, options.graph)
     places = Places(pythons(options.python), options.node_modules)
     found = {name: runtime.find(places) for name, runtime in _named(options).items()}

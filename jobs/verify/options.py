@@ -2,15 +2,13 @@
 
 from dataclasses import dataclass
 
+from jobs.bulk import BundleOptions
 from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyOptions:
+class VerifyOptions(BundleOptions):
     """Run a bundle's probe batch in other runtimes, and compare with what PyTorch computed."""
-
-    bundle: str
-    """Path or URL of the bundle."""
 
     runtime: tuple[str, ...] = ()
     """Names of runtimes, all of which must be installed; without any, those that are. `vae verify` lists them all."""

@@ -187,11 +187,12 @@ def test_summary_is_json(tmp_path: Path, bundle: Path) -> None:
     assert json.loads((tmp_path / "out" / "summary.json").read_text())["samples"] == 2
 
 
-@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "inspect", "export"])
+@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "inspect", "export", "verify"])
 def test_every_command_that_opens_a_bundle_refuses_another_than_the_pinned_one(  # type: ignore[no-untyped-def]
     complain, tmp_path: Path, images: str, bundle: Path, command: str
 ) -> None:
-    given = [str(bundle)] if command == "inspect" else ["--bundle", str(bundle), "--output", f"{tmp_path}/out"]
+    given = [str(bundle)] if command == "inspect" else ["--bundle", str(bundle)]
+    given += ["--output", f"{tmp_path}/out"] if command not in ("inspect", "verify") else []
     given += ["--count", "3"] if command == "sample" else []
     given += ["--images", images] if command in ("score", "evaluate", "calibrate") else []
     given += ["--for", "web"] if command == "export" else []
