@@ -74,7 +74,7 @@ def entrypoint_in_pod(objects: Objects) -> str:
 
 def test_every_step_has_its_overlays() -> None:
     # Export computes on the CPU, whatever the model was trained on.
-    both = {f"{job}-{device}" for job in ("train", "score", "sample") for device in ("cpu", "gpu")}
+    both = {f"{job}-{device}" for job in ("train", "score", "sample", "serve") for device in ("cpu", "gpu")}
     assert set(OVERLAYS) == both | {"export"}
 
 
@@ -331,6 +331,31 @@ def installed_with(extras: set[str]) -> set[str]:
                 child.marker = None
                 todo.append(child)
     return {name for name, _ in seen}
+
+
+@pytest.mark.parametrize("overlay", SERVICES)
+def test_replicas_of_the_service_fit_the_pods(overlay: str, objects: Objects) -> None:
+    (application,) = yaml.safe_load(ray_object(objects)["spec"]["serveConfigV2"])["applications"]
+    (deployment,) = application["deployments"]
+    limits = container(pods(objects)["workers"])["resources"]["limits"]
+    on_a_pod = int(limits.get(GPU, limits["cpu"]))  # deploy/serve.py: a CPU for each replica, and a GPU if it uses one
+    scaling = deployment["autoscaling_config"]
+    assert scaling["max_replicas"] == on_a_pod * group(objects)["maxReplicas"], "all pods are asked for, and are full"
+    assert scaling["min_replicas"] >= group(objects)["minReplicas"] >= 2, "one may die"
+    assert application["args"]["provider"] == ("cuda" if GPU in limits else "cpu")
+
+
+@pytest.mark.parametrize("overlay", SERVICES)
+def test_the_service_bears_the_loss_of_a_node(overlay: str, objects: Objects) -> None:
+    (budget,) = (found["spec"] for found in objects if found["kind"] == "PodDisruptionBudget")
+    assert 1 <= budget["minAvailable"] < group(objects)["minReplicas"]
+    chosen = budget["selector"]["matchLabels"].items()
+    assert chosen <= group(objects)["template"]["metadata"]["labels"].items()
+    assert not chosen <= cluster(objects)["headGroupSpec"]["template"]["metadata"]["labels"].items()
+    assert ray_object(objects)["spec"]["excludeHeadPodFromServeSvc"] is True
+    # The operator's own probe runs wget, which the image does not have.
+    probe = container(pods(objects)["workers"])["readinessProbe"]["httpGet"]
+    assert {"name": probe["port"], "containerPort": 8000} in container(pods(objects)["workers"])["ports"]
 
 
 @pytest.mark.parametrize("command", re.findall(r"^RAY_AUTH_MODE=token ray job submit .*$", README.read_text(), re.M))

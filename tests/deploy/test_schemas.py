@@ -15,7 +15,7 @@ from ray.autoscaler._private.util import prepare_config, validate_config
 from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
-from manifests import DEPLOY, OVERLAYS, WORKFLOW, ray_object
+from manifests import DEPLOY, OVERLAYS, SERVICES, WORKFLOW, ray_object
 
 KUBERAY = Path(__file__).parent / "schemas" / "kuberay.yaml"
 KINDS = {"RayJob": "rayjobs", "RayCluster": "rayclusters", "RayService": "rayservices"}
@@ -138,6 +138,27 @@ def assert_is_part(ours: Schema, own: Schema, definitions: dict[str, Schema]) ->
         assert_is_part(schema, own["properties"][name], definitions)
     if "items" in ours:
         assert_is_part(ours["items"], own["items"], definitions)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Ray's own, when its schemas are imported
+@pytest.mark.parametrize("overlay", SERVICES)
+def test_the_application_fits_the_schema_of_serve(overlay: str, built: dict[str, list[dict[str, Any]]]) -> None:
+    pytest.importorskip("fastapi")  # of the extra `serve`
+    from ray.serve.config import AutoscalingConfig
+    from ray.serve.schema import ServeDeploySchema
+
+    from deploy import serve
+
+    config = yaml.safe_load(ray_object(built[overlay])["spec"]["serveConfigV2"])
+    (application,) = ServeDeploySchema.model_validate(config).applications
+    module, _, name = application.import_path.partition(":")
+    assert getattr(serve, name) is serve.application
+    assert module == "deploy.serve"
+    serve.Settings.read({**application.args, "bundle": "s3://example-bucket/first/bundle"})
+    (deployment,) = application.deployments
+    assert deployment.name == serve.Scores.name
+    assert deployment.autoscaling_config.keys() <= AutoscalingConfig.model_fields.keys()
+    AutoscalingConfig.model_validate(deployment.autoscaling_config)
 
 
 def test_the_file_of_ray_up() -> None:
