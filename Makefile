@@ -5,6 +5,7 @@
 #   make web    after make demo: its models in a browser, on a page that needs npm once
 #   make verify the graphs of every family in every runtime that installs: OpenVINO, browsers, …; VERIFY=--all
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
+#   make cluster  train, export, score and sample on two Ray nodes of this machine, one of which dies
 #   make docs   the generated parts of docs/: options, modules
 #   make lint, make lock, make clean
 
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo web test verify bench docs lint lock clean
+.PHONY: demo web test verify bench cluster docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
@@ -33,6 +34,9 @@ verify: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+cluster: $(READY)
+	$(BIN)/python deploy/acceptance.py
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py
