@@ -32,11 +32,12 @@ import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
 DATA = ROOT / "jobs" / "demo" / "data" / "fashion_mnist_8k_train.parquet"
+RAY, UV = (str(Path(sys.executable).with_name(name)) for name in ("ray", "uv"))
 STORAGE_SERVER = "moto[server]==5.2.5"  # multipart uploads, conditional writes
 BUCKET = "acceptance"
 COPIES = 4  # of the demo's 8,000 images, to be scored: enough work to lose a node in the middle
 SAMPLES = 2000
-PATIENCE = 240.0  # seconds, for anything
+PATIENCE = 600.0  # seconds, for anything
 STARTED = time.monotonic()
 
 
@@ -97,7 +98,7 @@ def kill(process: subprocess.Popen[bytes]) -> int:
 
 
 @contextmanager
-def running(command: list[str | Path], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+def running(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """A process in the background, killed with its descendants at the end."""
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
@@ -112,9 +113,8 @@ def storage_server(scratch: Path) -> Path:
     """The storage server's program, installed from the package index in an environment of its own."""
     folder = scratch / "storage-server"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    uv = Path(sys.executable).with_name("uv")
-    install = [uv, "pip", "install", "--quiet", "--python", folder / "bin" / "python", STORAGE_SERVER]
-    subprocess.run(install, check=True)
+    python = str(folder / "bin" / "python")
+    subprocess.run([UV, "pip", "install", "--quiet", "--python", python, STORAGE_SERVER], check=True)
     return folder / "bin" / "moto_server"
 
 
@@ -139,7 +139,7 @@ class Cluster:
         """Start a node; its ports are its own, as the other is on the same machine."""
         agent, agent_grpc, runtime, metrics = free_ports(4)
         command = [
-            *(Path(sys.executable).with_name("ray"), "start", "--block", *options, "--num-cpus=2"),
+            *(RAY, "start", "--block", *options, "--num-cpus=2"),
             *("--object-store-memory=200000000", f"--temp-dir={self.scratch / name}"),
             *(f"--dashboard-agent-listen-port={agent}", f"--dashboard-agent-grpc-port={agent_grpc}"),
             *(f"--runtime-env-agent-port={runtime}", f"--metrics-export-port={metrics}"),
@@ -169,7 +169,7 @@ class Cluster:
 
     def finish(self, job: str) -> None:
         """Follow a job's log to its end, and print the last lines."""
-        command = [Path(sys.executable).with_name("ray"), "job", "logs", "--follow", "--address", self.url, job]
+        command = [RAY, "job", "logs", "--follow", "--address", self.url, job]
         followed = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
         status = wait(lambda: (found := self.client.get_job_status(job)).is_terminal() and found, "end of the job")
         # Without what the program `ray` says itself, in colour.
@@ -228,7 +228,7 @@ def main() -> None:
         program = chosen.storage_server or storage_server(scratch)
         (port,) = free_ports(1)
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "RAY_"))}
-        command: list[str | Path] = [program, "-H", "127.0.0.1", "-p", str(port)]
+        command = [str(program), "-H", "127.0.0.1", "-p", str(port)]
         resources.enter_context(running(command, scratch / "storage.log", environment))
         wait(lambda: listens(port), "storage server")
         url = f"s3://{BUCKET}/first"
@@ -246,9 +246,7 @@ def main() -> None:
             "RAY_worker_niceness": "0",
         }
         os.environ.update(environment)
-        subprocess.run(
-            [Path(sys.executable).with_name("ray"), "get-auth-token", "--generate"], check=True, capture_output=True
-        )
+        subprocess.run([RAY, "get-auth-token", "--generate"], check=True, capture_output=True)
         maker = pafs.S3FileSystem(allow_bucket_creation=True, endpoint_override=f"http://127.0.0.1:{port}")
         maker.create_dir(BUCKET)
         storage, folder = pafs.FileSystem.from_uri(url)
