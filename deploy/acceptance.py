@@ -273,7 +273,7 @@ def main() -> None:
             "python -m jobs.score --bundle $VAE_BUNDLE --images $VAE_STORAGE/new --output $VAE_STORAGE/scores"
             f" --unit-rows {units} --workers 4"
         )
-        half = rows // units // 3
+        half = rows // units // 2
         seen = wait(lambda: (found := parts(storage, f"{folder}/scores")) >= half and found, "parts")
         say(f"{seen} parts are there: the second node dies ({kill(cluster.second)} processes)")
         cluster.finish(job)
