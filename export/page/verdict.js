@@ -39,8 +39,11 @@ function named(rows) {
 }
 
 function worstOf(rows) {
-  const worst = rows.reduce((most, row) => row.worst / row.allowed > most.worst / most.allowed ? row : most);
-  return `the worst, ${title(worst)}, uses ${number(100 * worst.worst / worst.allowed, 2)}% of its tolerance`;
+  const share = (row) => row.worst / row.allowed;
+  const worst = rows.filter((row) => !row.unit).reduce((most, row) => share(row) > share(most) ? row : most);
+  const levels = Math.max(0, ...rows.filter((row) => row.unit).map((row) => row.worst));
+  const pictures = levels ? `; pictures differ by ${counted(levels, "grey level")} at most` : "";
+  return `the worst, ${title(worst)}, uses ${number(100 * share(worst), 2)}% of its tolerance${pictures}`;
 }
 
 function figure(label, value, meaning, tone = "") {

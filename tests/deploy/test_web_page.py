@@ -1,10 +1,13 @@
 """The browser page, used as a person would: open a bundle, drop images, move sliders, interpolate."""
 
 import base64
+import hashlib
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -119,8 +122,8 @@ def status(page: Any) -> str:
     return str(page.inner_text("#status"))
 
 
-def drop(page: Any, files: dict[str, bytes]) -> str:
-    """Drop files on the page; what it says once it has scored them."""
+def drop(page: Any, files: dict[str, bytes], paste: bool = False) -> str:
+    """Drop files on the page, or paste them; what it says once it has scored them."""
     script = """files => {
       const transfer = new DataTransfer();
       for (const [name, content] of files) {
@@ -129,7 +132,11 @@ def drop(page: Any, files: dict[str, bytes]) -> str:
       return transfer;
     }"""
     transfer = page.evaluate_handle(script, [[name, base64.b64encode(data).decode()] for name, data in files.items()])
-    page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
+    if paste:
+        script = "clipboardData => document.dispatchEvent(new ClipboardEvent('paste', { clipboardData }))"
+        transfer.evaluate(script)
+    else:
+        page.dispatch_event("#drop", "drop", {"dataTransfer": transfer})
     page.locator("#score-status", has_text="scored").wait_for()
     return str(page.inner_text("#score-status"))
 
@@ -260,7 +267,7 @@ def test_draws_follow_the_prior(visit: Any, address: str, bundle: Path) -> None:
 def test_two_images_are_interpolated(visit: Any, address: str, scorer: Scorer) -> None:
     page = visit(address)
     images = pictures(2, seed=9)
-    drop(page, {name: encode_png(image) for name, image in zip("ab", images, strict=True)})
+    drop(page, {name: encode_png(image) for name, image in zip("ab", images, strict=True)}, paste=True)
     page.get_by_role("button", name="Interpolate to b").click()
     page.get_by_label("From", exact=True).select_option("a")
     page.wait_for_selector("#strip[data-between='image-0 image-1']")
@@ -336,6 +343,16 @@ def test_images_are_converted_as_vae_score_does(visit: Any, address: str) -> Non
             assert (found.reshape(expected.shape) == expected).all(), (stored, channels)
 
 
+def test_the_page_has_the_colours_of_the_reports() -> None:
+    own, reports = (
+        [dict(re.findall(r"(--[\w-]+): ([^;]+);", block)) for block in re.findall(r":root \{(.*?)\}", css, re.DOTALL)]
+        for css in (files(package).joinpath("style.css").read_text() for package in ("export.page", "jobs.report"))
+    )
+    for mine, theirs in zip(own[:2], reports[:2], strict=True):
+        assert len(mine) > 8
+        assert mine == {name: theirs[name] for name in mine}
+
+
 def test_numbers_are_worded_as_in_the_reports(visit: Any, address: str) -> None:
     page = visit(address)
     generator = np.random.default_rng(0)
@@ -376,6 +393,26 @@ def test_a_folder_is_opened_and_checked(visit: Any, address: str, site: Path, bu
     ]:
         page.locator("#folder").set_input_files(folder)
         page.locator("#status.problem", has_text=sentence).wait_for()
+
+
+def test_no_image_is_scored_where_the_scorer_differs(visit: Any, address: str, site: Path, tmp_path: Path) -> None:
+    page = visit(address)
+    shutil.copytree(site / "pixels", tmp_path / "own")
+    manifest = json.loads((tmp_path / "own" / "manifest.json").read_text())
+    probe = bytearray((tmp_path / "own" / "probe.bin").read_bytes())
+    at = manifest["probe"]["arrays"]["scorer.outlier_score"]["offset"]
+    probe[at : at + 4] = np.float32(1.0 + np.frombuffer(probe, np.float32, 1, at)[0]).tobytes()
+    manifest["files"]["probe.bin"]["sha256"] = hashlib.sha256(probe).hexdigest()
+    (tmp_path / "own" / "probe.bin").write_bytes(probe)
+    (tmp_path / "own" / "manifest.json").write_text(json.dumps(manifest))
+    page.locator("#folder").set_input_files(tmp_path / "own")
+    page.wait_for_selector("#status[data-verdict=differs]")
+    assert status(page) == (
+        "This browser computes scorer outlier_score differently from the runtime that made the bundle, "
+        "so no image is scored."
+    )
+    assert not page.get_by_role("button", name="Choose images").is_visible()
+    assert page.locator("#probe-rows tr", has_text="differs").count() == 1
 
 
 def test_a_page_without_its_runtime_says_what_to_do(visit: Any, serve: Any, tmp_path: Path) -> None:
