@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from jobs.images.class_names import fields_with_names
 from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
 from jobs.images.units import Piece
@@ -92,7 +93,7 @@ def _read_footer(url: str, _version: Version) -> Footer:
             layout = find_layout(schema)
         except LayoutError as error:
             raise BadFile(str(error)) from error
-        columns = pa.schema([field for field in schema if field.name != layout.column])
+        columns = pa.schema([field for field in fields_with_names(schema) if field.name != layout.column])
         return Footer(file.metadata, layout, columns)
 
 

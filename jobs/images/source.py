@@ -14,6 +14,7 @@ from typing import NamedTuple
 import pyarrow as pa
 
 from export.images.contract import MAX_ENCODED_BYTES
+from jobs.images.class_names import common_names, names_of
 from jobs.images.layout import Layout, plain_type
 from jobs.images.location import Found, locate, search
 from jobs.images.parquet import BadFile, Version, one_line, open_footer
@@ -92,7 +93,8 @@ class ImageSet:
     @cached_property
     def columns(self) -> pa.Schema:
         """The columns that can be kept: present in every file, with compatible types."""
-        distinct = list(dict.fromkeys(file.columns for file in self.files))
+        # Equal schemas may name classes differently: metadata does not count in a comparison.
+        distinct = list({(file.columns, names_of(file.columns)): file.columns for file in self.files}.values())
         common = [
             name
             for name in distinct[0].names
@@ -102,9 +104,10 @@ class ImageSet:
         for name in common:
             schemas = [pa.schema([(name, plain_type(schema.field(name).type))]) for schema in distinct]
             try:
-                fields.append(pa.unify_schemas(schemas, promote_options="permissive").field(0))
+                field = pa.unify_schemas(schemas, promote_options="permissive").field(0)
             except pa.ArrowTypeError:
                 continue  # e.g. numbers in one file and text in another
+            fields.append(field.with_metadata(common_names([schema.field(name) for schema in distinct])))
         return pa.schema(fields)
 
     def keep(self, names: Iterable[str]) -> pa.Schema:

@@ -7,6 +7,7 @@ from export.storage import Folder
 from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
+from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.plan import reading_summary
 from jobs.bulk.versions import versions
 from jobs.report.wording import counted
@@ -61,6 +62,8 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         "rows_per_second": round(totals.rows_per_second, 1),
         "versions": versions(),
     }
+    if options.format == "parquet":
+        write_dataset_card(output, "Samples", {"samples": ("images/*.parquet", drawn.rows)})
     finish(output, summary)
     console.result(f"{output.url}: {_sentence(summary)}", summary=summary)
     return summary

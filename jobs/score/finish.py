@@ -9,6 +9,7 @@ from typing import Any
 from export.guarantees.p_values import SCORE
 from jobs.bulk import Totals, finish
 from jobs.bulk.commit import ERRORS, first_error
+from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.versions import versions
 from jobs.discoveries.classes import ClassCounter
 from jobs.discoveries.control import MAX_DISCOVERIES, RankCounter, gather_discoveries
@@ -17,6 +18,7 @@ from jobs.discoveries.errors import ReasonCounter
 from jobs.discoveries.histogram import HistogramCounter, score_edges
 from jobs.discoveries.top import Place, TopCounter
 from jobs.discoveries.walk import walk
+from jobs.images.class_names import with_names
 from jobs.labels.columns import LABEL_MARGIN, LABEL_P_VALUE
 from jobs.labels.counter import LabelCounter, LabelSummary
 from jobs.labels.implausible import least_plausible
@@ -73,7 +75,8 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         )
     counts = by_class[0].counts if by_class else [ranks.counts]
     found = decide(counts, classes.references, options)
-    job.output.write_table(DISCOVERIES, gather_discoveries(job.parts, (first or [top])[0], found.level))
+    discoveries = gather_discoveries(job.parts, (first or [top])[0], found.level)
+    job.output.write_table(DISCOVERIES, discoveries.replace_schema_metadata(with_names(discoveries.schema).metadata))
     wrong = None
     if suspects:
         wrong = labels[0].test(options.fdr)
@@ -129,6 +132,14 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     shown = least_plausible(job, suspects[0].places(min(SHOWN, options.explain))) if suspects else []
     illustrations = Illustrations(explained, flagged, shown, first_missed)
     write_score_report(job, summary, histogram.histogram, reasons.reasons, illustrations)
+    tables = {
+        "scores": ("scores/*.parquet", scores.rows),
+        "discoveries": (DISCOVERIES, discoveries.num_rows),
+        "mislabelled": (MISLABELLED, 0 if wrong is None else wrong.discoveries),
+        "explanations": (EXPLANATIONS, explained.written),
+        "errors": (f"{ERRORS}/*.parquet", errors.rows),
+    }
+    write_dataset_card(job.output, "Scores", tables)
     content = summary.to_json()
     finish(job.output, content)
     return content

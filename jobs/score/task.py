@@ -27,6 +27,7 @@ from export.runtime.tiled_scorer import TiledScorer
 from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.bulk import Part
 from jobs.images.batches import error_row, error_schema, with_reasons
+from jobs.images.class_names import with_names
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.labels.columns import RESERVED as CLASS_COLUMNS
@@ -147,7 +148,10 @@ class ScoreTask:
         scorer = kind(bundle, provider=device, batch_size=options.batch_size)
         likelihood = pa.schema(self.likelihood)
         classes, about = self.significance.classes(bundle), self.classes
-        schema = self.schema.with_metadata({PROVIDER: scorer.provider, LEVEL: level_text(options.fpr)})
+        schema = with_names(self.schema)
+        schema = schema.with_metadata(
+            {**(schema.metadata or {}), PROVIDER: scorer.provider, LEVEL: level_text(options.fpr)}
+        )
         nothing = Part(schema.empty_table(), error_schema(self.columns).empty_table())
 
         def part(keys: pa.Table, numbers: Arrays, estimates: list[dict[str, Any]], classified: Arrays) -> Part:

@@ -40,7 +40,7 @@ def pixels(png: bytes) -> np.ndarray:
 @pytest.mark.parametrize("draw", [False, True])
 def test_a_corpus_contains_the_images_of_the_sampler(tmp_path: Path, bundle: Path, draw: bool) -> None:
     summary = run_sample(bundle, tmp_path / "out", 150, seed=5, draw=draw, unit_rows=40)
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"images", "plan.json", "summary.json"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"images", "plan.json", "summary.json", "README.md"}
     table = corpus(tmp_path / "out")
     expected = Sampler(str(bundle)).sample(range(150), seed=5, draw=draw)
     found = np.stack([pixels(image["bytes"]) for image in table["image"].to_pylist()])

@@ -70,7 +70,7 @@ def test_the_output_has_the_documented_content(
 ) -> None:
     summary = run_score(bundle, source, tmp_path / "out", key="key", keep=("label",), fpr=0.05)
     tables = {"scores", "discoveries.parquet", "explanations.parquet", "outliers.csv"}
-    names = tables | {"report.html", "summary.json", "plan.json"}
+    names = tables | {"report.html", "summary.json", "plan.json", "README.md"}
     assert {path.name for path in (tmp_path / "out").iterdir()} == names
     scores = read_scores(tmp_path / "out")
     assert scores.schema.names == ["file", "row", "key", "label", *expected, "is_outlier"]
