@@ -1,5 +1,6 @@
 """The bundle's README.md: a model card generated from the manifest, with the meaning of each input and output."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
     image, training, prior, likelihood = (manifest[part] for part in ("image", "training", "prior", "likelihood"))
     channels, height, width = image["shape"]
     lines = [
+        *_head(manifest),
         "# Variational autoencoder",
         "",
         f"For images of {channels}×{height}×{width} (channels, height, width), 8 bit. {prior['latent_dim']} latent "
@@ -71,6 +73,40 @@ def render(manifest: Mapping[str, Any], checks: Mapping[str, Sequence[Mapping[st
     return "\n".join(lines) + _ELSEWHERE
 
 
+def _head(manifest: Mapping[str, Any]) -> list[str]:
+    """The card's metadata, in YAML, as the model hub of Hugging Face reads it."""
+    training, classes = manifest["training"], manifest.get("classes") or {}
+    metrics: dict[str, tuple[str, float]] = {}
+    history = training.get("history", [])
+    if history and (best := _best(history, _configuration(training))) is not None:
+        metrics["elbo"] = ("validation ELBO, nats per image", best["validation_elbo"])
+        if (bits := best.get("bits_per_dim")) is not None:
+            metrics["bits_per_dim"] = ("validation bits per dimension, by the ELBO", bits)
+    if classes.get("calibration_images"):
+        metrics["accuracy"] = ("accuracy on calibration images", classes["accuracy"])
+    name = json.dumps(f"vae-{manifest.get('model', {}).get('family', 'core')}")
+    tags = ["onnx", "variational-autoencoder", "anomaly-detection", "outlier-detection", name]
+    lines = ["---", "library_name: onnx", "pipeline_tag: image-feature-extraction", "tags:"]
+    lines += [f"- {tag}" for tag in tags]
+    if metrics:
+        lines += ["metrics:", *(f"- {metric}" for metric in metrics)]
+        # Names are somebody's data: a string of JSON is one of YAML.
+        data = json.dumps(str(training.get("data", "images")))
+        lines += ["model-index:", f"- name: {name}", "  results:", "  - task:"]
+        lines += ["      type: image-feature-extraction", "    dataset:", f"      name: {data}", f"      type: {data}"]
+        lines += ["    metrics:"]
+        for metric, (meaning, value) in metrics.items():
+            lines += [f"    - type: {metric}", f"      name: {meaning}", f"      value: {float(value):.6g}"]
+    return [*lines, "---", ""]
+
+
+def _best(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> Mapping[str, Any] | None:
+    """The epoch that was exported unless `--checkpoint last`; None if an epoch lacks what tells."""
+    if any(not {"epoch", "validation_elbo", config.selected_by} <= epoch.keys() for epoch in history):
+        return None
+    return max(history, key=lambda epoch: epoch[config.selected_by])
+
+
 def _calibration(calibration: Mapping[str, Any]) -> str:
     line = f"- calibration: {calibration['images']} images, {markdown(calibration['source'])}"
     if (reviewed := calibration.get("reviewed")) is not None:
@@ -111,9 +147,9 @@ def _configuration(training: Mapping[str, Any]) -> TrainConfig:
 def _quality(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> list[str]:
     if not history:
         return []
-    if any(not {"epoch", "validation_elbo", config.selected_by} <= epoch.keys() for epoch in history):
+    best = _best(history, config)
+    if best is None:
         return []
-    best = max(history, key=lambda epoch: epoch[config.selected_by])
     lines = [
         f"- validation ELBO: {best['validation_elbo']:.2f} nats per image, one draw of z for each, under N(0, I) "
         f"(epoch {best['epoch']})"

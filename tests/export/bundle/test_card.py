@@ -66,3 +66,27 @@ def test_no_text_of_a_manifest_acts_in_the_card(tmp_path: Path) -> None:
     assert not any(each in card for each in ("<script", "![]", "\n# `", "\N{RIGHT-TO-LEFT OVERRIDE}", "\x1b"))
     rows = [line for line in card.splitlines() if line.startswith(("| in ", "| out "))]
     assert all(len(re.findall(r"(?<!\\)\|", row)) == 7 for row in rows)
+
+
+def card_of(manifest: dict[str, Any], parity: bytes) -> Any:
+    hub = pytest.importorskip("huggingface_hub")
+    return hub.ModelCard(render(manifest, json.loads(parity)["graphs"]), ignore_metadata_errors=False)
+
+
+def test_a_model_hub_reads_its_head(bundle: Path) -> None:
+    opened = Bundle.open(str(bundle))
+    training = {"data": 'blobs: "grey"\n- x', "history": [{**HISTORY[0], "bits_per_dim": 2.5}]}
+    card = card_of({**opened.manifest, "training": training}, opened.read("parity.json"))
+    assert card.data.library_name == "onnx"
+    assert card.data.pipeline_tag == "image-feature-extraction"
+    assert "anomaly-detection" in card.data.tags
+    found = {result.metric_type: result.metric_value for result in card.data.eval_results}
+    assert found == {"elbo": -90.0, "bits_per_dim": 2.5}
+    assert {result.dataset_name for result in card.data.eval_results} == {training["data"]}
+
+
+def test_the_head_of_a_model_without_a_history_has_no_metrics(bundle: Path) -> None:
+    opened = Bundle.open(str(bundle))
+    card = card_of({**opened.manifest, "training": {}}, opened.read("parity.json"))
+    assert card.data.eval_results is None
+    assert card.text.lstrip().startswith("# Variational autoencoder")
