@@ -84,20 +84,24 @@ def _head(manifest: Mapping[str, Any]) -> list[str]:
             metrics["bits_per_dim"] = ("validation bits per dimension, by the ELBO", bits)
     if classes.get("calibration_images"):
         metrics["accuracy"] = ("accuracy on calibration images", classes["accuracy"])
-    name = json.dumps(f"vae-{manifest.get('model', {}).get('family', 'core')}")
+    name = _quoted(f"vae-{manifest.get('model', {}).get('family', 'core')}")
     tags = ["onnx", "variational-autoencoder", "anomaly-detection", "outlier-detection", name]
     lines = ["---", "library_name: onnx", "pipeline_tag: image-feature-extraction", "tags:"]
     lines += [f"- {tag}" for tag in tags]
     if metrics:
         lines += ["metrics:", *(f"- {metric}" for metric in metrics)]
-        # Names are somebody's data: a string of JSON is one of YAML.
-        data = json.dumps(str(training.get("data", "images")))
+        data = _quoted(str(training.get("data", "images")))
         lines += ["model-index:", f"- name: {name}", "  results:", "  - task:"]
         lines += ["      type: image-feature-extraction", "    dataset:", f"      name: {data}", f"      type: {data}"]
         lines += ["    metrics:"]
         for metric, (meaning, value) in metrics.items():
             lines += [f"    - type: {metric}", f"      name: {meaning}", f"      value: {float(value):.6g}"]
     return [*lines, "---", ""]
+
+
+def _quoted(text: str) -> str:
+    """Somebody's text as a string of YAML, which one of JSON is, without what may act where the card is shown."""
+    return json.dumps(text).replace("<", r"\u003c").replace("!", r"\u0021")
 
 
 def _best(history: Sequence[Mapping[str, Any]], config: TrainConfig) -> Mapping[str, Any] | None:

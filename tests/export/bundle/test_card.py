@@ -73,9 +73,9 @@ def card_of(manifest: dict[str, Any], parity: bytes) -> Any:
     return hub.ModelCard(render(manifest, json.loads(parity)["graphs"]), ignore_metadata_errors=False)
 
 
-def test_a_model_hub_reads_its_head(bundle: Path) -> None:
-    opened = Bundle.open(str(bundle))
-    training = {"data": 'blobs: "grey"\n- x', "history": [{**HISTORY[0], "bits_per_dim": 2.5}]}
+def test_a_model_hub_reads_its_head(tmp_path: Path) -> None:
+    opened = write_gaussian_bundle(Folder.at(tmp_path))
+    training = {"data": HOSTILE, "history": [{**HISTORY[0], "bits_per_dim": 2.5}]}
     card = card_of({**opened.manifest, "training": training}, opened.read("parity.json"))
     assert card.data.library_name == "onnx"
     assert card.data.pipeline_tag == "image-feature-extraction"
@@ -85,8 +85,8 @@ def test_a_model_hub_reads_its_head(bundle: Path) -> None:
     assert {result.dataset_name for result in card.data.eval_results} == {training["data"]}
 
 
-def test_the_head_of_a_model_without_a_history_has_no_metrics(bundle: Path) -> None:
-    opened = Bundle.open(str(bundle))
+def test_the_head_of_a_model_without_a_history_has_no_metrics(tmp_path: Path) -> None:
+    opened = write_gaussian_bundle(Folder.at(tmp_path))
     card = card_of({**opened.manifest, "training": {}}, opened.read("parity.json"))
     assert card.data.eval_results is None
     assert card.text.lstrip().startswith("# Variational autoencoder")
