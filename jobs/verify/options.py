@@ -11,7 +11,7 @@ class VerifyOptions(BundleOptions):
     """Run a bundle's probe batch in other runtimes, and compare with what PyTorch computed."""
 
     runtime: tuple[str, ...] = ()
-    """Names of runtimes, all of which must be installed; without any, those that are. `vae verify` lists them all."""
+    """Names of runtimes, all of which must be installed; without any, those that are."""
 
     skip: tuple[str, ...] = ()
     """Names of runtimes that are left out."""

@@ -2,11 +2,12 @@
 
     task.json                    inputs, batch sizes, and the graphs with the types of their inputs and outputs in order
     GRAPH, weights.bin           the graphs of the bundle
-    inputs/NAME.bin              the probe batch, raw and little-endian
+    inputs/NUMBER.bin            an input for the probe batch, raw and little-endian
     results/GRAPH.json           how far the runtime got with a graph, and what its outputs are
-    results/GRAPH.SIZE.NAME.bin  an output for the whole probe batch, run SIZE items at a time
+    results/GRAPH.SIZE.NUMBER.bin  an output for the whole probe batch, run SIZE items at a time
 
-A foreign runtime may crash or hang at any moment, so that everything it answers is on disk.
+A foreign runtime may crash or hang at any moment, so that everything it answers is on disk. Files have numbers, not the
+names of inputs and outputs: those come from the bundle, and could lead out of the folder.
 """
 
 import json
@@ -41,10 +42,10 @@ def prepare(folder: Path, bundle: Bundle, graphs: Sequence[str], sizes: Sequence
     for name in (*graphs, WEIGHTS):
         (folder / name).write_bytes(bundle.read(name))
     inputs = {}
-    for name in {value["name"] for graph in graphs for value in described[graph]["inputs"]}:
-        values = bundle.probe[name]
-        values.tofile(folder / "inputs" / f"{name}.bin")
-        inputs[name] = {"type": values.dtype.name, "shape": values.shape}
+    for number, name in enumerate(dict.fromkeys(v["name"] for graph in graphs for v in described[graph]["inputs"])):
+        values, file = bundle.probe[name], f"inputs/{number}.bin"
+        values.tofile(folder / file)
+        inputs[name] = {"type": values.dtype.name, "shape": values.shape, "file": file}
     task = {
         "inputs": inputs,
         "batches": list(sizes),
@@ -89,12 +90,12 @@ def answer(folder: Path, bundle: Bundle, graph: str) -> Answer:
     error, differences = record.get("error"), {}
     for size, outputs in record["outputs"].items():
         found = {}
-        for name, values in expected.items():
+        for number, (name, values) in enumerate(expected.items()):
             is_of, must_be = (outputs[name]["type"], outputs[name]["shape"]), (values.dtype.name, list(values.shape))
             if is_of != must_be:
                 error = error or f"{name} must be {_kind(*must_be)}, got {_kind(*is_of)}"
                 break
-            path = folder / "results" / f"{graph}.{size}.{name}.bin"
+            path = folder / "results" / f"{graph}.{size}.{number}.bin"
             found[name] = np.fromfile(path, values.dtype).reshape(values.shape)
         else:
             differences[int(size)] = compare(found, expected, described)

@@ -6,6 +6,7 @@ A local server hands the page its files, and takes what it writes; the page says
 """
 
 import json
+import re
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ _SCRIPTS = {"wasm": "ort.wasm.min.mjs", "webgpu": "ort.webgpu.min.mjs"}
 _TYPES = {".mjs": "text/javascript", ".html": "text/html", ".wasm": "application/wasm", ".json": "application/json"}
 # WebGPU on a machine without a graphics card is computed by SwiftShader; root has no sandbox in a container.
 _OPTIONS = ["--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--no-first-run", "--enable-unsafe-webgpu"]
+_RESULT = re.compile(r"/work/results/(\w[\w.-]*)")  # and no other file
 _SOFTWARE = "--use-webgpu-adapter=swiftshader"
 
 
@@ -36,8 +38,8 @@ def main(chromium: str, node_modules: Path, provider: str, folder: Path) -> None
                 content = json.dumps({"provider": provider, "script": _SCRIPTS[provider], "done": finished}).encode()
             else:
                 root, _, name = path.partition("/") if "/" in path else ("", "", path)
-                source = {"ort": scripts, "work": folder, "": here}[root] / name
-                if not source.is_file():
+                source = {"ort": scripts, "work": folder, "": here}.get(root, here) / name
+                if not source.is_file() or ".." in path:
                     self.send_error(404)
                     return
                 content = source.read_bytes()
@@ -52,11 +54,14 @@ def main(chromium: str, node_modules: Path, provider: str, folder: Path) -> None
             content = self.rfile.read(int(self.headers["Content-Length"]))
             if self.path == "/done":
                 done.set()
-            else:
-                target = folder / self.path.removeprefix("/work/")
+            elif result := _RESULT.fullmatch(self.path):
+                target = folder / "results" / result[1]
                 temporary = target.with_name(target.name + ".tmp")
                 temporary.write_bytes(content)
                 temporary.replace(target)
+            else:
+                self.send_error(404)
+                return
             self.send_response(204)
             self.end_headers()
 

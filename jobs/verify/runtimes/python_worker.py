@@ -25,7 +25,7 @@ def main(runtime: Path, function: str, folder: Path) -> None:
     """Run every graph that has no record yet, in order; a record says how far a graph got."""
     task = json.loads((folder / "task.json").read_text())
     stored = {
-        name: np.fromfile(folder / "inputs" / f"{name}.bin", each["type"]).reshape(each["shape"])
+        name: np.fromfile(folder / each["file"], each["type"]).reshape(each["shape"])
         for name, each in task["inputs"].items()
     }
     for graph in task["graphs"]:
@@ -42,8 +42,8 @@ def main(runtime: Path, function: str, folder: Path) -> None:
                 _write(record, progress)
                 values = _run(run, [stored[name] for name in graph["inputs"]], size)
                 found = dict(zip(graph["outputs"], values, strict=True))
-                for name, value in found.items():
-                    value.tofile(folder / "results" / f"{graph['name']}.{size}.{name}.bin")
+                for number, value in enumerate(values):
+                    value.tofile(folder / "results" / f"{graph['name']}.{size}.{number}.bin")
                 described = {name: {"type": value.dtype.name, "shape": value.shape} for name, value in found.items()}
                 progress["outputs"][size] = described
             progress["stage"] = "done"

@@ -26,7 +26,8 @@ export async function work(ort, providers, files) {
         const found = await runAll(ort, session, graph, files, size);
         progress.outputs[size] = {};
         for (const [name, { type, shape, bytes }] of Object.entries(found)) {
-          await files.write(`results/${graph.name}.${size}.${name}.bin`, bytes);
+          const number = Object.keys(graph.outputs).indexOf(name);
+          await files.write(`results/${graph.name}.${size}.${number}.bin`, bytes);
           progress.outputs[size][name] = { type, shape };
         }
       }
@@ -42,7 +43,7 @@ export async function work(ort, providers, files) {
 // The outputs for all rows, `size` at a time; the last batch is filled up with the first rows again.
 async function runAll(ort, session, graph, files, size) {
   const stored = {};
-  for (const name of Object.keys(graph.inputs)) stored[name] = await files.read(`inputs/${name}.bin`);
+  for (const name of Object.keys(graph.inputs)) stored[name] = await files.read(files.task.inputs[name].file);
   const rows = files.task.inputs[Object.keys(graph.inputs)[0]].shape[0];
   const pieces = {};
   for (let start = 0; start < rows; start += size) {
