@@ -29,7 +29,8 @@ def load(path: str, inputs: dict[str, str], outputs: dict[str, str]) -> Any:
 
     def run(values: list[Any]) -> list[Any]:
         found = module[model.graph.name](*values)
-        arrays = [np.asarray(value) for value in (found if isinstance(found, (list, tuple)) else [found])]
+        # Copies: what it hands out lies in memory that is its own.
+        arrays = [np.array(value) for value in (found if isinstance(found, (list, tuple)) else [found])]
         # Its integers have no sign: bytes arrive as int8 and are what the graph says they are.
         return [
             array.view(kind) if array.dtype.itemsize == np.dtype(kind).itemsize else array
