@@ -147,7 +147,7 @@ def table(found: Sequence[Found]) -> list[str]:
     versions = {name: each for one in found for name, each in one.report["runtimes"].items() if each["version"]}
     names = [name for name in RUNTIMES if name in versions]
     lines = [f"{name}: {versions[name]['title']} {versions[name]['version']}" for name in names]
-    missing = [name for name in RUNTIMES if name not in names]
+    missing = [name for name in RUNTIMES if name not in names and any(name in one.report["runtimes"] for one in found)]
     lines += [f"skipped: {name} is not installed; {RUNTIMES[name].install}" for name in missing]
     lines += ["", f"| family | graph | {' | '.join(names)} |", "|---|---|" + "---|" * len(names)]
     reasons: dict[str, str] = {}

@@ -28,7 +28,8 @@ def row(runtime: str, status: str, share: float | None = None, error: str | None
 
 def found(run: ModuleType, *rows: dict[str, Any], problem: str = "") -> Any:
     names = {each["runtime"] for each in rows}
-    runtimes = {name: {"title": name.title(), "version": "1.0"} for name in names}
+    runtimes: dict[str, Any] = {name: {"title": name.title(), "version": "1.0"} for name in names}
+    runtimes["webgpu"] = {"title": "WebGPU", "version": None}
     return run.Found("conv", {"runtimes": runtimes, "graphs": list(rows)}, problem)
 
 
