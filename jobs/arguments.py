@@ -31,6 +31,8 @@ _PLACEHOLDERS = {
     ),
     **dict.fromkeys(("output", "root"), "DIR"),
     **dict.fromkeys(("key", "keep", "label", "per_class", "recipe", "data", "split", "checkpoint"), "NAME"),
+    "image_column": "NAME",
+    "pixel_range": "BLACK WHITE",
     "bundle": "BUNDLE",
     "bundle_hash": "HASH",
     "run": "RUN",
@@ -89,7 +91,7 @@ class Argument(NamedTuple):
         if repeats:
             kind = kind.__args__[0]
         if kind not in _OF_TYPES:
-            return None
+            return _PLACEHOLDERS.get(self.name)
         name = _PLACEHOLDERS.get(self.name, _OF_TYPES[kind])
         return f"{name} [{name} ...]" if repeats else name
 

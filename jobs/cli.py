@@ -15,6 +15,7 @@ from typing import NoReturn, TypeVar
 from jobs import arguments, console
 from jobs.interruption import exit_code, interruptible
 from vae_core.errors import JobFailed, StorageFailed, UserError
+from vae_core.program import restart_in_utf8
 
 O = TypeVar("O")  # noqa: E741  # options of a job
 
@@ -63,6 +64,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def run_main(name: str, kind: type[O], job: Callable[[O], object], argv: Sequence[str] | None) -> None:
     """Run a job as the command `vae NAME`: read the options of type `kind`, and pass them to it."""
+    if argv is None:
+        restart_in_utf8()
     words = arguments.given(argv)
     run_parsed(name, lambda: arguments.parse(name, kind, words, examples=examples(name)), job, words)
 

@@ -21,6 +21,7 @@ SUMMARY = ScoreSummary(
     scored=990,
     errors=10,
     bad_files=0,
+    other_files={},
     left_out={"the image is null": 10},
     outliers=30,
     discoveries=12,

@@ -5,12 +5,14 @@ installed packages. The name of this package is unique.
 """
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
 
 def main() -> None:
     """Run the command line of `jobs`."""
+    restart_in_utf8()
     here = str(Path(__file__).parents[1])
     sys.path.insert(0, here)
     try:
@@ -18,3 +20,13 @@ def main() -> None:
     finally:
         sys.path.remove(here)
     importlib.import_module("jobs.cli").main()
+
+
+def restart_in_utf8() -> None:
+    """Start this program again with names of files in UTF-8, if the locale gives them another encoding.
+
+    Python then reads the name `é.png` as it is on the disk, as pyarrow and Ray do, and so do the processes it starts.
+    """
+    if sys.getfilesystemencoding() != "utf-8":
+        sys.stdout.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"PYTHONUTF8": "1"})

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 MAX_PIXELS = 1 << 26  # 64 Mpx: a header that declares more is treated as a decompression bomb
 MAX_ENCODED_BYTES = 1 << 28  # 256 MiB: enough for any image of 64 Mpx
 
+NULL = "the image is null"  # the reason of a row without a value
+
 _KINDS = {1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGB and alpha"}
 
 

@@ -17,6 +17,8 @@ from export.images.contract import BadImage, ImageContract, describe
 Pixels = npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
 Image = npt.NDArray[np.uint8]
 
+_BLOCK_PIXELS = 1 << 20
+
 
 def check_size(width: int, height: int, contract: ImageContract) -> None:
     """Check the size in the header, before decoding.
@@ -45,8 +47,20 @@ def fit(image: Pixels, contract: ImageContract) -> Image:
                 "use --resize to convert it"
             )
         return image.transpose(2, 0, 1)  # type: ignore[return-value]
-    converted = letterbox(_recolour(_to_8_bits(image), contract.channels), contract.height, contract.width)
+    converted = letterbox(_to_colours(image, contract.channels), contract.height, contract.width)
     return converted.transpose(2, 0, 1)
+
+
+def _to_colours(image: Pixels, channels: int) -> Image:
+    """With 8 bits and this number of channels; by blocks of rows, whose intermediate values are small."""
+    height, width = image.shape[:2]
+    rows = max(1, _BLOCK_PIXELS // width)
+    if height <= rows or (image.dtype == np.uint8 and image.shape[2] == channels):
+        return _recolour(_to_8_bits(image), channels)
+    converted = np.empty((height, width, channels), np.uint8)
+    for start in range(0, height, rows):
+        converted[start : start + rows] = _recolour(_to_8_bits(image[start : start + rows]), channels)
+    return converted
 
 
 def _to_8_bits(image: Pixels) -> Image:

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 from PIL import Image as Pillow
 
-from export.images.contract import BadImage, ImageContract
+from export.images.contract import NULL, BadImage, ImageContract
 from export.images.convert import Image, Pixels, check_size, fit
 from export.images.header import (
     PNG_ANIMATION,
@@ -60,7 +60,7 @@ def decode_batch(encoded: pa.Array, contract: ImageContract) -> Decoded:
         one = data[start:stop]
         try:
             if not present[row]:
-                raise BadImage("the image is null")
+                raise BadImage(NULL)
             if not plain[row]:
                 images[done] = decode_one(one, contract)
             elif contract.channels == 1:
@@ -94,7 +94,7 @@ def _decode_larger(encoded: pa.Array, contract: ImageContract) -> Decoded:
     _set_up_opencv()
     try:
         if encoded.null_count:
-            raise BadImage("the image is null")
+            raise BadImage(NULL)
         one = data[start:stop]
         header = read_header(one.data)
         return Decoded(fit(_decode(one, header), contract.of_size(header.height, header.width))[None], {})

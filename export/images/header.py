@@ -8,6 +8,7 @@ APP1 segment, PNG's eXIf chunk and WebP's EXIF chunk. AVIF has a notation of its
 """
 
 import io
+import re
 import struct
 from typing import Literal, NamedTuple
 
@@ -40,6 +41,14 @@ _BMP_16 = ("BGR;15", "BGR;16")  # Pillow's raw modes of BMPs of 16 bits a pixel
 # Modes whose pixels OpenCV decodes as Pillow does; of others it drops, multiplies or mistakes channels.
 _OPENCV_TIFF = ("1", "L", "P", "RGB")
 _OPENCV_JPEG2000 = ("L", "RGB", "RGBA", "I;16")
+
+
+# How a file begins that `read_header` may be able to read, whatever its name; of a BMP the size of its header, too.
+_STARTS = re.compile(
+    rb"\x89PNG\r\n\x1a\n|\xff\xd8\xff|GIF8[79]a|II\*\0|MM\0\*|RIFF.{4}WEBP|P[1-6][\s#]|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\0\0\0"
+    rb"|.{4}ftyp(?:avif|avis|mif1)|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    re.DOTALL,
+)
 
 
 class Header(NamedTuple):
@@ -82,6 +91,11 @@ def read_header(data: bytes | memoryview) -> Header:
     if len(data) > MAX_ENCODED_BYTES:
         raise BadImage(f"an encoded image must have at most {MAX_ENCODED_BYTES:,} bytes, got {len(data):,}")
     return header
+
+
+def looks_like_image(start: bytes) -> bool:
+    """Whether a file with these first bytes, 16 or more, may be an image in a supported format."""
+    return _STARTS.match(start) is not None
 
 
 def png_start(channels: int, height: int, width: int) -> npt.NDArray[np.uint8]:

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TextIO
@@ -22,6 +23,8 @@ from vae_core.errors import JobFailed, UserError
 _OBJECT_STORE_BYTES = 256 << 20
 _CONNECT_SECONDS = 10.0
 _START_ATTEMPTS = 3
+_SHORT_TEMPORARY = "/tmp"
+_LONGEST_TEMPORARY = 107 - len("/ray/session_2000-01-01_00-00-00_000000_1234567/sockets/plasma_store")
 
 
 class Cluster(NamedTuple):
@@ -87,6 +90,7 @@ def _start(cpus: int, options: dict[str, Any]) -> None:
         try:
             ray.init(
                 address="local",
+                _temp_dir=_temporary_folder(),
                 num_cpus=cpus,
                 include_dashboard=False,
                 object_store_memory=_OBJECT_STORE_BYTES,
@@ -97,6 +101,20 @@ def _start(cpus: int, options: dict[str, Any]) -> None:
             ray.shutdown()
             if "timed out" not in str(error) or attempt == _START_ATTEMPTS - 1:
                 raise
+
+
+def _temporary_folder() -> str | None:
+    """A folder for the sockets of a local cluster, whose paths have at most 107 bytes; None for Ray's own choice.
+
+    Raises:
+        UserError: there is none.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(chosen)) <= _LONGEST_TEMPORARY:
+        return None
+    if os.access(_SHORT_TEMPORARY, os.W_OK):
+        return f"{_SHORT_TEMPORARY}/ray"
+    raise UserError(f"RAY_TMPDIR must name a folder with at most {_LONGEST_TEMPORARY} bytes in its path, got {chosen}")
 
 
 @contextmanager
@@ -126,6 +144,11 @@ def _is_standard_error(stream: TextIO) -> bool:
 
 def _check_reachable(address: str) -> None:
     """Check that host:port accepts connections; Ray itself would take minutes to fail."""
+    if address.startswith(("http://", "https://")):
+        raise UserError(
+            f"--address or RAY_ADDRESS must be auto or HOST:PORT of Ray's head node (port 6379 by default), got "
+            f"{address}, the address of a dashboard or of submitted jobs"
+        )
     match = re.fullmatch(r"(?:ray://)?(?P<host>[^:/]+|\[.+\]):(?P<port>\d+)", address)
     if match is None:
         return  # "auto" and other names that Ray resolves

@@ -6,6 +6,7 @@ so a rerun finds its own plan, and a different command is refused.
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
@@ -44,6 +45,15 @@ class Plan(NamedTuple):
             "units_sha256": self.units_hash,
         }
         return json.dumps(header, indent=2)[:-2] + f',\n  "units": [\n{_lines(self.units)}\n  ]\n}}\n'
+
+
+_HEADER = re.compile(rb"\{\s*\"format\": \d+,\s*\"kind\": \"([a-z]+)\",\s*\"identity\": \{")
+
+
+def kind_of_plan(start: bytes) -> str | None:
+    """The kind of the job whose plan begins so; None for another file of that name."""
+    found = _HEADER.match(start)
+    return None if found is None else found[1].decode()
 
 
 def _lines(units: Sequence[dict[str, Any]]) -> str:

@@ -38,7 +38,7 @@ from jobs.discoveries.errors import describe_left_out, named_reasons
 from jobs.images.batches import ImageBatch
 from jobs.images.parquet import one_line
 from jobs.images.reader import read_unit
-from jobs.images.source import find_images, plan_units
+from jobs.images.source import describe_others, find_images, plan_units
 from jobs.images.units import Unit
 from vae_core.errors import JobFailed, UserError
 
@@ -110,7 +110,9 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     refuse_occupied(target)
     bundle = options.open_bundle()
     tiling = _tiling(options, bundle)
-    images = find_images(options.images)
+    images = find_images(options.images, options.output, options)
+    if images.others:
+        console.note("calibrate", describe_others(images.others))
     check_size(images.rows)
     review = Review.read(options.review, options.judged, images)
     columns = images.keep([options.per_class] if options.per_class else [])

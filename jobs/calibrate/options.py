@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from export.runtime.device import Provider
 from export.tiling import check_tile
 from jobs.bulk import BundleOptions
+from jobs.images.options import ColumnOptions
 from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrateOptions(BundleOptions):
+class CalibrateOptions(ColumnOptions, BundleOptions):
     """Recalibrate a bundle's p-values on your own clean images."""
 
     images: tuple[str, ...]

@@ -146,7 +146,7 @@ def _classes(job: ScoreJob, coverage: float) -> dict[str, Any] | None:
 
 
 def _counts(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: summary[name] for name in ("rows", "scored", "errors", "bad_files", "left_out")}
+    return {name: summary[name] for name in ("rows", "scored", "errors", "bad_files", "other_files", "left_out")}
 
 
 def _sentence(metrics: Mapping[str, Any]) -> str:

@@ -55,7 +55,7 @@ def _in_column(job: ScoreJob, column: str) -> MaskedSet:
 def _in_folder(job: ScoreJob, name: str, images: str, folder: str) -> MaskedSet:
     if tables := [file.url for file in job.images.files if file.layout is not None]:
         raise UserError(f"--masks {name}=FOLDER requires a set of image files, got {tables[0]}; name a column of it")
-    masks = [item for item in search(folder) if item.name.lower().endswith(IMAGE_SUFFIXES)]
+    masks = [item for item in search(folder).files if item.name.lower().endswith(IMAGE_SUFFIXES)]
     by_stem: dict[str, Found] = {}
     base = folder_of(folder)
     for item in masks:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from export.runtime.annealing import Annealing
 from export.runtime.likelihood import ESTIMATORS
 from jobs.bulk import BundleOptions, InferenceOptions
+from jobs.images.options import ColumnOptions
 from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
@@ -16,7 +17,7 @@ LEAST_SAMPLES = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(BundleOptions, InferenceOptions):
+class EvaluateOptions(ColumnOptions, BundleOptions, InferenceOptions):
     """Evaluate a bundle on in-distribution test images and on sets of outliers."""
 
     images: tuple[str, ...]

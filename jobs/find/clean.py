@@ -32,7 +32,7 @@ def find_with_clean(options: FindOptions) -> dict[str, Any]:
 
     model = Folder.at(options.output).child(MODEL)
     run, bundle = model.child("run").address, model.child("bundle")
-    clean = survey(find_images(options.clean))
+    clean = survey(find_images(options.clean, options.output, options))
     choice = choose(clean, options, folds=1)
     for line in choice.why:
         console.note("find", line)

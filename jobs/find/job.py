@@ -33,7 +33,7 @@ from jobs.find.folds import Fingerprints, copies, folds_of, read_fingerprints
 from jobs.find.options import FindOptions
 from jobs.find.rules import Choice, choose
 from jobs.find.task import NUMBER, FoldTask
-from jobs.images.source import ImageSet, find_images, plan_units
+from jobs.images.source import ImageSet, find_images, kept_name, plan_units
 from jobs.images.survey import Survey, survey
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions
@@ -94,7 +94,7 @@ class FindJob:
     @property
     def kept(self) -> list[str]:
         """The input columns that are copied to scores and errors."""
-        return [name for name in (self.options.key, *self.options.keep) if name]
+        return [kept_name(name) for name in (self.options.key, *self.options.keep) if name]
 
     def identity(self) -> dict[str, Any]:
         """What identifies the job."""
@@ -123,7 +123,7 @@ def find(options: FindOptions) -> dict[str, Any]:
         return find_with_clean(options)
     from jobs.find.finish import conclude, sentence
 
-    images = find_images(options.images)
+    images = find_images(options.images, options.output, options)
     looked = survey(images)
     job = FindJob(options, images, looked, choose(looked, options))
     images.keep(job.kept)

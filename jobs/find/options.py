@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from jobs.bulk import InferenceOptions
+from jobs.images.options import ColumnOptions
 from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE
 from vae_core.errors import UserError
 
@@ -12,7 +13,7 @@ MOST_FOLDS = 10
 
 
 @dataclass(frozen=True, kw_only=True)
-class FindOptions(InferenceOptions):
+class FindOptions(ColumnOptions, InferenceOptions):
     """Find the images of a folder that do not belong there.
 
     None need to be known as ordinary: every image is scored by a model that was trained on other images.

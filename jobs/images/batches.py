@@ -2,10 +2,12 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
+from urllib.parse import unquote
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from jobs.images.units import Unit
 
@@ -19,6 +21,31 @@ class ImageBatch(NamedTuple):
     images: npt.NDArray[np.uint8]  # [n, C, H, W], C-contiguous, may be read-only
     keys: pa.Table  # n rows: file, row, then the kept columns
     errors: pa.Table  # the rows of this batch without an image: the same columns, and `reason`
+
+
+SOURCE = b"vae.source"  # metadata of a kept column that has another name in the file
+PARTITION = b"vae.partition"  # of one whose value is in the file's path: `year=2020/`
+
+
+def file_names(columns: Columns) -> list[str]:
+    """The names in the files of the columns that are read from them."""
+    if not isinstance(columns, pa.Schema):
+        return list(columns)
+    return [_file_name(field) for field in columns if PARTITION not in (field.metadata or {})]
+
+
+def _file_name(field: pa.Field) -> str:
+    named: bytes = (field.metadata or {}).get(SOURCE, field.name.encode())
+    return named.decode()
+
+
+def partition_value(file: str, name: str) -> str | None:
+    """The value of a Hive partition, of the deepest folder `name=value` above a file; None if it is null."""
+    for part in reversed(file.split("/")[:-1]):
+        key, equals, value = part.partition("=")
+        if equals and unquote(key) == name:
+            return None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+    return None
 
 
 def column_names(columns: Columns) -> list[str]:
@@ -42,11 +69,16 @@ def keys_table(files: pa.Array, rows: pa.Array, kept: pa.RecordBatch | None, col
     names = column_names(columns)
     arrays = [files, rows]
     for name in names:
-        wanted = columns.field(name).type if isinstance(columns, pa.Schema) else None
+        field = columns.field(name) if isinstance(columns, pa.Schema) else None
+        wanted = None if field is None else field.type
+        if field is not None and (partition := (field.metadata or {}).get(PARTITION)) is not None:
+            values = {file: partition_value(file, partition.decode()) for file in pc.unique(files).to_pylist()}
+            arrays.append(pa.array([values[file] for file in files.to_pylist()], pa.string()).cast(wanted))
+            continue
         if kept is None:
             arrays.append(pa.nulls(len(files), wanted or pa.null()))
             continue
-        column = kept.column(name)
+        column = kept.column(name if field is None else _file_name(field))
         if pa.types.is_dictionary(column.type):
             column = column.dictionary_decode()
         arrays.append(column if wanted is None or wanted == column.type else column.cast(wanted))

@@ -14,7 +14,7 @@ from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
 from jobs.images.units import Piece
 
-_BATCH_BYTES = 64 << 20  # encoded bytes per batch, at most
+_BATCH_BYTES = 64 << 20  # stored bytes of images and kept columns per batch, at most
 _WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched whole from remote storage
 _STREAM_BYTES = 1 << 20  # larger ones are read through a buffer of this size
 
@@ -41,6 +41,20 @@ class Footer(NamedTuple):
         chunks = (self.chunk(group) for group in range(self.metadata.num_row_groups))
         return sum(int(chunk.total_uncompressed_size) for chunk in chunks) // max(1, int(self.metadata.num_rows))
 
+    @property
+    def column_bytes(self) -> tuple[tuple[str, int], ...]:
+        """Approximate size of a value of each column besides the images, from the first row group."""
+        if not self.metadata.num_row_groups:
+            return ()
+        return tuple((name, self.row_bytes([name], 0)) for name in self.columns.names)
+
+    def row_bytes(self, names: Sequence[str], row_group: int) -> int:
+        """Mean size of these columns in a row of a row group; of dictionary-encoded values it is a lower bound."""
+        group = self.metadata.row_group(row_group)
+        chunks = (group.column(number) for number in range(group.num_columns))
+        read = [each for each in chunks if any(f"{each.path_in_schema}.".startswith(f"{name}.") for name in names)]
+        return sum(int(each.total_uncompressed_size) for each in read) // max(1, int(group.num_rows))
+
     def chunk(self, row_group: int) -> pq.ColumnChunkMetaData:
         """The image column's chunk in a row group."""
         group = self.metadata.row_group(row_group)
@@ -58,12 +72,16 @@ class Version(NamedTuple):
     changed: int | None
 
 
-def open_footer(url: str, version: Version | None = None) -> Footer:
+def open_footer(
+    url: str, version: Version | None = None, column: str = "", levels: tuple[float, float] | None = None
+) -> Footer:
     """Read the footer of a Parquet file; cached until the file changes.
 
     Args:
         url: address of the file.
         version: from a listing; looked up if None.
+        column: that holds the images, if it was named.
+        levels: values of black and white in lists, if they were given.
 
     Raises:
         BadFile: the file is missing or not a complete Parquet file, or no column holds images.
@@ -76,7 +94,7 @@ def open_footer(url: str, version: Version | None = None) -> Footer:
             raise BadFile("the file does not exist")
         version = Version(info.size, info.mtime_ns)
     try:
-        return _read_footer(url, version)
+        return _read_footer(url, version, column, levels)
     except (OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and not _reachable(url, max(0, version.size - _STREAM_BYTES), version.size):
             raise
@@ -84,13 +102,13 @@ def open_footer(url: str, version: Version | None = None) -> Footer:
 
 
 @lru_cache(maxsize=128)
-def _read_footer(url: str, _version: Version) -> Footer:
+def _read_footer(url: str, _version: Version, column: str, levels: tuple[float, float] | None) -> Footer:
     """Cached by version, so that a rewritten file is read again."""
     filesystem, path = locate(url)
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
         schema = file.schema_arrow
         try:
-            layout = find_layout(schema)
+            layout = find_layout(schema, column, levels)
         except LayoutError as error:
             raise BadFile(str(error)) from error
         columns = pa.schema([field for field in fields_with_names(schema) if field.name != layout.column])
@@ -101,15 +119,17 @@ class RowReader:
     """Reads pieces one after another, keeping the current file open. Close it when done."""
 
     def __init__(self) -> None:
-        self._url = ""
+        self._opened: tuple[object, ...] = ()
         self._footer: Footer | None = None
         self._stream: pa.NativeFile | None = None
 
-    def footer(self, url: str) -> Footer:
-        """Footer of a file, which becomes the current one; raises as `open_footer` does."""
-        if url != self._url or self._footer is None:
+    def footer(self, piece: Piece) -> Footer:
+        """Footer of a piece's file, which becomes the current one; raises as `open_footer` does."""
+        wanted = (piece.file, piece.column, piece.levels)
+        if wanted != self._opened or self._footer is None:
             self.close()
-            self._footer, self._url = open_footer(url), url
+            self._footer = open_footer(piece.file, column=piece.column, levels=piece.levels)
+            self._opened = wanted
         return self._footer
 
     def rows(self, piece: Piece, columns: Sequence[str], batch_rows: int) -> Iterator[tuple[pa.Array, pa.RecordBatch]]:
@@ -120,12 +140,13 @@ class RowReader:
         Raises:
             OSError, pa.ArrowException: the pages cannot be read.
         """
-        footer = self.footer(piece.file)
+        footer = self.footer(piece)
         filesystem, path = locate(piece.file)
         if self._stream is None:
             self._stream = filesystem.open_input_file(path)
         chunk = footer.chunk(piece.row_group)
-        rows_at_once = max(1, min(batch_rows, _BATCH_BYTES // max(1, _row_bytes(footer, piece.row_group))))
+        row_bytes = footer.row_bytes([footer.layout.leaf, *columns], piece.row_group)
+        rows_at_once = max(1, min(batch_rows, _BATCH_BYTES // max(1, row_bytes)))
         remote = not isinstance(filesystem, pafs.LocalFileSystem)
         whole = remote and chunk.total_compressed_size <= _WHOLE_BYTES
         buffer_size = 0 if whole else _STREAM_BYTES
@@ -150,7 +171,7 @@ class RowReader:
 
     def close(self) -> None:
         """Close the current file."""
-        stream, self._stream, self._footer, self._url = self._stream, None, None, ""
+        stream, self._stream, self._footer, self._opened = self._stream, None, None, ()
         if stream is not None:
             stream.close()
 
@@ -187,12 +208,8 @@ def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def _row_bytes(footer: Footer, row_group: int) -> int:
-    group = footer.metadata.row_group(row_group)
-    return int(footer.chunk(row_group).total_uncompressed_size) // max(1, int(group.num_rows))
-
-
 def _image_array(batch: pa.RecordBatch, layout: Layout) -> pa.Array:
     """The stored images; of a struct its bytes field, null where the struct is null."""
     array = batch.column(layout.column)
-    return pc.struct_field(array, layout.field) if layout.field else array
+    array = pc.struct_field(array, layout.field) if layout.field else array
+    return array.dictionary_decode() if pa.types.is_dictionary(array.type) else array

@@ -1,10 +1,12 @@
 """Images stored as raw pixels: zero-copy views of Arrow buffers where possible."""
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.images.contract import BadImage, ImageContract
+from export.images.contract import NULL, BadImage, ImageContract
 from export.images.convert import fit
 from export.images.decode import Decoded
 from jobs.images.layout import Layout
@@ -24,10 +26,10 @@ def view_batch(stored: pa.Array, layout: Layout, contract: ImageContract) -> Dec
             return Decoded(_empty(contract), {0: str(error)})
     try:
         rows, shape = _uniform(stored, layout)
-    except _Ragged:
+    except (_Ragged, _OutOfRange):
         return _row_by_row(stored, layout, contract)
     nulls = np.flatnonzero(~_valid(stored)).tolist() if stored.null_count else ()
-    reasons = dict.fromkeys(nulls, "the image is null")
+    reasons = dict.fromkeys(nulls, NULL)
     try:
         images = _planar(rows.reshape(len(stored), *shape), layout, contract)
     except BadImage as error:
@@ -51,17 +53,23 @@ def stored_shape(layout: Layout, stored: pa.Array) -> tuple[int, int, int]:
     """
     first = stored.slice(0, 1)
     if first.null_count:
-        raise BadImage("the image is null")
+        raise BadImage(NULL)
     try:
         rows, shape = _uniform(first, layout)
     except _Ragged as error:
         raise BadImage("the image's rows must have equal lengths") from error
+    except _OutOfRange as error:
+        raise BadImage("values must lie between those of --pixel-range") from error
     if len(shape) == 1:
         raise BadImage(
             f"the shape of its {shape[0]} bytes must be declared; add the schema metadata vae.shape = [C, H, W]"
         )
     channels, height, width = _to_planar(rows.reshape(1, *shape), layout).shape[1:]
     return channels, height, width
+
+
+class _OutOfRange(ValueError):
+    """A value is not between those of black and white."""
 
 
 class _Ragged(ValueError):
@@ -92,19 +100,28 @@ def _uniform(stored: pa.Array, layout: Layout) -> tuple[npt.NDArray[np.uint8], t
         if buffer is None:
             return np.zeros(count * width, np.uint8), layout.shape or (width,)
         data = np.frombuffer(buffer, np.uint8)[stored.offset * width : (stored.offset + count) * width]
-        return data, _image_shape(layout, width)
+        return _to_bytes(data, layout.levels), _image_shape(layout, width)
     sizes: list[int] = []
-    while not pa.types.is_uint8(stored.type):
+    while not (pa.types.is_integer(stored.type) or pa.types.is_floating(stored.type)):
         stored, size = _unnest(stored)
         sizes.append(size)
     if stored.null_count:
         raise _Ragged
-    _, buffer = stored.buffers()
-    data = np.frombuffer(buffer, np.uint8) if buffer is not None else np.empty(0, np.uint8)
-    data = data[stored.offset : stored.offset + len(stored)]
+    data = _to_bytes(stored.to_numpy(), layout.levels) if len(stored) else np.empty(0, np.uint8)
     if len(sizes) > 1:
         return data, tuple(sizes)
     return data, _image_shape(layout, sizes[0])
+
+
+def _to_bytes(values: npt.NDArray[Any], levels: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
+    """Values as grey levels: as they are, or black at the first level and white at the second; raises _OutOfRange."""
+    if levels is None:
+        return values
+    black, white = levels
+    fractions = (values.astype(np.float64) - black) / (white - black)
+    if not ((fractions >= 0) & (fractions <= 1)).all():  # NaN, too
+        raise _OutOfRange
+    return np.floor(255 * fractions + 0.5).astype(np.uint8)
 
 
 def _image_shape(layout: Layout, count: int) -> tuple[int, ...]:
@@ -158,12 +175,15 @@ def _row_by_row(stored: pa.Array, layout: Layout, contract: ImageContract) -> De
     for row, valid in enumerate(_valid(stored).tolist()):
         try:
             if not valid:
-                raise BadImage("the image is null")
+                raise BadImage(NULL)
             rows, shape = _uniform(stored.slice(row, 1), layout)
             image = _planar(rows.reshape(1, *shape), layout, contract)[0]
             images.append(fit(image.transpose(1, 2, 0), contract))
         except _Ragged:
             reasons[row] = "the image's rows must have equal lengths and no nulls"
+        except _OutOfRange:
+            black, white = layout.levels or (0, 255)
+            reasons[row] = f"values must lie between {black:g} and {white:g}, as --pixel-range says"
         except BadImage as error:
             reasons[row] = str(error)
     return Decoded(np.stack(images) if images else _empty(contract), reasons)

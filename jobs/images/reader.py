@@ -1,7 +1,8 @@
 """Read the images of a unit as uint8 batches with row keys; unreadable rows become errors.
 
 Every row of every piece appears exactly once, as an image or as an error. Memory is bounded by the batch, not by the
-files. The packed layout is zero-copy: `images` is a read-only view of the decoded Parquet buffer.
+files: `BATCH_BYTES` of decoded images, as many of encoded ones and kept columns, and one image of any size, of at most
+64 megapixels and 256 MiB. The packed layout is zero-copy: `images` is a read-only view of the decoded Parquet buffer.
 """
 
 from collections.abc import Iterable, Iterator
@@ -11,13 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from export.images.contract import BadImage, ImageContract
+from export.images.contract import NULL, BadImage, ImageContract
 from export.images.decode import decode_batch
 from jobs.images.batches import (
     Columns,
     ImageBatch,
     bad_file_errors,
-    column_names,
+    file_names,
     join_batches,
     keys_table,
     run_keys,
@@ -29,6 +30,7 @@ from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
 from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
 
+_NO_BYTES = f"{NULL}: its bytes must be in the column, a path beside them is not read"  # it may name any file
 BATCH_BYTES = 64 << 20  # decoded
 
 
@@ -84,13 +86,36 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
     """One batch of image files."""
     if not files:
         return
-    contents = list(read_files(files))
+    names, contents, held = list[str](), list[bytes | BadImage](), 0
+    for piece, content in zip(files, read_files(files), strict=True):
+        size = 0 if isinstance(content, BadImage) else len(content)
+        if contents and held + size > BATCH_BYTES:
+            yield _decode_files(names, contents, contract, columns)
+            names, contents, held = [], [], 0
+        names.append(piece.file)
+        contents.append(content)
+        held += size
+    yield _decode_files(names, contents, contract, columns)
+
+
+def _decode_files(
+    files: list[str], contents: list[bytes | BadImage], contract: ImageContract, columns: Columns
+) -> ImageBatch:
+    """The batch of files with these contents, which are taken from the list."""
     unread = {row: str(content) for row, content in enumerate(contents) if isinstance(content, BadImage)}
-    encoded = [None if isinstance(content, BadImage) else content for content in contents]
-    decoded = decode_batch(pa.array(encoded, pa.large_binary()), contract)
-    names = pa.array([piece.file for piece in files], pa.string())
-    keys = keys_table(names, pa.array(np.zeros(len(files), np.int64)), None, columns)
-    yield split_batch(decoded.images, decoded.reasons | unread, keys)
+    encoded = _binary([None if isinstance(content, BadImage) else content for content in contents])
+    contents.clear()
+    decoded = decode_batch(encoded, contract)
+    keys = keys_table(pa.array(files, pa.string()), pa.array(np.zeros(len(files), np.int64)), None, columns)
+    return split_batch(decoded.images, decoded.reasons | unread, keys)
+
+
+def _binary(values: list[bytes | None]) -> pa.Array:
+    """A binary array; of one value without a copy, as it may be large."""
+    if len(values) != 1 or values[0] is None:
+        return pa.array(values, pa.large_binary())
+    offsets = pa.py_buffer(np.array([0, len(values[0])], np.int64))
+    return pa.Array.from_buffers(pa.large_binary(), 1, [None, offsets, pa.py_buffer(values[0])])
 
 
 def _piece_batches(
@@ -100,16 +125,19 @@ def _piece_batches(
     row, last = piece.first_row, piece.first_row + piece.rows
     footer = None
     try:
-        footer = reader.footer(piece.file)
+        footer = reader.footer(piece)
         if piece.row_group >= footer.metadata.num_row_groups:
             raise BadFile("the file changed after the job was planned: it has fewer row groups")
-        for stored, kept in reader.rows(piece, column_names(columns), rows):
+        for stored, kept in reader.rows(piece, file_names(columns), rows):
             form = footer.layout.form
             decoded = (
                 decode_batch(stored, contract) if form == "encoded" else view_batch(stored, footer.layout, contract)
             )
             keys = run_keys(piece.file, row, len(stored), kept, columns)
-            yield split_batch(decoded.images, decoded.reasons, keys)
+            reasons = decoded.reasons
+            if footer.layout.field:
+                reasons = {row: _NO_BYTES if reason == NULL else reason for row, reason in reasons.items()}
+            yield split_batch(decoded.images, reasons, keys)
             row += len(stored)
     except (BadFile, OSError, pa.ArrowException) as error:
         if isinstance(error, OSError) and not (footer and pages_reachable(piece, footer)):

@@ -6,22 +6,22 @@ times. The same input gives the same survey.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import pyarrow as pa
 
-from export.images.contract import BadImage, ImageContract, describe
+from export.images.contract import NULL, BadImage, ImageContract, describe
 from export.images.header import read_header
 from jobs.bulk.progress import Progress
 from jobs.images.files import read_files
 from jobs.images.location import locate
 from jobs.images.parquet import BadFile, Footer, RowReader, one_line, open_footer
 from jobs.images.pixels import stored_shape
-from jobs.images.source import ImageSet
+from jobs.images.source import ImageSet, describe_others
 from jobs.images.units import Piece
 from vae_core.errors import UserError
 
@@ -91,6 +91,8 @@ class Survey:
     """Files that cannot be read at all, of which it is not known how many images they have."""
     first_unreadable: str = ""
     """The file of the first image that cannot be read."""
+    others: Mapping[str, int] = field(default_factory=dict)
+    """Files that are no images, by kind: see `ImageSet.others`."""
 
     @property
     def bad_share(self) -> float:
@@ -119,9 +121,10 @@ class Survey:
     def table(self, contract: ImageContract) -> str:
         """A table of the kinds for a terminal, which says what becomes of each."""
         found = f"looked at {self.seen:,} of {self.rows:,} images"
+        beside = [f"  {describe_others(self.others)}"] if self.others else []
         if len(self.counts) == 1 and not self.bad_files:
             (kind,) = self.counts
-            return f"{found}: {kind}, {_fate(kind, contract)}"
+            return "\n".join([f"{found}: {kind}, {_fate(kind, contract)}", *beside])
         lines = [f"{found}, to be used as {describe(*contract.shape)}:"]
         shown = list(self.counts.items())[:_SHOWN]
         lines += [f"  {count:>9,}  {_fate(kind, contract):<11}  {kind}" for kind, count in shown]
@@ -130,7 +133,7 @@ class Survey:
             lines.append(f"  {others:>9,}  of {len(self.counts) - _SHOWN:,} other kinds")
         if self.bad_files:
             lines.append(f"  {self.bad_files:>9,}  LEFT OUT     files that cannot be read")
-        return "\n".join(lines)
+        return "\n".join([*lines, *beside])
 
     def to_json(self, contract: ImageContract) -> dict[str, Any]:
         """For the record of a job."""
@@ -140,6 +143,7 @@ class Survey:
             "looked_at": self.seen,
             "left_out": left_out.rows,
             "bad_files": self.bad_files,
+            "other_files": dict(self.others),
             "kinds": [
                 {"kind": str(kind), "images": count, "left_out": kind in left_out.kinds}
                 for kind, count in self.counts.items()
@@ -177,7 +181,7 @@ def survey(images: ImageSet) -> Survey:
             scale = sum(piece.rows for piece in pieces) / max(1, sum(piece.rows for piece in chosen))
             counts.update({kind: max(1, round(count * scale)) for kind, count in found.items()})
     ordered = dict(sorted(counts.items(), key=lambda item: -item[1]))  # stable: of equally many, the first found
-    return Survey(ordered, seen, images.rows, len(images.files), len(images.bad_files), unreadable)
+    return Survey(ordered, seen, images.rows, len(images.files), len(images.bad_files), unreadable, images.others)
 
 
 def _fate(kind: Kind, contract: ImageContract) -> str:
@@ -224,7 +228,7 @@ def _start(piece: Piece) -> bytes:
 def _row_kinds(piece: Piece) -> Counter[Kind]:
     """Kinds of the first rows of a row group; of all its rows, where the schema declares their shape."""
     try:
-        footer = open_footer(piece.file)
+        footer = open_footer(piece.file, column=piece.column, levels=piece.levels)
         if footer.layout.form == "packed" and footer.layout.shape is not None:
             channels, height, width = footer.layout.shape
             return Counter({Kind((channels, height, width), 8, "Parquet"): piece.rows})
@@ -251,7 +255,7 @@ def _kind(encoded: bytes | BadImage | None) -> Kind:
     if isinstance(encoded, BadImage):
         return Kind(reason=str(encoded))
     if encoded is None:
-        return Kind(reason="the image is null")
+        return Kind(reason=NULL)
     try:
         return _encoded_kind(encoded)
     except BadImage as error:

@@ -18,6 +18,8 @@ class Piece(NamedTuple):
     start: int  # rows [start, stop) of the row group
     stop: int
     first_row: int  # index of row `start` in the file
+    column: str = ""  # that holds the images, if it was named
+    levels: tuple[float, float] | None = None  # values of black and white, if they are not 0 and 255
 
     @property
     def rows(self) -> int:
@@ -29,6 +31,10 @@ class Piece(NamedTuple):
         assert 0 < rows < self.rows
         middle = self.start + rows
         return self._replace(stop=middle), self._replace(start=middle, first_row=self.first_row + rows)
+
+    def to_json(self) -> list[Any]:
+        """JSON-serialisable form: without what is the default."""
+        return [*self[:5], *([self.column, self.levels] if self.column or self.levels else [])]
 
     def cut(self, rows: int) -> Iterator["Piece"]:
         """Split into runs of about equal length, at most `rows` each."""
@@ -91,7 +97,7 @@ class Unit:
         return {
             "number": self.number,
             "rows": self.rows,
-            "pieces": [list(piece) for piece in self.pieces],
+            "pieces": [piece.to_json() for piece in self.pieces],
             "bad_files": [list(bad) for bad in self.bad_files],
         }
 

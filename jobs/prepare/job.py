@@ -1,5 +1,6 @@
 """Convert images in any layout to the packed layout, the fastest to read."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         JobFailed: the job failed; the same call resumes it.
     """
     output = Folder.at(options.output)
-    task, units, reads = _plan(options)
+    task, units, reads, others = _plan(options)
     totals = run(task, units, output, options, reads)
     if totals.summary is not None:
         with reading_summary(output):
@@ -52,6 +53,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         "rows": rows,
         "prepared": prepared.rows if task.tiling is None else rows - errors.rows + bad_files,
         "errors": errors.rows,
+        "other_files": dict(others),
         "left_out": reasons.counts,
         **({} if task.tiling is None else {"tiles": prepared.rows, "tiling": task.tiling.to_json()}),
         "shape": list(task.contract.shape),
@@ -64,11 +66,11 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     return summary
 
 
-def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
-    """The task, its units, and some of the input files, to check that workers can read them."""
+def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str], Mapping[str, int]]:
+    """The task, its units, some of the input files, to check that workers can read them, and `ImageSet.others`."""
     named = [source for source in options.source if source.startswith(PREFIX)]
     if not named:
-        images = find_images(options.source)
+        images = find_images(options.source, options.output, options)
         surveyed = survey(images)
         channels, height, width = surveyed.shape
         tiling = None if options.tile is None else Tiling(options.tile, options.tile, options.overlap)
@@ -76,8 +78,9 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
         contract = _contract(options, (surveyed.channels if is_free else channels, height, width))
         console.note("prepare", surveyed.table(contract))
         reads = [images.files[0].url, images.files[-1].url]
-        task = PackTask(contract, _kept(options, images), images.fingerprint, tiling=tiling)
-        return task, plan_units(images), reads
+        kept = _kept(options, images)
+        task = PackTask(contract, kept, images.fingerprint, tiling=tiling)
+        return task, plan_units(images, kept=kept), reads, images.others
     if options.tile is not None:
         raise UserError(f"--tile must be given with image files or tables, got {named[0]}, whose images are small")
     if len(options.source) > 1:
@@ -92,7 +95,7 @@ def _plan(options: PrepareOptions) -> tuple[PackTask, list[Unit], list[str]]:
     if options.keep is not None:
         columns = pa.schema([columns.field(name) for name in options.keep])
     task = PackTask(_contract(options, source.shape()), columns, source.address, source)
-    return task, source.units(), []
+    return task, source.units(), [], {}
 
 
 def _contract(options: PrepareOptions, most: tuple[int, int, int]) -> ImageContract:

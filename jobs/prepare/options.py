@@ -4,11 +4,12 @@ from dataclasses import dataclass
 
 from export.tiling import check_tile
 from jobs.bulk import BulkOptions
+from jobs.images.options import ColumnOptions
 from vae_core.errors import UserError
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareOptions(BulkOptions):
+class PrepareOptions(ColumnOptions, BulkOptions):
     """Convert images in any layout to the packed layout, the fastest to read."""
 
     source: tuple[str, ...]

@@ -90,6 +90,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
         scored=scores.rows,
         errors=errors.rows - bad_files,
         bad_files=bad_files,
+        other_files=dict(job.images.others),
         left_out=reasons.counts,
         outliers=found.outliers,
         discoveries=found.level.discoveries,

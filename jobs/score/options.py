@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from jobs.bulk import BundleOptions, InferenceOptions
+from jobs.images.options import ColumnOptions
 from jobs.likelihood.columns import EstimatorName
 from vae_core.errors import UserError
 
@@ -13,7 +14,7 @@ Guarantee = Literal["marginal", "conditional"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreOptions(BundleOptions, InferenceOptions):
+class ScoreOptions(ColumnOptions, BundleOptions, InferenceOptions):
     """Score images for outliers with a bundle."""
 
     images: tuple[str, ...]

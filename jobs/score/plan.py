@@ -13,7 +13,7 @@ from export.runtime.likelihood import require_estimators
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
 from jobs.images.listed import Listed, read_list
-from jobs.images.source import ImageSet, find_images, plan_units
+from jobs.images.source import ImageSet, find_images, kept_name, plan_units
 from jobs.images.units import Unit
 from jobs.labels.columns import ClassColumns
 from jobs.score.explain.table import own_columns
@@ -52,7 +52,7 @@ class ScoreJob:
             require_estimators(bundle, options.likelihood, "--likelihood")
         if scoring_provider(bundle, options.provider) == "cpu":
             options = replace(options, provider="cpu", workers_per_gpu=None)  # so that workers reserve no GPU
-        images = find_images(options.images)
+        images = find_images(options.images, options.output, options)
         missed = read_list(options.missed, images, "--missed") if options.missed is not None else []
         if len(missed) > _MOST_MISSED:
             raise UserError(f"--missed must list at most {_MOST_MISSED:,} images, got {len(missed):,}")
@@ -71,7 +71,7 @@ class ScoreJob:
     @cached_property
     def units(self) -> Sequence[Unit]:
         """All units of the work."""
-        return plan_units(self.images, self.options.unit_rows)
+        return plan_units(self.images, self.options.unit_rows, self.images.keep(self.kept_columns))
 
     @property
     def contract(self) -> ImageContract:
@@ -111,7 +111,9 @@ class ScoreJob:
         """The input columns that scores have besides `file` and `row`."""
         options = self.options
         given = (options.key, *options.keep, options.per_class, options.label)
-        return [name for name in dict.fromkeys(given) if name and name not in (FILE.name, ROW.name)]
+        names = [kept_name(name) for name in dict.fromkeys(given) if name]
+        own = (kept_name(FILE.name), kept_name(ROW.name))  # which scores have anyway, unless the input has its own
+        return [name for name in names if name not in own or name in self.images.columns.names]
 
     def task(self) -> ScoreTask:
         """The task that workers run.

@@ -68,6 +68,8 @@ class ScoreSummary:
     """Rows that could not be scored."""
     bad_files: int
     """Unreadable files; each is one entry in errors/."""
+    other_files: dict[str, int]
+    """Files beside the images that are none, by kind."""
     left_out: dict[str, int]
     """The errors and unreadable files by reason, the most frequent first."""
     outliers: int

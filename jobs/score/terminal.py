@@ -7,6 +7,7 @@ from export.guarantees.classes import FEW, MISSING, UNKNOWN
 from export.guarantees.p_values import P_VALUE
 from jobs.discoveries.control import least_discoveries
 from jobs.discoveries.errors import describe_left_out
+from jobs.images.source import describe_others
 from jobs.report.wording import counted, rate
 from jobs.score.plan import ScoreJob
 
@@ -18,6 +19,8 @@ _OTHERS = {FEW: "of a class with too few", UNKNOWN: "of a class with none", MISS
 def notices(job: ScoreJob) -> Iterator[str]:
     """What to know before hours of work: the tiles, how many discoveries it takes, which classes cannot be compared."""
     options, rows = job.options, job.images.rows
+    if job.images.others:
+        yield describe_others(job.images.others)
     if (tiling := job.bundle.tiling) is not None:
         yield f"whole images, by tiles of {tiling.describe()}"
     smallest = min(each.smallest for each in job.classes.references)

@@ -57,7 +57,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
         JobFailed: the workers failed repeatedly; the same call resumes from their last checkpoint.
     """
     with working("train", "listing the images"):
-        images = find_images(options.images)
+        images = find_images(options.images, options.run, options)
     run = Run(Folder.at(options.run))
     _check_folder(run)
     server = None if options.mlflow is None else Server(options.mlflow)

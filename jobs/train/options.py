@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from export.runtime.device import Provider
+from jobs.images.options import ColumnOptions
 from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE, ModelConfig, TrainConfig
 from vae_core.errors import UserError
 
@@ -12,7 +13,7 @@ M = TypeVar("M", bound=ModelConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(Generic[M]):
+class TrainOptions(ColumnOptions, Generic[M]):
     """Train a variational autoencoder on images; rerun the same command to resume."""
 
     images: tuple[str, ...]

@@ -113,8 +113,8 @@ def _rows(batch: Sequence[Wanted], contract: ImageContract) -> Iterator[tuple[in
     whole = batch[0].piece._replace(stop=batch[-1].piece.stop)
     waiting, start = list(reversed(batch)), whole.start
     with closing(RowReader()) as reader:
-        layout = reader.footer(whole.file).layout
-        if whole.row_group >= reader.footer(whole.file).metadata.num_row_groups:
+        layout = reader.footer(whole).layout
+        if whole.row_group >= reader.footer(whole).metadata.num_row_groups:
             return
         for stored, _ in reader.rows(whole, (), _ROWS):
             while waiting and waiting[-1].piece.start < start + len(stored):

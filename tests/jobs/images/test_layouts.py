@@ -9,9 +9,10 @@ import pytest
 from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, flat, join, nested, packed, pictures, pngs, tensor, write_parquet
 from jobs.images.layout import LayoutError, find_layout
+from jobs.images.options import ColumnOptions
 from jobs.images.pixels import view_batch
 from jobs.images.reader import read_images
-from jobs.images.source import find_images
+from jobs.images.source import find_images, plan_units
 from jobs.images.survey import survey
 from jobs.images.units import Piece
 from vae_core.errors import UserError
@@ -76,7 +77,7 @@ def test_null_images_are_errors_and_their_neighbours_are_not(tmp_path: Path, lay
     np.testing.assert_array_equal(batch.images, images[kept])
     assert batch.keys["row"].to_pylist() == kept
     assert batch.errors["row"].to_pylist() == null
-    assert set(batch.errors["reason"].to_pylist()) == {"the image is null"}
+    assert all(reason.startswith("the image is null") for reason in batch.errors["reason"].to_pylist())
 
 
 def test_grey_tensors_need_no_channel_axis(tmp_path: Path) -> None:
@@ -137,10 +138,17 @@ def test_the_only_image_like_column_is_used() -> None:
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        (pa.schema({"a": pa.binary(), "b": pa.binary()}), r"several columns may hold images \(a, b\)"),
+        (
+            pa.schema({"a": pa.binary(), "b": pa.binary()}),
+            r"several .*\(a, b\); name the right one with --image-column",
+        ),
         (pa.schema({"a": pa.int64(), "b": pa.string()}), "no column holds images .*a int64, b string"),
         (pa.schema({"image": pa.string()}), "the column image must hold images, got string"),
-        (pa.schema({"image": pa.list_(pa.float32())}), "must hold images, got list<.*float>"),
+        (
+            pa.schema({"image": pa.list_(pa.float32())}),
+            "must hold images, got list<.*float>: image must be of uint8, or --pixel-range must give",
+        ),
+        (pa.schema({"x": pa.list_(pa.int64())}), "no column holds images: x must be of uint8, or --pixel-range"),
         (
             pa.schema({"image": pa.binary(9)}, metadata={"vae.shape": "[1, 2"}),
             r"vae\.shape must be \[channels, height, width\], got",
@@ -209,3 +217,93 @@ def test_a_shape_that_is_none_is_a_sentence_or_unknown(key: str, shape: bytes) -
             find_layout(schema)
     else:
         assert find_layout(schema).shape is None
+
+
+# ---- Columns as people have them
+
+
+@pytest.mark.parametrize("encoded", [pa.binary(), pa.large_binary()], ids=str)
+def test_dictionary_encoded_images_are_read(tmp_path: Path, encoded: pa.DataType) -> None:
+    images = pictures(3)
+    column = pa.array([pngs(images)[row] for row in (0, 1, 1, 2, 0)], encoded).dictionary_encode()
+    path = write_parquet(tmp_path / "a.parquet", column)
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5), batch_rows=2)))
+    np.testing.assert_array_equal(batch.images, images[[0, 1, 1, 2, 0]])
+
+
+def test_the_image_column_can_be_named(tmp_path: Path) -> None:
+    """Even where another is called image, or would be taken for it."""
+    left, right = pictures(2), pictures(2, seed=1)
+    path = write_parquet(tmp_path / "a.parquet", pa.array(pngs(left)), photo=pa.array(pngs(right)), label=[1, 2])
+    for column, images in ((None, left), ("image", left), ("photo", right)):
+        found = find_images([path], columns=ColumnOptions(image_column=column))
+        batch = join(list(read_images(found.pieces, ImageContract(1, 6, 5))))
+        np.testing.assert_array_equal(batch.images, images)
+    found = find_images([path], columns=ColumnOptions(image_column="photo"))
+    assert found.columns.names == ["input_image", "label"]
+    assert found.fingerprint != find_images([path]).fingerprint
+    assert plan_units(found)[0].to_json() != plan_units(find_images([path]))[0].to_json()
+    with pytest.raises(UserError, match=r"--image-column must name a column, got nothing \(columns: image binary"):
+        find_images([path], columns=ColumnOptions(image_column="nothing"))
+    with pytest.raises(UserError, match=r"the column label must hold images, got int64; name another"):
+        find_images([path], columns=ColumnOptions(image_column="label"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "black", "white"),
+    [
+        (pa.float32(), 0.0, 1.0),
+        (pa.float64(), -1.0, 1.0),
+        (pa.float64(), 1.0, 0.0),  # inverted
+        (pa.int64(), 0.0, 255.0),
+        (pa.uint16(), 0.0, 65535.0),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("shape", ["nested", "tensor"])
+def test_lists_of_other_numbers_are_read_if_their_range_is_given(
+    tmp_path: Path, kind: pa.DataType, black: float, white: float, shape: str
+) -> None:
+    images = pictures(4, (3, 6, 5))
+    values = black + (white - black) * images.astype(np.float64) / 255
+    values = np.round(values) if pa.types.is_integer(kind) else values
+    column = pa.array(values.reshape(4, -1).tolist(), pa.list_(kind, 90))
+    if shape == "tensor":
+        column = pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(kind, (3, 6, 5)), column)
+    else:
+        column = pa.array(values.tolist(), pa.list_(pa.list_(pa.list_(kind))))
+    path = write_parquet(tmp_path / "a.parquet", column)
+    with pytest.raises(UserError, match="must be of uint8, or --pixel-range must give its values of black and white"):
+        find_images([path])
+    found = find_images([path], columns=ColumnOptions(pixel_range=(black, white)))
+    assert survey(found).shape == (3, 6, 5)
+    batch = join(list(read_images(found.pieces, ImageContract(3, 6, 5))))
+    np.testing.assert_array_equal(batch.images, images)
+
+
+@pytest.mark.parametrize("value", [1.5, -0.1, float("nan"), float("inf")])
+def test_a_value_out_of_range_is_an_error_of_its_row(tmp_path: Path, value: float) -> None:
+    rows = np.full((3, 2, 2), 0.5)
+    rows[1, 0, 0] = value
+    path = write_parquet(tmp_path / "a.parquet", pa.array(rows.tolist()))
+    found = find_images([path], columns=ColumnOptions(pixel_range=(0, 1)))
+    batch = join(list(read_images(found.pieces, ImageContract(1, 2, 2))))
+    assert batch.images.tolist() == [[[[128, 128], [128, 128]]]] * 2
+    assert batch.errors["reason"].to_pylist() == ["values must lie between 0 and 1, as --pixel-range says"]
+
+
+@pytest.mark.parametrize("levels", [(0.0, 0.0), (0.0, float("inf")), (float("nan"), 1.0)])
+def test_black_and_white_must_differ(tmp_path: Path, levels: tuple[float, float]) -> None:
+    path = write_parquet(tmp_path / "a.parquet", pa.array([[[0.5]]]))
+    with pytest.raises(UserError, match="--pixel-range must give two different numbers, got"):
+        find_images([path], columns=ColumnOptions(pixel_range=levels))
+
+
+def test_a_path_beside_missing_bytes_is_not_read(tmp_path: Path) -> None:
+    """It may name any file of this machine."""
+    column = pa.array([{"bytes": None, "path": "/etc/hostname"}, {"bytes": encode(pictures(1)[0]), "path": None}])
+    path = write_parquet(tmp_path / "a.parquet", column)
+    batch = join(list(read_images(find_images([path]).pieces, ImageContract(1, 6, 5))))
+    assert batch.errors["reason"].to_pylist() == [
+        "the image is null: its bytes must be in the column, a path beside them is not read"
+    ]

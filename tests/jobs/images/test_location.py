@@ -44,7 +44,7 @@ def memory() -> Iterator[str]:
 
 def named(base: str, argument: str) -> list[str]:
     """The files found, relative to the base, having read each at its address."""
-    found = [item.url for item in search(argument)]
+    found = [item.url for item in search(argument).files]
     assert found == sorted(found)
     for url in found:
         filesystem, path = locate(url)
@@ -86,13 +86,13 @@ def test_urls_that_fsspec_serves(memory: str, argument: str, expected: list[str]
 
 def test_relative_paths_are_made_absolute(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "deep")
-    assert [item.url for item in search("a.png")] == [str(folder / "deep/a.png")]
-    assert [item.url for item in search("*/c.png")] == [str(folder / "deep/er/c.png")]
+    assert [item.url for item in search("a.png").files] == [str(folder / "deep/a.png")]
+    assert [item.url for item in search("*/c.png").files] == [str(folder / "deep/er/c.png")]
 
 
 def test_an_existing_file_is_not_a_pattern(folder: Path) -> None:
     path = str(folder / "with space/[x] 50%.png")
-    assert [item.url for item in search(path)] == [path]
+    assert [item.url for item in search(path).files] == [path]
 
 
 @pytest.mark.parametrize("argument", ["nothing", "*.gif", "deep/nothing/*.png"])
@@ -104,6 +104,21 @@ def test_an_argument_without_a_match_is_an_error(folder: Path, argument: str) ->
 def test_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="the folder is empty"):
         search(str(tmp_path))
+
+
+def test_an_empty_argument_is_an_error() -> None:
+    """It meant the working directory."""
+    with pytest.raises(UserError, match=r"got an empty one; \. is this folder"):
+        search("")
+
+
+def test_an_argument_that_is_not_utf8_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"a path must be UTF-8, got /data/caf\\xe9; rename it"):
+        search("/data/caf\udce9")
+
+
+def test_a_hidden_folder_that_a_pattern_names_is_listed(folder: Path) -> None:
+    assert named(str(folder), f"{folder}/*/.e.png") == ["deep/.e.png"]
 
 
 def test_an_unknown_scheme_is_an_error() -> None:

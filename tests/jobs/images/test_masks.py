@@ -90,7 +90,7 @@ def test_images_without_a_usable_mask_become_errors(tmp_path: Path) -> None:
     assert reasons[1] == "the mask is null"
     assert reasons[2].startswith("mask: ")
     assert reasons[4].startswith("the mask must be 5×6")
-    assert reasons[5] == "the image is null"
+    assert reasons[5].startswith("the image is null")
     assert batch.errors.column_names == ["file", "row", "reason"]
 
 

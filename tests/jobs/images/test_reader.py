@@ -210,7 +210,7 @@ def test_a_struct_without_its_bytes_is_a_null_image(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", column)
     batch = join(list(read_images(find_images([path]).pieces, GREY)))
     assert batch.errors["row"].to_pylist() == [1, 2]
-    assert batch.errors["reason"].to_pylist() == ["the image is null"] * 2
+    assert all(reason.startswith("the image is null") for reason in batch.errors["reason"].to_pylist())
 
 
 @pytest.mark.parametrize("resize", [False, True])

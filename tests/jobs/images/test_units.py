@@ -100,5 +100,5 @@ def test_units_differ_in_their_json_and_survive_pickling(files: list[list[int]],
     texts = [json.dumps(unit.to_json()) for unit in units]
     for unit, text in zip(units, texts, strict=True):
         assert pickle.loads(pickle.dumps(unit)) == unit
-        assert json.loads(text)["pieces"] == [list(piece) for piece in unit.pieces]
+        assert json.loads(text)["pieces"] == [list(piece[:5]) for piece in unit.pieces]
     assert len(set(texts)) == len(units)
