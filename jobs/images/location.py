@@ -17,6 +17,7 @@ import pyarrow.fs as pafs
 from export.storage import is_url, open_filesystem
 from jobs.images.local_folder import Ignored, LocalFile, Refused, list_folder
 from vae_core.errors import UserError
+from vae_core.text import printable
 
 _URL = re.compile(r"(?P<root>[\w+.-]+://[^/?]*)(?P<path>[^?]*(?:\?(?![\w.-]+=)[^?]*)*)(?P<query>\?.*)?", re.DOTALL)
 _WILD = re.compile(r"[*?[]")
@@ -39,8 +40,7 @@ class Address(NamedTuple):
         try:
             text.encode()
         except UnicodeError as error:
-            name = text.encode(errors="surrogateescape").decode(errors="backslashreplace")
-            raise UserError(f"a path must be UTF-8, got {name}; rename it") from error
+            raise UserError(f"a path must be UTF-8, got {printable(text)}; rename it") from error
         if not text:
             raise UserError("a path must name a file, a folder, a pattern or a URL, got an empty one; . is this folder")
         if not is_url(text):

@@ -32,7 +32,7 @@ def bash(tmp_path: Path, *words: str) -> list[str]:
     ("words", "offered"),
     [
         (["sc"], ["score"]),
-        (["score", "--im"], ["--images"]),
+        (["score", "--images"], ["--images"]),
         (["score", "--images", "a.png", "--engine", ""], ["auto", "ray", "local"]),
         (["score", "--likelihood", "re"], ["refined"]),
         (["score", "--log-format", "j"], ["json"]),
@@ -75,7 +75,7 @@ def test_every_option_of_the_help_is_completed(capsys: pytest.CaptureFixture[str
 
 @pytest.mark.skipif(shutil.which("fish") is None, reason="fish is not installed")
 @pytest.mark.parametrize(
-    ("line", "offered"), [("vae sc", "score"), ("vae score --im", "--images"), ("vae score --engine ", "ray")]
+    ("line", "offered"), [("vae sc", "score"), ("vae score --images", "--images"), ("vae score --engine ", "ray")]
 )
 def test_fish_offers(tmp_path: Path, line: str, offered: str) -> None:
     path = tmp_path / "vae.fish"

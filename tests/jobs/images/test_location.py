@@ -113,7 +113,7 @@ def test_an_empty_argument_is_an_error() -> None:
 
 
 def test_an_argument_that_is_not_utf8_is_an_error() -> None:
-    with pytest.raises(UserError, match=r"a path must be UTF-8, got /data/caf\\xe9; rename it"):
+    with pytest.raises(UserError, match=r"a path must be UTF-8, got /data/caf⟨U.DCE9⟩; rename it"):
         search("/data/caf\udce9")
 
 
