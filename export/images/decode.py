@@ -134,6 +134,10 @@ _PLAIN = {
 }
 
 
+_SECOND_CHUNK = np.arange(37, 41)  # the bytes of its type
+_PIXELS = np.frombuffer(b"IDAT", np.uint8)
+
+
 def _plain_pngs(
     data: npt.NDArray[np.uint8],
     starts: npt.NDArray[np.int64],
@@ -145,10 +149,13 @@ def _plain_pngs(
     plain = stops - starts > len(wanted)
     heads = data[starts[plain, None] + np.arange(len(wanted))]
     plain[plain] = (heads == wanted).all(axis=1)
-    if plain.any():
-        everything = data[starts[0] : stops[-1]].tobytes()
-        if PNG_EXIF in everything or PNG_ANIMATION in everything:
-            plain[:] = False
+    if plain.any() and PNG_EXIF in data[starts[0] : stops[-1]].tobytes():
+        plain[:] = False
+    # An animation is declared before the pixels, which follow the header in most files.
+    places = np.flatnonzero(plain)
+    second = data[(starts[places, None] + _SECOND_CHUNK).clip(max=len(data) - 1)]
+    for row in places[(second != _PIXELS).any(axis=1)].tolist():
+        plain[row] = PNG_ANIMATION not in data[starts[row] : stops[row]].tobytes()
     result: list[bool] = plain.tolist()
     return result
 

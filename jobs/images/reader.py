@@ -86,16 +86,16 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
     """One batch of image files."""
     if not files:
         return
-    names, contents, held = list[str](), list[bytes | BadImage](), 0
-    for piece, content in zip(files, read_files(files), strict=True):
-        size = 0 if isinstance(content, BadImage) else len(content)
-        if contents and held + size > BATCH_BYTES:
-            yield _decode_files(names, contents, contract, columns)
-            names, contents, held = [], [], 0
-        names.append(piece.file)
+    first, held, contents = 0, 0, list[bytes | BadImage]()
+    for content in read_files(files):
         contents.append(content)
-        held += size
-    yield _decode_files(names, contents, contract, columns)
+        held += len(content) if type(content) is bytes else 0
+        if held > BATCH_BYTES:
+            some = files[first : first + len(contents)]
+            yield _decode_files([piece.file for piece in some], contents, contract, columns)
+            first, held, contents = first + len(some), 0, []
+    if contents:
+        yield _decode_files([piece.file for piece in files[first:]], contents, contract, columns)
 
 
 def _decode_files(
