@@ -362,7 +362,7 @@ def _check_finished(argument: str, kind: str, listing: Listing) -> None:
     if kind not in _PACKED:
         raise UserError(f"{argument} is an output of vae {kind}, which holds no images to read; give its input")
     if not any(item.below == SUMMARY for item in listing.marks):
-        raise UserError(f"{argument} must hold a finished job, got one without {SUMMARY}; rerun its command first")
+        raise UserError(f"{argument} must hold a finished job, got one without summary.json; rerun its command first")
 
 
 def _above(folder: str) -> Iterator[str]:
