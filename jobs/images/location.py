@@ -44,7 +44,10 @@ class Address(NamedTuple):
         if not text:
             raise UserError("a path must name a file, a folder, a pattern or a URL, got an empty one; . is this folder")
         if not is_url(text):
-            return cls("", str(Path(text).expanduser().absolute()), "")
+            try:
+                return cls("", str(Path(text).expanduser().absolute()), "")
+            except RuntimeError as error:  # `~name` of nobody
+                raise UserError(f"a path must not begin with the home of an unknown user, got {text}") from error
         match = _URL.fullmatch(text)
         if match is None:
             raise UserError(f"a URL must have the form scheme://host/path, got {text}")

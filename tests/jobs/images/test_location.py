@@ -112,6 +112,11 @@ def test_an_empty_argument_is_an_error() -> None:
         search("")
 
 
+def test_the_home_of_an_unknown_user_is_an_error() -> None:
+    with pytest.raises(UserError, match="must not begin with the home of an unknown user, got ~0"):
+        search("~0")
+
+
 def test_an_argument_that_is_not_utf8_is_an_error() -> None:
     with pytest.raises(UserError, match=r"a path must be UTF-8, got /data/caf⟨U.DCE9⟩; rename it"):
         search("/data/caf\udce9")
