@@ -6,6 +6,8 @@ imports only what it needs.
 
 import errno
 import importlib
+import itertools
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -14,9 +16,11 @@ from typing import NoReturn, TypeVar
 
 from jobs import arguments, console
 from jobs.interruption import exit_code, interruptible
+from jobs.survival import survive_crashes
 from vae_core.errors import JobFailed, StorageFailed, UserError
 from vae_core.program import restart_in_utf8
 
+_DECODING = ("prepare", "score", "evaluate", "calibrate")
 O = TypeVar("O")  # noqa: E741  # options of a job
 
 # Errors of a disk that say enough without a traceback.
@@ -51,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print_completion(words[1:])
         sys.exit(0)
     name, *rest = words
+    if argv is None:
+        _survive(name, rest)
     with console.speaking(name, arguments.console_options(rest)):
         if name not in COMMANDS:
             console.error("", f"vae: the command must be one of {', '.join(COMMANDS)}, got {name}")
@@ -111,6 +117,13 @@ def run_parsed(
                 raise
             console.error(name, f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
             sys.exit(1)
+
+
+def _survive(name: str, words: Sequence[str]) -> None:
+    """Let the command start again if its input kills it, where its local engine decodes images in this process."""
+    on_ray = "RAY_ADDRESS" in os.environ or any(word.startswith(("--address", "--engine=ray")) for word in words)
+    if name in _DECODING and not on_ray and ("--engine", "ray") not in itertools.pairwise(words):
+        survive_crashes(name)
 
 
 def runtimes() -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Generator, Sequence
 
 from export.runtime.device import Device
 from export.storage import Folder
+from jobs import survival
 from jobs.bulk.contract import Task, U
 from jobs.bulk.worker import Receipt, Stopped, Worker
 
@@ -44,6 +45,7 @@ def run_local(
         threading.Thread(target=serve, args=(device,), name=f"{task.kind}-{number}", daemon=True)
         for number, device in enumerate(devices)
     ]
+    survival.units_began()
     for thread in threads:
         thread.start()
     try:
@@ -51,10 +53,12 @@ def run_local(
             receipt = receipts.get()
             if isinstance(receipt, BaseException):
                 raise receipt
+            survival.unit_ended()
             yield receipt
     finally:
         stop.set()
         _join(threads)
+        survival.units_ended()
 
 
 def _join(threads: Sequence[threading.Thread]) -> None:
