@@ -9,7 +9,6 @@ import contextlib
 import dataclasses
 import inspect
 import io
-import itertools
 import sys
 import types
 import typing
@@ -114,7 +113,7 @@ def parse(
     """
     found = [*arguments_of(kind, default), *(each._replace(group=_CONSOLE) for each in arguments_of(ConsoleOptions))]
     complaint = io.StringIO()
-    in_json = console_options(arguments).log_format == "json"
+    in_json = console.options_in(arguments).log_format == "json"
     try:
         with contextlib.redirect_stderr(complaint) if in_json else contextlib.nullcontext():
             parsed = tyro.cli(
@@ -195,13 +194,6 @@ def meanings(kind: type) -> dict[str, str]:
                 case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(meaning))):
                     found[name] = meaning
     return found
-
-
-def console_options(arguments: Sequence[str]) -> ConsoleOptions:
-    """How to speak, found before anything is parsed, so that an error in the arguments is said that way, too."""
-    words = [word for argument in arguments for word in argument.replace("_", "-").split("=", 1)]
-    in_json = ("--log-format", "json") in itertools.pairwise(words)
-    return ConsoleOptions(quiet="--quiet" in words, log_format="json" if in_json else "text")
 
 
 def given(argv: Sequence[str] | None) -> list[str]:

@@ -6,8 +6,6 @@ imports only what it needs.
 
 import errno
 import importlib
-import itertools
-import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -16,11 +14,9 @@ from typing import NoReturn, TypeVar
 
 from jobs import arguments, console
 from jobs.interruption import exit_code, interruptible
-from jobs.survival import survive_crashes
 from vae_core.errors import JobFailed, StorageFailed, UserError
 from vae_core.program import restart_in_utf8
 
-_DECODING = ("prepare", "score", "evaluate", "calibrate")
 O = TypeVar("O")  # noqa: E741  # options of a job
 
 # Errors of a disk that say enough without a traceback.
@@ -55,9 +51,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         _print_completion(words[1:])
         sys.exit(0)
     name, *rest = words
-    if argv is None:
-        _survive(name, rest)
-    with console.speaking(name, arguments.console_options(rest)):
+    with console.speaking(name, console.options_in(rest)):
         if name not in COMMANDS:
             console.error("", f"vae: the command must be one of {', '.join(COMMANDS)}, got {name}")
             sys.exit(2)
@@ -84,7 +78,7 @@ def run_parsed(
     Exit codes: 2 for a user error, 1 for a failed job or storage, 130 for Ctrl-C, 143 for SIGTERM; a sentence and no
     traceback.
     """
-    with console.speaking(name, arguments.console_options(words)):
+    with console.speaking(name, console.options_in(words)):
         try:
             options = parse().options
             if len(found := runtimes()) > 1:
@@ -117,13 +111,6 @@ def run_parsed(
                 raise
             console.error(name, f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
             sys.exit(1)
-
-
-def _survive(name: str, words: Sequence[str]) -> None:
-    """Let the command start again if its input kills it, where its local engine decodes images in this process."""
-    on_ray = "RAY_ADDRESS" in os.environ or any(word.startswith(("--address", "--engine=ray")) for word in words)
-    if name in _DECODING and not on_ray and ("--engine", "ray") not in itertools.pairwise(words):
-        survive_crashes(name)
 
 
 def runtimes() -> list[str]:

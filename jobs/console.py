@@ -7,10 +7,11 @@ terminal, a bar or a status that is rewritten. With `--log-format json`, every l
 A process says what one command says: the settings are the process's, as those of `logging` are.
 """
 
+import itertools
 import json
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,6 +32,13 @@ class ConsoleOptions:
     """Write errors only: no progress, no notes and no result; the exit code and the output tell the rest."""
     log_format: LogFormat = "text"
     """`text`, or `json`: a JSON object on every line of standard error, and of standard output for results."""
+
+
+def options_in(arguments: Sequence[str]) -> ConsoleOptions:
+    """How to speak, found before anything is parsed, so that an error in the arguments is said that way, too."""
+    words = [word for argument in arguments for word in argument.replace("_", "-").split("=", 1)]
+    in_json = ("--log-format", "json") in itertools.pairwise(words)
+    return ConsoleOptions(quiet="--quiet" in words, log_format="json" if in_json else "text")
 
 
 class _Settings:

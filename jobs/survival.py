@@ -6,15 +6,18 @@ units at which two died are done apart, so that each start gets further than the
 """
 
 import ctypes
+import itertools
 import os
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from typing import NoReturn
 
 from jobs import console
 
 _CRASHES = {signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE, signal.SIGABRT, signal.SIGKILL}
+_DECODING = ("prepare", "score", "evaluate", "calibrate")
 _MOST_CRASHES = 10  # without a finished unit in between
 _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
@@ -22,14 +25,16 @@ _UNITS_BEGAN, _UNIT_ENDED, _UNITS_ENDED = b"b", b"u", b"e"
 _to_parent: int | None = None
 
 
-def survive_crashes(name: str) -> None:
-    """Return in a child process, once for each time that the command `name` starts; the parent never returns.
+def survive_crashes(words: Sequence[str]) -> None:
+    """Return in a child process, once for each time that the command `vae WORDS` starts; the parent never returns.
 
-    Only on Linux, where a parent learns who sent a signal, and a child that its parent was killed; and only before
-    Arrow is imported, whose threads do not survive a fork: not where a command runs as `python -m jobs.score`.
+    For commands that decode images in this process, and not on Ray, whose actors are started again. Only on Linux,
+    where a parent learns who sent a signal, and a child that its parent was killed; and only before Arrow is imported,
+    whose threads do not survive a fork: not where a command runs as `python -m jobs.score`.
     """
     global _to_parent
-    if not sys.platform.startswith("linux") or threading.active_count() > 1 or "pyarrow" in sys.modules:
+    can_survive = sys.platform.startswith("linux") and threading.active_count() == 1 and "pyarrow" not in sys.modules
+    if not can_survive or not _decodes_here(words):
         return
     signal.pthread_sigmask(signal.SIG_BLOCK, {*_FORWARDED, signal.SIGCHLD})
     crashes = 0
@@ -53,11 +58,12 @@ def survive_crashes(name: str) -> None:
         crashes = 1 if _UNIT_ENDED in told else crashes + 1
         if number not in _CRASHES or not told or told.endswith(_UNITS_ENDED) or crashes > _MOST_CRASHES:
             _end_as(status)
-        console.warn(
-            name,
-            f"the process was killed by {signal.Signals(number).name}; starting again: what it worked at when it is "
-            "killed a second time is done apart from the rest",
-        )
+        with console.speaking(words[0], console.options_in(words)):
+            console.warn(
+                words[0],
+                f"the process was killed by {signal.Signals(number).name}; starting again: what it works at when it is "
+                "killed a second time is done apart from the rest",
+            )
 
 
 def units_began() -> None:
@@ -73,6 +79,11 @@ def unit_ended() -> None:
 def units_ended() -> None:
     """Tell the parent that all are: a crash from now on has another cause."""
     _tell(_UNITS_ENDED)
+
+
+def _decodes_here(words: Sequence[str]) -> bool:
+    on_ray = "RAY_ADDRESS" in os.environ or any(word.startswith(("--address", "--engine=ray")) for word in words)
+    return bool(words) and words[0] in _DECODING and not on_ray and ("--engine", "ray") not in itertools.pairwise(words)
 
 
 def _tell(what: bytes) -> None:

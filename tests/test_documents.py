@@ -84,9 +84,9 @@ def test_jobs_and_options_that_the_text_names_exist() -> None:
                 assert flags <= OPTIONS | OTHERS, f"{page.name}: {span}"
 
 
-# Options of every command, of Ray, and of the benchmarks.
+# Options of every command, of Ray, of the benchmarks, and of kubectl.
 OTHERS = {"--help", "--version", "--print-completion", "--quiet", "--log-format"}
-OTHERS |= {"--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start", "--torch-backend"}
+OTHERS |= {"--entrypoint-num-cpus", "--working-dir", "--extra", "--cluster-start", "--torch-backend", "--dry-run"}
 
 
 def _generate() -> ModuleType:

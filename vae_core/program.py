@@ -19,6 +19,7 @@ def main() -> None:
         importlib.import_module("jobs")
     finally:
         sys.path.remove(here)
+    importlib.import_module("jobs.survival").survive_crashes(sys.argv[1:])  # before Arrow is imported
     importlib.import_module("jobs.cli").main()
 
 

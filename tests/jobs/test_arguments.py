@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from commands import parse
-from jobs import arguments, cli
+from jobs import arguments, cli, console
 from jobs.score.options import ScoreOptions
 from jobs.train.__main__ import parse as parse_training
 from vae_core import models
@@ -50,8 +50,8 @@ def test_options_of_the_console_are_apart() -> None:
     command = arguments.parse("score", ScoreOptions, [*REQUIRED, "--quiet", "--log-format", "json"])
     assert command.options == ScoreOptions(bundle="b", images=("i", "j"), output="o")
     assert command.console == arguments.ConsoleOptions(quiet=True, log_format="json")
-    assert arguments.console_options(["--quiet", "--log_format", "json"]) == command.console
-    assert arguments.console_options(["--keep", "json"]) == arguments.ConsoleOptions()
+    assert console.options_in(["--quiet", "--log_format", "json"]) == command.console
+    assert console.options_in(["--keep", "json"]) == arguments.ConsoleOptions()
 
 
 @pytest.mark.parametrize("family", sorted(models.FAMILIES))

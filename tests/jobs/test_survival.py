@@ -19,7 +19,7 @@ _PATIENCE = 120.0  # seconds
 _COMMAND = """
 import os, signal, sys
 from jobs.survival import survive_crashes
-survive_crashes("toy")
+survive_crashes(["score"])
 if sys.argv[2] == "at once":
     os.kill(os.getpid(), signal.SIGSEGV)
 from bulk_toys import LOCAL, Squares, ranges
