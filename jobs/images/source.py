@@ -67,6 +67,7 @@ class ImageFile(NamedTuple):
     levels: tuple[float, float] | None = None  # values of black and white, if they were given
     column_bytes: tuple[tuple[str, int], ...] = ()  # approximate size of a value of each column
     partitions: tuple[tuple[str, str | None], ...] = ()  # name and value of each Hive partition below the argument
+    changed: int | None = None  # modification time in nanoseconds, if the storage reports it
 
     @property
     def rows(self) -> int:
@@ -101,10 +102,10 @@ class ImageSet:
 
     @property
     def fingerprint(self) -> str:
-        """Hash of the files' addresses, sizes and row counts; changes when the input changes."""
+        """Hash of the files' addresses, sizes, times of change and row counts; changes when the input changes."""
         digest = hashlib.sha256()
         for file in self.files:
-            digest.update(f"{file.url}\0{file.size}\0{file.row_groups}\n".encode())
+            digest.update(f"{file.url}\0{file.size}\0{file.changed}\0{file.row_groups}\n".encode())
             if file.column or file.levels:
                 digest.update(f"{file.column}\0{file.levels}\n".encode())
         return digest.hexdigest()
@@ -402,7 +403,9 @@ def _image_file(item: Found) -> ImageFile | str:
     if item.size > MAX_ENCODED_BYTES:
         return f"an image file must have at most {MAX_ENCODED_BYTES:,} bytes, got {item.size:,}"
     nothing, partitions = pa.schema([]), _partitions(item.below)
-    return ImageFile(item.url, item.size, (), item.size * _COMPRESSION, None, nothing, partitions=partitions)
+    return ImageFile(
+        item.url, item.size, (), item.size * _COMPRESSION, None, nothing, partitions=partitions, changed=item.changed
+    )
 
 
 def _partitions(below: str) -> tuple[tuple[str, str | None], ...]:
@@ -422,7 +425,7 @@ def _parquet_file(item: Found, column: str, levels: tuple[float, float] | None) 
     image_bytes = footer.layout.pixels or _COMPRESSION * footer.encoded_bytes
     return ImageFile(
         item.url, item.size, footer.row_groups, image_bytes, footer.layout, footer.columns, column, levels,
-        footer.column_bytes, _partitions(item.below),
+        footer.column_bytes, _partitions(item.below), item.changed,
     )  # fmt: skip
 
 

@@ -448,3 +448,14 @@ def test_values_of_hive_partitions_can_be_kept(tmp_path: Path) -> None:
     again = find_images([str(tmp_path / "x=0/set")])
     keys = pa.concat_tables([batch.keys for batch in read_images(again.pieces, ImageContract(1, 6, 5), again.columns)])
     assert keys["year"].to_pylist() == [2020, 2020, 2021, 2022]
+
+
+def test_a_file_that_was_written_again_in_the_same_size_is_other_input(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(b"x" * 100)
+    before = find_images([str(path)])
+    path.write_bytes(b"y" * 100)
+    os.utime(path, ns=(0, path.stat().st_mtime_ns + 1))  # of a clock that is coarser than this test is fast
+    after = find_images([str(path)])
+    assert before.fingerprint != after.fingerprint
+    assert after.fingerprint == find_images([str(path)]).fingerprint
