@@ -148,7 +148,9 @@ class Folder:
         path = self.file(name)
         with self._naming("read", name):
             if self.is_local and not stat.S_ISREG(Path(path).stat().st_mode):
-                raise UserError(f"{self.url}/{name} must be a regular file, got a folder, pipe or device; delete it")
+                raise UserError(
+                    f"{self.url}/{name} must be a regular file, got a folder, pipe or device; put the file in its place"
+                )
             with self.filesystem.open_input_file(path) as stream:
                 if most is not None and (size := stream.size()) > most:
                     raise UserError(f"{self.url}/{name} must have at most {most:,} bytes, got {size:,}; copy it again")

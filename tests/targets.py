@@ -58,7 +58,7 @@ def check_triton(bundle: Bundle, repository: Path) -> None:
         assert model_config_pb2.ModelInstanceGroup.Kind.Name(group.kind) == kind
         (warm_up,) = config.model_warmup
         assert warm_up.batch_size == 1
-        assert list(warm_up.inputs) == [each.name for each in config.input]
+        assert set(warm_up.inputs) == {each.name for each in config.input}
         inputs = {}
         for each in config.input:
             sample = warm_up.inputs[each.name]

@@ -275,7 +275,7 @@ def _inputs(
         stored |= _windows(model.causal, images, raw)
     if not model.has_diagonal_posterior:
         stored[NOISE.name] = standard_normal(0, Purpose.FIT, np.arange(len(images)), model.noise_size)
-    return {**computed, **stored}, stored
+    return {**stored, **computed}, stored  # the graphs take the image as it is, PyTorch as the model sees it
 
 
 def _far_from_steps(images: Images, scores: Scores, calibration: Scores, outlier: OutlierModel) -> Images:

@@ -105,7 +105,8 @@ def exchange(
     """
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
-    files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
+    with parsing(f"{bundle.folder.url}/{SCORER}", "get the bundle again from its source"):
+        files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
     scorer = open_graph(files[SCORER], files[WEIGHTS], SCORER)
     outputs = scoring_session(scorer, provider).run(bundle.probe)
     if provider == bundle.manifest["calibration"]["provider"]:

@@ -40,10 +40,10 @@ class Descriptor:
             ) from error
         try:
             self._session = Session(graph, provider=provider)
-        except UserError:
-            raise
-        except Exception as error:  # ONNX Runtime raises its own kinds
-            raise UserError(f"{where} cannot be loaded by ONNX Runtime: {_in_a_line(error)}") from error
+        except UserError as error:
+            if error.__cause__ is None:  # it is about the device
+                raise
+            raise UserError(f"{where} cannot be loaded by ONNX Runtime: {_in_a_line(error.__cause__)}") from error
         for kind, names in (("input", self._session.input_names), ("output", self._session.output_names)):
             if len(names) != 1:
                 raise UserError(f"{where} must have one {kind}, got {', '.join(names) or 'none'}")

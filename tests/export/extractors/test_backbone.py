@@ -225,10 +225,14 @@ def test_weights_in_another_file_are_refused_wherever_it_is(
     assert refused(content) == "net.onnx must be an ONNX file that holds its weights, got: weights in another file"
 
 
-@pytest.mark.parametrize("name", ["none.onnx", "folder", "elsewhere/none.onnx"])
+@pytest.mark.parametrize("name", ["none.onnx", "elsewhere/none.onnx"])
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, name: str) -> None:
-    (tmp_path / "folder").mkdir()
     path = f"{tmp_path}/{name}"
     known = "filter-bank, an ONNX file or torchvision:NAME"
     with pytest.raises(UserError, match=f"^--backbone must be {known}, got {path}, which cannot be read$"):
         open_extractor(FeaturesConfig(image_shape=GREY, backbone=path))
+
+
+def test_a_folder_is_no_backbone(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="must be a regular file, got a folder"):
+        open_extractor(FeaturesConfig(image_shape=GREY, backbone=str(tmp_path)))
