@@ -81,5 +81,5 @@ def _pooled(values: npt.NDArray[np.floating]) -> npt.NDArray[np.floating]:
     return values.reshape(len(values), -1)
 
 
-def _in_a_line(error: Exception) -> str:
+def _in_a_line(error: BaseException) -> str:
     return " ".join(str(error).split())[:200]

@@ -16,6 +16,7 @@ from export.bundle.format import Bundle
 from export.guarantees.p_values import P_VALUE
 from export.runtime.scorer import Scorer
 from jobs.bulk.commit import ERRORS, over_parts, part_name, part_names
+from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.versions import versions
 from jobs.discoveries.control import MAX_DISCOVERIES
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
@@ -99,6 +100,13 @@ def conclude(job: FindJob) -> dict[str, Any]:
         "bundles": [bundle.hash for bundle in models],
         "versions": versions(),
     }
+    tables = {
+        "scores": ("scores/*.parquet", len(found.numbers)),
+        "discoveries": (DISCOVERIES, min(estimated, len(top))),
+        "explanations": (EXPLANATIONS, len(explained)),
+        "errors": (f"{ERRORS}/*.parquet", errors),
+    }
+    write_dataset_card(job.output, "Images of a folder, from the most outlying", tables)
     write_find_report(job, found, Shown(gallery, explained[:SHOWN], reasons.reasons), summary)
     return summary
 

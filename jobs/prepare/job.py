@@ -12,6 +12,7 @@ from export.tiling import Tiling
 from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
+from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.plan import reading_summary
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
 from jobs.discoveries.walk import walk
@@ -61,6 +62,8 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
         "rows_per_second": round(totals.rows_per_second, 1),
         "engine": totals.engine,
     }
+    tables = {"images": (f"{task.results}/*.parquet", prepared.rows), ERRORS: (f"{ERRORS}/*.parquet", errors.rows)}
+    write_dataset_card(output, "Packed images", tables)
     finish(output, summary)
     console.result(f"{output.url}: {_sentence(summary)}", summary=summary)
     return summary

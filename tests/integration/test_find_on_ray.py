@@ -84,6 +84,7 @@ def test_outliers_among_the_training_images_are_found(tmp_path: Path, monkeypatc
     scores = pa.concat_tables(pq.read_table(part) for part in sorted((output / "scores").glob("*.parquet")))
     assert scores["row"].to_pylist() == list(range(len(images)))
     assert set(scores["file"].to_pylist()) == {str(path)}
+    assert "data_files: scores/*.parquet" in (output / "README.md").read_text()
     assert scores["id"].to_pylist() == [f"n{row}" for row in range(len(images))]
     assert np.sort(scores["rank"].to_numpy()).tolist() == list(range(1, len(images) + 1))
     (errors,) = (pq.read_table(part).to_pylist() for part in (output / "errors").glob("*.parquet"))

@@ -14,6 +14,8 @@ from gaussian_bundle import SHAPE, draw_images, write_gaussian_bundle
 from image_files import encode
 from jobs.images.class_names import with_names
 from jobs.images.source import find_images
+from jobs.prepare.job import prepare
+from jobs.prepare.options import PrepareOptions
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 from jobs.score.job import score
@@ -79,6 +81,15 @@ def test_samples_are_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     write_gaussian_bundle(Folder.at(tmp_path / "bundle"))
     sample(SampleOptions(bundle=str(tmp_path / "bundle"), count=7, output=str(tmp_path / "out"), engine="local"))
     assert load(tmp_path / "out", tmp_path / "cache")[6]["image"].size == (SHAPE[2], SHAPE[1])
+
+
+def test_packed_images_are_a_dataset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    images = draw_images(9, seed=5)
+    prepare(PrepareOptions(source=(write_images(tmp_path / "in.parquet", images),), output=str(tmp_path / "out")))
+    packed = load(tmp_path / "out", tmp_path / "cache")
+    assert packed["image"] == [image.tobytes() for image in images]
+    assert find_images((str(tmp_path / "out"),)).rows == 9
 
 
 @pytest.mark.parametrize("others", [None, ["plain", "white"]])
