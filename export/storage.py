@@ -252,6 +252,20 @@ class Folder:
         if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
             self.filesystem.delete_dir(self.path)
 
+    def refuse_inside(self, option: str, bundle: "Folder") -> None:
+        """Raise a UserError, which begins with the name of an option, if this is below the folder of a bundle.
+
+        A bundle that holds anything else cannot be opened.
+        """
+        if type(self.filesystem) is not type(bundle.filesystem):
+            return
+        inner, outer = (Path(folder.path) for folder in (self, bundle))
+        if self.is_local:
+            inner, outer = inner.resolve(), outer.resolve()
+        if outer in inner.parents:
+            reason = "a bundle holds its own files only"
+            raise UserError(f"{option} must not lie in the bundle, got {self.url}: {reason}; choose another")
+
     def refuse_file(self, option: str) -> None:
         """Raise a UserError, which begins with the name of an option, if this is a file."""
         if self.filesystem.get_file_info(self.path).type == pafs.FileType.File:

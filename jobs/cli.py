@@ -101,7 +101,7 @@ def run_parsed(
             if not isinstance(error, StorageFailed) and error.errno not in _OF_STORAGE:
                 raise
             told = error if isinstance(error, StorageFailed) else f"{error.filename or 'the disk'}: {error.strerror}"
-            console.error(name, f"{told}; mend this and rerun the same command to resume")
+            console.error(name, f"{told}; fix this and rerun the same command to resume")
             sys.exit(1)
         except KeyboardInterrupt as error:
             console.error(name, "interrupted; rerun the same command to resume")

@@ -10,11 +10,13 @@ A process says what one command says: the settings are the process's, as those o
 import itertools
 import json
 import logging
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
@@ -148,10 +150,14 @@ def _write(
     else:
         line = message if not step else f"vae {step}: {message}" if level == "error" else f"{step}: {message}"
         line = printable_lines(line)  # names of files, and what libraries say of them, are untrusted
-    if _settings.live is not None:
-        _settings.live.write(line, file=stream)
-    else:
-        print(line, file=stream, flush=True)
+    try:
+        if _settings.live is not None:
+            _settings.live.write(line, file=stream)
+        else:
+            print(line, file=stream, flush=True)
+    except BrokenPipeError:  # who read, such as `head`, has ended; the job goes on, and Python may flush at its end
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -1,5 +1,7 @@
 /* A bundle as `vae export --for web` writes it: see export/targets/web.py. Nothing in it is trusted before it is checked. */
 
+import { visible } from "./wording.js";
+
 const MANIFEST = "manifest.json";
 const WEIGHTS = "weights.bin";
 const TYPES = { uint8: Uint8Array, float32: Float32Array };
@@ -52,7 +54,8 @@ async function verified(read, name, entry) {
 export async function openBundle(read) {
   let manifest;
   try {
-    manifest = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(await read(MANIFEST)));
+    const text = new TextDecoder("utf-8", { fatal: true }).decode(await read(MANIFEST));
+    manifest = JSON.parse(text, (_, value) => (typeof value === "string" ? visible(value) : value)); // to be shown
   } catch (error) {
     if (error instanceof BundleError) throw error;
     throw new BundleError(`${MANIFEST} is not JSON; choose a folder that \`vae export --for web\` wrote`);
@@ -63,6 +66,9 @@ export async function openBundle(read) {
       : `This page opens folders of \`vae export --for web\`, and this ${MANIFEST} is of something else`);
   }
   check(manifest.files && Object.keys(manifest.files).every(plain), "files must have plain names");
+  check(Object.values(manifest.files).every(Boolean), "files must have sizes and hashes");
+  check(manifest.prior?.latent_dim > 0 && manifest.model && manifest.calibration, "a part of it is missing");
+  check(manifest.probe?.real_images <= manifest.probe?.arrays?.image?.shape?.[0], "the probe's images are missing");
   check(Array.isArray(manifest.image?.shape) && manifest.image.shape.length === 3, "image.shape must be [C, H, W]");
   check(Array.isArray(manifest.statistics), "statistics must be a list");
   check(manifest.graphs?.["scorer.onnx"] && manifest.graphs["explainer.onnx"], "the scorer and explainer are missing");

@@ -4,7 +4,7 @@ import { at, element, option, picture, say } from "./dom.js";
 import { between, centre, draw, realImages } from "./latents.js";
 import { paint, shownWidth } from "./pictures.js";
 import { session, still } from "./session.js";
-import { count, number, visible } from "./wording.js";
+import { count, number } from "./wording.js";
 
 const SLIDERS = 12; // shown at first, and added by each press of the button
 const EXTENT = 4; // of a slider: codes are about as wide as a standard normal distribution
@@ -88,7 +88,7 @@ export function setUpExplorer(nats) {
   }
   dimensions = Array.from(nats, (own, dimension) => ({ dimension, nats: own })).sort((a, b) => b.nats - a.nats);
   at("class-field").hidden = bundle.manifest.prior.name !== "classes";
-  at("class").replaceChildren(option("", "any"), ...classes.map((name, index) => option(index, visible(name))));
+  at("class").replaceChildren(option("", "any"), ...classes.map((name, index) => option(index, name)));
   point = centre(bundle);
   at("sliders").replaceChildren();
   addSliders();

@@ -69,7 +69,7 @@ function describe(bundle) {
   const { model, training, calibration } = bundle.manifest;
   const kind = { 1: "grey", 2: "grey and alpha", 3: "RGB", 4: "RGBA" }[bundle.channels];
   const name = training?.data || "a bundle without a name";
-  const title = visible(`${name[0].toUpperCase()}${name.slice(1)}`);
+  const title = `${name[0].toUpperCase()}${name.slice(1)}`;
   const size = `${bundle.width}×${bundle.height}`;
   at("kicker").textContent = `${model.family} model of ${size} ${kind} images · bundle ${bundle.manifest.bundle.slice(0, 12)}`;
   at("title").textContent = title;

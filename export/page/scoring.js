@@ -183,7 +183,7 @@ function makeCard(one, index) {
 
 function likeliestClass(logClasses) {
   const best = logClasses.reduce((most, value, index) => value > logClasses[most] ? index : most, 0);
-  return `Class: ${visible(session.bundle.classes[best])} (${number(Math.exp(logClasses[best]), 2)})`;
+  return `Class: ${session.bundle.classes[best]} (${number(Math.exp(logClasses[best]), 2)})`;
 }
 
 /* Draw the map again, over the image or alone. */

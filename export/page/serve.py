@@ -93,7 +93,12 @@ def main() -> None:
         fetch_runtime(FOLDER / "runtime")
     except RuntimeError as error:
         sys.exit(str(error))
-    with server(FOLDER, int(sys.argv[1]) if len(sys.argv) > 1 else 0) as serving:
+    port = sys.argv[1] if len(sys.argv) > 1 else "0"
+    try:
+        serving = server(FOLDER, int(port))
+    except (ValueError, OverflowError, OSError) as error:
+        sys.exit(f"the port must be a free one, got {port} ({error})")
+    with serving:
         print(f"http://127.0.0.1:{serving.server_port}/   (Ctrl+C ends it)", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             serving.serve_forever()

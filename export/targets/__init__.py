@@ -30,5 +30,6 @@ def write_target(name: str, bundle: Bundle, folder: Folder) -> None:
 
 def refuse_files(folder: Folder) -> None:
     """Raise a UserError if `folder` holds anything."""
+    folder.refuse_file("--output")
     if found := [*folder.names(), *folder.subfolders()]:
         raise UserError(f"{folder.url} holds files already ({found[0]}); give an empty or new directory")

@@ -5,6 +5,7 @@ from typing import Any, Literal, TypeVar
 
 from export.bundle.format import Bundle
 from export.runtime.device import Provider
+from export.storage import Folder
 from vae_core.errors import UserError
 
 Options = TypeVar("Options", bound="BulkOptions")
@@ -54,8 +55,14 @@ class BundleOptions:
     bundle_hash: str | None = None
     """Refuse any bundle but that of this hash, which `vae inspect` prints: 64 hexadecimal digits."""
 
-    def open_bundle(self) -> Bundle:
-        """Open and verify the bundle; for errors see `Bundle.open`."""
+    def open_bundle(self, output: str | None = None) -> Bundle:
+        """Open and verify the bundle; for errors see `Bundle.open`.
+
+        Args:
+            output: where the job writes; a UserError if that is in the bundle.
+        """
+        if output is not None:
+            Folder.at(output).refuse_inside("--output", Folder.at(self.bundle))
         return Bundle.open(self.bundle, self.bundle_hash)
 
 

@@ -108,7 +108,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     """
     target = Folder.at(options.output)
     refuse_occupied(target)
-    bundle = options.open_bundle()
+    bundle = options.open_bundle(options.output)
     tiling = _tiling(options, bundle)
     images = find_images(options.images, options.output, options)
     if images.others:

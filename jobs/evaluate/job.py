@@ -45,7 +45,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, Any]:
     from jobs.report.evaluation_report import Illustrations, write_evaluation_report
 
     output = Folder.at(options.output)
-    bundle = options.open_bundle()
+    bundle = options.open_bundle(options.output)
     if options.certify:
         bundle.require_gradient("--certify")
     if options.sample_quality:

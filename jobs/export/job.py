@@ -18,7 +18,9 @@ def export(options: ExportOptions) -> None:
         UserError: the run, checkpoint or bundle is missing, an output exists, or an ONNX graph differs from PyTorch.
     """
     if options.output is not None:
-        refuse_files(Folder.at(options.output))
+        output = Folder.at(options.output)
+        output.refuse_inside("--output", Folder.at(options.bundle))
+        refuse_files(output)
     if options.run is not None:
         _export_run(options, options.run)
     if options.for_ is not None and options.output is not None:

@@ -25,7 +25,7 @@ def sample(options: SampleOptions) -> dict[str, Any]:
         JobFailed: the job failed; the same call resumes it.
     """
     output = Folder.at(options.output)
-    bundle = options.open_bundle()
+    bundle = options.open_bundle(options.output)
     bundle.require_images("vae sample")
     if options.label is not None:
         bundle.require_classes("--label").index_of(options.label)

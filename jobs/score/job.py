@@ -19,7 +19,7 @@ def score(options: ScoreOptions) -> dict[str, Any]:
         UserError: bundle, images or options are invalid, the output belongs to something else, or no row was scored.
         JobFailed: the job failed; the same call resumes it.
     """
-    return run_job(ScoreJob.plan(options, options.open_bundle()))
+    return run_job(ScoreJob.plan(options, options.open_bundle(options.output)))
 
 
 def run_job(job: ScoreJob) -> dict[str, Any]:

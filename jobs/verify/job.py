@@ -35,7 +35,7 @@ def verify(options: VerifyOptions) -> bool:
     """Run a bundle's graphs in other runtimes, print a table, and return whether all that loaded agree.
 
     Raises:
-        UserError: there is no such bundle, graph or runtime, or a runtime that was named is not installed.
+        UserError: there is no such bundle, graph or runtime, a runtime that was named is not installed, or none is.
     """
     bundle = options.open_bundle()
     graphs = _graphs(bundle, options.graph)
@@ -55,6 +55,9 @@ def verify(options: VerifyOptions) -> bool:
     report = _json(bundle, options, found, rows)
     text = json.dumps(report, indent=2) if options.json else "\n".join(_table(found, rows, wrong))
     console.result(text, **report)
+    if not rows:
+        advice = "install one, name its place with --python or --node-modules, or --skip fewer"
+        raise UserError(f"no runtime was run: {advice}")
     return not wrong
 
 
@@ -63,7 +66,7 @@ def _named(options: VerifyOptions) -> Mapping[str, Runtime]:
     for option, names in (("--runtime", options.runtime), ("--skip", options.skip)):
         for name in names:
             if name not in RUNTIMES:
-                raise UserError(f"{option} must be of {', '.join(RUNTIMES)}, got {name}")
+                raise UserError(f"{option} must be one of {', '.join(RUNTIMES)}, got {name}")
     return {name: RUNTIMES[name] for name in options.runtime or RUNTIMES if name not in options.skip}
 
 
@@ -71,7 +74,7 @@ def _graphs(bundle: Bundle, names: Sequence[str]) -> Sequence[str]:
     known = tuple(bundle.manifest["graphs"])
     for name in names:
         if name not in known:
-            raise UserError(f"--graph must be of {', '.join(known)}, got {name}")
+            raise UserError(f"--graph must be one of {', '.join(known)}, got {name}")
     return names or known
 
 

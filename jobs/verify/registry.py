@@ -165,7 +165,9 @@ RUNTIMES: Mapping[str, Runtime] = {
 
 
 def pythons(others: Sequence[str]) -> tuple[str, ...]:
-    """The interpreter of this process, and others."""
+    """The interpreter of this process, and others; a UserError if one of them is none."""
+    for python in others:
+        _distributions(python)
     return (sys.executable, *others)
 
 

@@ -22,6 +22,7 @@ from bundles import SHAPE, pictures
 from export.bundle.format import SCORER, Bundle, write_bundle
 from export.images.contract import ImageContract
 from export.images.convert import fit, letterbox
+from export.page import serve as page_server
 from export.page import write_page
 from export.page.serve import server
 from export.pictures import encode_png
@@ -393,6 +394,47 @@ def test_a_folder_is_opened_and_checked(visit: Any, address: str, site: Path, bu
     ]:
         page.locator("#folder").set_input_files(folder)
         page.locator("#status.problem", has_text=sentence).wait_for()
+
+
+def test_texts_of_a_bundle_are_shown_as_text(visit: Any, address: str, site: Path, tmp_path: Path) -> None:
+    shutil.copytree(site / "features", tmp_path / "own")
+    manifest = json.loads((tmp_path / "own" / "manifest.json").read_text())
+    manifest["model"]["family"] = "<b>a\N{RIGHT-TO-LEFT OVERRIDE}b</b>"
+    (tmp_path / "own" / "manifest.json").write_text(json.dumps(manifest))
+    page = visit(address)
+    page.locator("#folder").set_input_files(tmp_path / "own")
+    page.locator("#kicker", has_text="<b>a⟨U+202E⟩b</b> model of 32×40 RGB images").wait_for()
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "problem"),
+    [
+        ("prior", None, "a part of it is missing"),
+        ("files", {"scorer.onnx": None}, "files must have sizes and hashes"),
+        ("probe", {"real_images": 10**9}, "the probe's images are missing"),
+    ],
+)
+def test_a_damaged_manifest_is_refused_in_a_sentence(
+    visit: Any, address: str, site: Path, tmp_path: Path, part: str, value: Any, problem: str
+) -> None:
+    manifest = json.loads((site / "features" / "manifest.json").read_text())
+    manifest[part] = value if value is None else manifest[part] | value
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "manifest.json").write_text(json.dumps(manifest))
+    page = visit(address)
+    page.locator("#folder").set_input_files(tmp_path / "own")
+    page.locator("#status.problem", has_text=f"manifest.json is not valid: {problem}").wait_for()
+
+
+@pytest.mark.parametrize("port", ["http", "99999", None])
+def test_a_port_that_cannot_be_served_is_an_error_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, port: str | None
+) -> None:
+    with server(tmp_path) as taken:
+        monkeypatch.setattr("sys.argv", ["serve.py", port or str(taken.server_port)])
+        monkeypatch.setattr(page_server, "fetch_runtime", lambda target: None)
+        with pytest.raises(SystemExit, match="the port must be a free one, got"):
+            page_server.main()
 
 
 def test_no_image_is_scored_where_the_scorer_differs(visit: Any, address: str, site: Path, tmp_path: Path) -> None:

@@ -57,6 +57,21 @@ def test_missing_images(complain, tmp_path: Path, bundle: Path, command: str) ->
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "export"])
+def test_nothing_is_written_into_a_bundle(complain, tmp_path: Path, bundle: Path, images: str, command: str) -> None:  # type: ignore[no-untyped-def]
+    options = {
+        "score": ["--images", images],
+        "sample": ["--count", "1"],
+        "evaluate": ["--images", images],
+        "calibrate": ["--images", images],
+        "export": ["--for", "web"],
+    }
+    (tmp_path / "link").symlink_to(bundle)
+    said = complain(command, "--bundle", str(bundle), *options[command], "--output", f"{tmp_path}/link/a/b")
+    assert "--output must not lie in the bundle, got" in sentence(said, command)
+    assert not (bundle / "a").exists()
+
+
 def test_a_parquet_without_images(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     pq.write_table(pa.table({"price": [1.0]}), tmp_path / "a.parquet")
     said = sentence(complain("train", "--images", f"{tmp_path}/a.parquet", "--run", f"{tmp_path}/run"), "train")

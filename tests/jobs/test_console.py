@@ -150,6 +150,15 @@ def test_what_libraries_say_takes_the_same_form(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr().err == ""
 
 
+def test_a_reader_that_has_ended_stops_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        for _ in range(3):  # as in `vae verify … | head`
+            console.result("a line")
+
+
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
     with console.speaking("train", ConsoleOptions(log_format="json")):
         console.progress("train", "epoch 1", event="epoch", elbo=math.nan, step=3)

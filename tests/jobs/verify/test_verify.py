@@ -143,8 +143,9 @@ def test_a_runtime_that_is_not_installed_is_named_with_how_to_install_it(
     code, _, errors = outcome(capsys, *words, "--runtime", "tract")
     assert code == 2
     assert "--runtime tract is not installed: run pip install tract" in errors
-    code, text, _ = outcome(capsys, *words)
-    assert code == 0
+    code, text, errors = outcome(capsys, *words)
+    assert code == 2  # nothing was verified
+    assert "no runtime was run: install one" in errors
     for name, runtime in RUNTIMES.items():
         assert f"{name}: not installed; {runtime.install}" in text
 
@@ -152,11 +153,15 @@ def test_a_runtime_that_is_not_installed_is_named_with_how_to_install_it(
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--runtime", "tensorflow"], "--runtime must be of onnxruntime, onnx, openvino"),
-        (["--graph", "scorer"], "--graph must be of encoder.onnx, decoder.onnx"),
+        (["--runtime", "tensorflow"], "--runtime must be one of onnxruntime, onnx, openvino"),
+        (["--graph", "scorer"], "--graph must be one of encoder.onnx, decoder.onnx"),
         (["--batch", "0"], "--batch must be sizes of at least 1, got 0"),
         (["--time-limit", "0"], "--time-limit must be positive, got 0"),
-        (["--python", "/nowhere/python"], "--python must be a Python interpreter, got /nowhere/python"),
+        (["--runtime", "onnxruntime", "--skip", "onnxruntime"], "no runtime was run"),
+        (
+            ["--runtime", "onnxruntime", "--python", "/nowhere/python"],
+            "must be a Python interpreter, got /nowhere/python",
+        ),
     ],
 )
 def test_bad_options_are_refused(
