@@ -23,6 +23,7 @@ _FORWARDED = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of prctl(2)
 _UNITS_BEGAN, _UNIT_ENDED, _UNITS_ENDED = b"b", b"u", b"e"
 _to_parent: int | None = None
+_last_told = b""
 
 
 def survive_crashes(words: Sequence[str]) -> None:
@@ -61,8 +62,8 @@ def survive_crashes(words: Sequence[str]) -> None:
         with console.speaking(words[0], console.options_in(words)):
             console.warn(
                 words[0],
-                f"the process was killed by {signal.Signals(number).name}; starting again: what it works at when it is "
-                "killed a second time is done apart from the rest",
+                f"the process was killed by {signal.Signals(number).name}; starting again: units of work at which two "
+                "processes were killed are done in a process of their own",
             )
 
 
@@ -87,8 +88,11 @@ def _decodes_here(words: Sequence[str]) -> bool:
 
 
 def _tell(what: bytes) -> None:
-    if _to_parent is not None:
+    """Write to the parent, which reads when this process has ended: repeats are left out, or the pipe would fill."""
+    global _last_told
+    if _to_parent is not None and what != _last_told:
         os.write(_to_parent, what)
+        _last_told = what
 
 
 def _await(child: int) -> int:

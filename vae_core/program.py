@@ -19,8 +19,11 @@ def main() -> None:
         importlib.import_module("jobs")
     finally:
         sys.path.remove(here)
-    importlib.import_module("jobs.survival").survive_crashes(sys.argv[1:])  # before Arrow is imported
-    importlib.import_module("jobs.cli").main()
+    try:
+        importlib.import_module("jobs.survival").survive_crashes(sys.argv[1:])  # before Arrow is imported
+        importlib.import_module("jobs.cli").main()
+    except KeyboardInterrupt:  # while the job is imported: there is nothing to say, nor to resume
+        sys.exit(130)
 
 
 def restart_in_utf8() -> None:

@@ -63,6 +63,20 @@ def test_another_end_is_that_of_the_command(tmp_path: Path, killing: str, code: 
     assert "starting again" not in said
 
 
+def test_more_units_than_a_pipe_holds_bytes_end() -> None:
+    script = """
+import sys
+from jobs import survival
+survival.survive_crashes(["score"])
+survival.units_began()
+for _ in range(70_000):
+    survival.unit_ended()
+survival.units_ended()
+sys.exit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=_PATIENCE).returncode == 7
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
 def test_signals_reach_the_command(tmp_path: Path, number: signal.Signals, code: int) -> None:
     command = start(tmp_path / "out", "", seconds=0.5)
