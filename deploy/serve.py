@@ -94,7 +94,7 @@ def _typed(value: Any, kind: type) -> Any:
     if not isinstance(value, str) or kind not in (int, float, bool):
         return value
     try:
-        return kind(json.loads(value))
+        return json.loads(value)
     except ValueError:
         return value  # which is refused by its name
 

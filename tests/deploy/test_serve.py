@@ -52,6 +52,8 @@ def test_settings_come_from_arguments_then_from_the_environment(settings: Any, m
         ({"bundle": "b", "batch": 3}, "batch"),
         ({"bundle": "b", "batch_size": 0}, "batch_size must be at least 1"),
         ({"bundle": "b", "batch_size": "many"}, "batch_size"),
+        ({"bundle": "b", "batch_size": "1.5"}, "batch_size must be an integer"),
+        ({"bundle": "b", "resize": "2"}, "resize must be true or false"),
         ({"bundle": "b", "fpr": 2.0}, "fpr must be between 0 and 1"),
         ({"bundle": "b", "provider": "tpu"}, "provider"),
     ],
