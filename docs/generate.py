@@ -1,4 +1,4 @@
-"""Generate parts of the pages from the code: tables of options, the list of modules, a table of intervals.
+"""Generate parts of the pages from the code: tables of options, metrics and intervals, and the list of modules.
 
     python docs/generate.py     # or: make docs
 
@@ -29,7 +29,14 @@ def filled(page: str) -> str:
 
 
 def _part(name: str, *arguments: str) -> str:
-    parts = {"options": options, "family": family, "modules": modules, "given": given, "conditional": conditional}
+    parts = {
+        "options": options,
+        "family": family,
+        "modules": modules,
+        "metrics": metrics,
+        "given": given,
+        "conditional": conditional,
+    }
     return parts[name](*arguments)
 
 
@@ -97,6 +104,14 @@ def _sentence(module: Path) -> str:
     assert docstring, f"{module} has no docstring"
     first = " ".join(docstring.split("\n\n")[0].split())
     return re.split(r"(?<=[a-z0-9)`]\.) (?=[A-Z`])", first)[0].replace("|", "\\|")
+
+
+def metrics() -> str:
+    """The metrics of bulk jobs, under the names that Ray gives them: name, kind, meaning."""
+    from jobs.bulk.metrics import ALL
+
+    lines = ["| metric | kind | |", "|---|---|---|"]
+    return "\n".join(lines + [f"| `ray_{each.name}` | {each.kind} | {each.meaning} |" for each in ALL])
 
 
 def given() -> str:

@@ -2,7 +2,8 @@
 
 Results go to standard output; notes, progress, warnings and errors to standard error. In text, a line each; on a
 terminal, a bar or a status that is rewritten. With `--log-format json`, every line is a JSON object with `time`,
-`level`, `job`, `event` and `message`, and with the fields that the event has. With `--quiet`, errors alone are written.
+`level`, `job`, `event` and `message`, and with the fields that the event has. A job on Ray adds `ray_job_id`, once it
+is connected, and `ray_submission_id`, if it was submitted. With `--quiet`, errors alone are written.
 
 A process says what one command says: the settings are the process's, as those of `logging` are.
 """
@@ -21,6 +22,7 @@ from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
 
+from jobs.ray_job import job_id, submission_id
 from vae_core.text import printable_lines
 
 LogFormat = Literal["text", "json"]
@@ -50,6 +52,7 @@ class _Settings:
         self.job, self.options = job, options
         self.live: tqdm | None = None  # what is rewritten at the bottom of the terminal at the moment
         self.errors: TextIO | None = None  # instead of standard error
+        self.ray_job_id = ""  # the last one: lines may follow the end of a connection
 
 
 _settings = _Settings("", ConsoleOptions())
@@ -146,7 +149,7 @@ def _write(
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         head = {"time": now, "level": level, "job": _settings.job or step, "event": event}
         task = {"task": step} if step and step != _settings.job else {}
-        line = _json(head | task | {"message": message.strip()} | fields)
+        line = _json(head | _ray_job() | task | {"message": message.strip()} | fields)
     else:
         line = message if not step else f"vae {step}: {message}" if level == "error" else f"{step}: {message}"
         line = printable_lines(line)  # names of files, and what libraries say of them, are untrusted
@@ -158,6 +161,13 @@ def _write(
     except BrokenPipeError:  # who read, such as `head`, has ended; the job goes on, and Python may flush at its end
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _ray_job() -> dict[str, str]:
+    """The ids of the Ray job, those that there are."""
+    _settings.ray_job_id = job_id() or _settings.ray_job_id
+    ids = {"ray_job_id": _settings.ray_job_id, "ray_submission_id": submission_id()}
+    return {name: value for name, value in ids.items() if value}
 
 
 def _json(value: dict[str, Any]) -> str:

@@ -13,7 +13,9 @@ from typing import Any
 
 from export.runtime.device import Device
 from export.storage import Folder
+from jobs import stages
 from jobs.bulk.contract import Task, U
+from jobs.bulk.metrics import Metrics
 from jobs.bulk.placement import CPU_SHARE, Placement
 from jobs.bulk.salvage import describe
 from jobs.bulk.shipping import shipped_actor
@@ -32,13 +34,16 @@ class UnitActor:
 
     def __init__(self, task: Task[Any], output: Folder, device: Device) -> None:
         self._worker = Worker(task, output, device)
+        self._metrics = Metrics(task.kind, device.provider)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         """Process the units in the single row of a batch, up to the first that fails."""
         ended: list[tuple[Receipt, float]] = []
         for unit in pickle.loads(batch["units"][0]):
-            ended.append((self._worker(unit), time.monotonic()))
-            if ended[-1][0].failure:
+            receipt = self._worker(unit)
+            self._metrics.record(receipt, stages.take())
+            ended.append((receipt, time.monotonic()))
+            if receipt.failure:
                 break
         sent = time.monotonic()  # receipts are returned at the end of the call
         fields = [receipt._replace(seconds=receipt.seconds + sent - when)._asdict() for receipt, when in ended]

@@ -14,6 +14,7 @@ from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage, salvage_apart
+from jobs.stages import timed
 from vae_core.errors import JobFailed, StorageFailed, UserError
 
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure
@@ -85,7 +86,8 @@ class Worker(Generic[U]):
         for delay in (*RETRY_SECONDS, None):
             try:
                 part = self._map(unit, in_child)
-                commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+                with timed("write"):
+                    commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
                 return part
             except OSError:
                 if delay is None:
@@ -105,7 +107,8 @@ class Worker(Generic[U]):
             finally:
                 child.close()
         if self._work is None:
-            self._work = self._task.open(self._device)
+            with timed("open"):
+                self._work = self._task.open(self._device)
             self._began = time.monotonic()
         return salvage(unit, self._stoppable(self._work), self._task.failed)
 

@@ -24,6 +24,7 @@ from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.task import open_estimator
 from jobs.likelihood.means import MomentCounter
 from jobs.sample.task import SampleUnit, plan_samples
+from jobs.stages import timed
 from vae_core.errors import UserError
 
 _UNIT_ROWS = 4  # images, which take seconds
@@ -59,7 +60,8 @@ class CertificateTask:
 
         def certify(unit: SampleUnit) -> Iterator[Part]:
             for index in range(unit.start, unit.stop):
-                row = _row(index, estimator.certify(index))
+                with timed("infer"):
+                    row = _row(index, estimator.certify(index))
                 yield Part(pa.Table.from_pylist([row], SCHEMA), _ERRORS.empty_table())
 
         return certify

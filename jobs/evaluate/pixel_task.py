@@ -22,6 +22,7 @@ from jobs.evaluate.localisation import PixelCounts
 from jobs.evaluate.pixel_counts import SCHEMA, counts_table
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.masks import MaskedBatch, MaskedUnit, MaskSource, read_masked
+from jobs.stages import timed
 
 Images = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]
@@ -70,7 +71,8 @@ class PixelTask:
         def count_batch(batch: MaskedBatch, counts: PixelCounts) -> Iterator[Part]:
             for start in range(0, len(batch.images), self.batch_size):
                 run = slice(start, start + self.batch_size)
-                maps = surprise(batch.images[run])
+                with timed("infer"):
+                    maps = surprise(batch.images[run])
                 finite = np.isfinite(maps).all(axis=(1, 2))
                 counts.add(maps[finite], batch.masks[run][finite], inside)
                 lost = batch.keys.slice(start, len(maps)).filter(~finite)

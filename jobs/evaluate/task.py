@@ -21,6 +21,7 @@ from jobs.evaluate.rows import Drawn, DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.reader import read_images
 from jobs.likelihood.columns import estimate_fields, estimate_row
+from jobs.stages import timed
 
 SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), *estimate_fields(ESTIMATORS, bounds=True)])
 _NO_ERRORS = error_schema(pa.schema([])).empty_table()
@@ -60,7 +61,8 @@ class LikelihoodTask:
         estimator = open_estimator(self.bundle, self.options, device)
 
         def estimate(drawn: Drawn, keys: pa.Table, image: npt.NDArray[np.uint8]) -> Part:
-            found = estimate_row(estimator, image, drawn.row, self._estimators_of(drawn))
+            with timed("infer"):
+                found = estimate_row(estimator, image, drawn.row, self._estimators_of(drawn))
             if found is None:
                 return Part(SCHEMA.empty_table(), with_reasons(keys, ["the likelihood is not finite"]))
             return Part(pa.Table.from_pylist([keys.to_pylist()[0] | found], SCHEMA), _NO_ERRORS)

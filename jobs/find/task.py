@@ -23,6 +23,7 @@ from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.prepare.task import ORIGIN
+from jobs.stages import timed_each
 from vae_core.errors import UserError
 
 # `number` counts the packed images; it is not in the finished scores.
@@ -93,7 +94,7 @@ class FoldTask:
                     continue
                 keys = batch.keys.take(pa.array(chosen))
                 runs = []
-                for run in scorer.runs(batch.images[chosen]):
+                for run in timed_each("infer", scorer.runs(batch.images[chosen])):
                     runs.append(run)
                     yield nothing  # allows stopping here
                 outputs = concatenate(runs)

@@ -23,6 +23,7 @@ from jobs.images.layout import layout_of
 from jobs.images.pixels import view_batch
 from jobs.images.reader import read_unit
 from jobs.images.units import Piece, Unit
+from jobs.stages import timed, timed_each
 
 Mask = npt.NDArray[np.bool_]
 
@@ -145,7 +146,7 @@ def _from_files(
     images: Sequence[str], files: Mapping[str, str], contract: ImageContract, folder: str
 ) -> Iterator[Mask | BadImage]:
     present = [Piece(files[image], -1, 0, 1, 0) for image in images if image in files]
-    contents = read_files(present) if present else iter(())
+    contents = timed_each("read", read_files(present)) if present else iter(())
     for image in images:
         if image not in files:
             yield BadImage(f"no mask in {folder} has the image's name")
@@ -174,6 +175,7 @@ def _decoded(encoded: bytes | BadImage | None, contract: ImageContract) -> Mask 
     if isinstance(encoded, BadImage):
         return BadImage(f"mask: {encoded}")
     try:
-        return decode_mask(encoded, contract)
+        with timed("decode"):
+            return decode_mask(encoded, contract)
     except BadImage as error:
         return BadImage(str(error) if str(error).startswith("the mask") else f"mask: {error}")

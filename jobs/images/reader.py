@@ -29,6 +29,7 @@ from jobs.images.files import read_files
 from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
 from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
+from jobs.stages import timed, timed_each
 
 _NO_BYTES = f"{NULL}: its bytes must be in the column, a path beside them is not read"  # it may name any file
 BATCH_BYTES = 64 << 20  # decoded
@@ -87,7 +88,7 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
     if not files:
         return
     first, held, contents = 0, 0, list[bytes | BadImage]()
-    for content in read_files(files):
+    for content in timed_each("read", read_files(files)):
         contents.append(content)
         held += len(content) if type(content) is bytes else 0
         if held > BATCH_BYTES:
@@ -105,7 +106,8 @@ def _decode_files(
     unread = {row: str(content) for row, content in enumerate(contents) if isinstance(content, BadImage)}
     encoded = _binary([None if isinstance(content, BadImage) else content for content in contents])
     contents.clear()
-    decoded = decode_batch(encoded, contract)
+    with timed("decode"):
+        decoded = decode_batch(encoded, contract)
     keys = keys_table(pa.array(files, pa.string()), pa.array(np.zeros(len(files), np.int64)), None, columns)
     return split_batch(decoded.images, decoded.reasons | unread, keys)
 
@@ -125,14 +127,16 @@ def _piece_batches(
     row, last = piece.first_row, piece.first_row + piece.rows
     footer = None
     try:
-        footer = reader.footer(piece)
+        with timed("read"):
+            footer = reader.footer(piece)
         if piece.row_group >= footer.metadata.num_row_groups:
             raise BadFile("the file changed after the job was planned: it has fewer row groups")
-        for stored, kept in reader.rows(piece, file_names(columns), rows):
+        for stored, kept in timed_each("read", reader.rows(piece, file_names(columns), rows)):
             form = footer.layout.form
-            decoded = (
-                decode_batch(stored, contract) if form == "encoded" else view_batch(stored, footer.layout, contract)
-            )
+            with timed("decode"):
+                decoded = (
+                    decode_batch(stored, contract) if form == "encoded" else view_batch(stored, footer.layout, contract)
+                )
             keys = run_keys(piece.file, row, len(stored), kept, columns)
             reasons = decoded.reasons
             if footer.layout.field:

@@ -16,6 +16,7 @@ from export.images.contract import BadImage, ImageContract
 from export.images.convert import Pixels, fit
 from jobs.images.batches import ImageBatch, run_keys, split_batch
 from jobs.images.units import Piece, Unit, gather
+from jobs.stages import timed
 from vae_core.errors import UserError
 
 PREFIX = "torchvision:"
@@ -57,7 +58,9 @@ class VisionSet(NamedTuple):
         """Read pieces; see `jobs.images.reader.read_images`."""
         for piece in pieces:
             for part in piece.cut(_BATCH):
-                yield self._batch(part, contract, columns)
+                with timed("read"):
+                    batch = self._batch(part, contract, columns)
+                yield batch
 
     def _batch(self, piece: Piece, contract: ImageContract, columns: pa.Schema) -> ImageBatch:
         dataset = _open(self)

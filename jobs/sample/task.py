@@ -20,6 +20,7 @@ from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
 from jobs.sample.options import SampleOptions
+from jobs.stages import timed, timed_each
 
 MIN_ROWS, MAX_ROWS = 256, 4096
 UNIT_BYTES = 64 << 20  # decoded
@@ -121,7 +122,8 @@ class SampleTask:
         sampler = Sampler(bundle, provider=device, temperature=self.options.temperature, label=self.options.label)
 
         def part(indices: range, images: npt.NDArray[np.uint8]) -> Part:
-            encoded = pa.array([encode_png(image) for image in images], pa.binary())
+            with timed("encode"):
+                encoded = pa.array([encode_png(image) for image in images], pa.binary())
             names = [f"{index:09d}.png" for index in indices]
             keys = [
                 pa.array(np.arange(indices.start, indices.stop)),
@@ -133,8 +135,9 @@ class SampleTask:
                 pictures = pa.StructArray.from_arrays([encoded, pa.array(names)], fields=list(_IMAGE))
                 return Part(pa.Table.from_arrays([pictures, *keys], schema=self.schema), none)
             folder = self.output.child("images")
-            for png, name in zip(encoded, names, strict=True):
-                folder.write(name, png.as_buffer())
+            with timed("write"):
+                for png, name in zip(encoded, names, strict=True):
+                    folder.write(name, png.as_buffer())
             files = pa.array([f"images/{name}" for name in names])
             return Part(pa.Table.from_arrays([files, *keys], schema=self.schema), none)
 
@@ -142,7 +145,9 @@ class SampleTask:
 
         def sample(unit: SampleUnit) -> Iterator[Part]:
             start = unit.start
-            for images in sampler.runs(range(unit.start, unit.stop), seed=self.options.seed, draw=self.options.draw):
+            indices = range(unit.start, unit.stop)
+            runs = sampler.runs(indices, seed=self.options.seed, draw=self.options.draw)
+            for images in timed_each("infer", runs):
                 yield part(range(start, start + len(images)), images)
                 start += len(images)
 

@@ -35,6 +35,7 @@ from jobs.labels.columns import ClassColumns
 from jobs.likelihood.columns import estimate_fields, estimate_row
 from jobs.score.options import ScoreOptions
 from jobs.score.significance import RESERVED, Significance
+from jobs.stages import timed, timed_each
 from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"
@@ -186,17 +187,19 @@ class ScoreTask:
             for batch in read_unit(unit, self.contract, self.columns):
                 yield Part(nothing.results, batch.errors)
                 runs = []
-                for run in scorer.runs(batch.images) if len(batch.images) else ():
+                for run in timed_each("infer", scorer.runs(batch.images)) if len(batch.images) else ():
                     runs.append(run)
                     yield nothing  # allows stopping here; a table per run would be slow
                 estimates: list[dict[str, Any]] = []
                 if estimator is not None:
                     numbers = unit.numbers(batch.keys["file"].to_pylist(), batch.keys["row"].to_pylist())
                     for number, image in zip(numbers, batch.images, strict=True):
-                        estimates.append(estimate_row(estimator, image, number, options.likelihood) or {})
+                        with timed("infer"):
+                            row = estimate_row(estimator, image, number, options.likelihood)
+                        estimates.append(row or {})
                         yield nothing
                 found = []
-                for run in classifier.runs(batch.images) if classifier is not None and runs else ():
+                for run in timed_each("infer", classifier.runs(batch.images)) if classifier and runs else ():
                     found.append(run)
                     yield nothing
                 if runs:

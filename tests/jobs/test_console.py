@@ -171,3 +171,30 @@ def test_no_character_of_a_file_name_acts_on_the_terminal(capsys: pytest.Capture
     said = capsys.readouterr()
     assert said.err == "vae score: no image in 'a⟨U+001B⟩]0;b⟨U+0007⟩⟨U+202E⟩gpj.exe⟨U+DC80⟩'\n"
     assert said.out == "rows  3\nname  a⟨U+000D⟩b\n"
+
+
+def test_the_ids_of_a_ray_job_are_there_when_it_has_them(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # That of a job which is connected: tests/integration/test_metrics_on_ray.py.
+    def said() -> dict[str, Any]:
+        with console.speaking("score", ConsoleOptions(log_format="json")):
+            console.note("score", "starting")
+        (line,) = events(capsys.readouterr().err)
+        return line
+
+    monkeypatch.setattr("jobs.console.job_id", lambda: "")
+    monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
+    assert not {"ray_job_id", "ray_submission_id"} & said().keys()
+    for damaged in ("", "{", "[]", '{"metadata": null}', '{"runtime_env": {}}'):
+        monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", damaged)
+        assert "ray_submission_id" not in said()
+    monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "raysubmit_7"}}')
+    assert said()["ray_submission_id"] == "raysubmit_7"
+    ids = iter(["", "01000000", ""])
+    monkeypatch.setattr("jobs.console.job_id", lambda: next(ids))
+    with console.speaking("score", ConsoleOptions(log_format="json")):
+        for message in ("before", "during", "after"):
+            console.note("score", message)
+    found = [line.get("ray_job_id") for line in events(capsys.readouterr().err)]
+    assert found == [None, "01000000", "01000000"]

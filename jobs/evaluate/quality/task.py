@@ -27,6 +27,7 @@ from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.reader import read_images
 from jobs.images.units import Piece
 from jobs.sample.task import SampleUnit
+from jobs.stages import timed, timed_each
 from vae_core.binarisation import drawn as binarised
 from vae_core.noise import Purpose
 
@@ -149,7 +150,8 @@ class SampledTask:
 
         def describe(unit: SampleUnit) -> Iterator[Part]:
             start = unit.start
-            for images in sampler.runs(range(unit.start, unit.stop), seed=self.seed, draw=self.draw):
+            indices = range(unit.start, unit.stop)
+            for images in timed_each("infer", sampler.runs(indices, seed=self.seed, draw=self.draw)):
                 ranks = np.arange(start, start + len(images))
                 rows, finite = _described(descriptor, inside(bundle, images), ranks)
                 lost = ranks[~finite]
@@ -233,7 +235,8 @@ def _described(
     descriptor: Descriptor, images: Images, ranks: Sequence[int] | npt.NDArray[np.int64]
 ) -> tuple[pa.Table, npt.NDArray[np.bool_]]:
     """A row for each image whose vector is finite, and which images these are."""
-    vectors = descriptor.describe(images)
+    with timed("infer"):
+        vectors = descriptor.describe(images)
     finite: npt.NDArray[np.bool_] = np.array([np.isfinite(each).all() for each in vectors])
     kept = vectors[finite]
     offsets = np.arange(len(kept) + 1, dtype=np.int32) * vectors.shape[1]
