@@ -11,7 +11,7 @@ _OF_SUBMITTED_JOBS = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 def job_id() -> str:
     """Ray's id of the job, in hex: of the driver, and of the workers that it started; empty without a connection."""
     ray = sys.modules.get("ray")
-    if ray is None or not ray.is_initialized():
+    if ray is None or not hasattr(ray, "is_initialized") or not ray.is_initialized():  # another thread may import it
         return ""
     found: str = ray.get_runtime_context().get_job_id()
     return found
