@@ -7,7 +7,7 @@ once for a unit. A unit that is done again, since a node was lost, counts again.
 """
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jobs.bulk.worker import Receipt
 from jobs.ray_job import job_id
@@ -83,16 +83,17 @@ class Metrics:
             stages: the seconds of the worker in each stage since the unit before.
         """
         for stage, seconds in stages.items():
-            self._stages.inc(seconds, {STAGE_SECONDS.tag: stage})
-        self._units.inc(1, {UNITS.tag: "failed" if receipt.failure else "done"})
-        if receipt.failure:
-            return
-        self._seconds.observe(receipt.seconds)
-        # A counter of Ray takes no 0.
-        if receipt.rows:
-            self._images.inc(receipt.rows)
-        if receipt.errors:
-            self._errors.inc(receipt.errors)
+            _add(self._stages, seconds, {STAGE_SECONDS.tag: stage})
+        _add(self._units, 1, {UNITS.tag: "failed" if receipt.failure else "done"})
+        if not receipt.failure:
+            self._seconds.observe(receipt.seconds)
+            _add(self._images, receipt.rows)
+            _add(self._errors, receipt.errors)
+
+
+def _add(counter: Any, value: float, tags: Mapping[str, str] | None = None) -> None:
+    if value:  # a counter of Ray refuses 0
+        counter.inc(value, tags)
 
 
 def _tags(of: Described) -> tuple[str, ...]:
