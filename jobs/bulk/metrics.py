@@ -56,7 +56,7 @@ _BUCKETS = [0.1, 0.3, 1.0, 2.0, 3.0, 5.0, 10.0, 30.0, 100.0, 300.0]
 
 
 class Metrics:
-    """The metrics of one worker, which must be in a process of Ray."""
+    """The metrics of one worker; nothing collects them outside of Ray."""
 
     def __init__(self, kind: str, provider: str) -> None:
         from ray.util.metrics import Counter, Gauge, Histogram
