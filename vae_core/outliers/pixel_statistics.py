@@ -30,6 +30,9 @@ _ROUNDING = 1.0 / 12.0
 _PEAK_TOLERANCE = 1e-4
 # A sum of small differences of logarithms: where all pixels are alike, they are rounded alike, and it adds up.
 _SURPRISE_TOLERANCE = 1e-4
+# A level and its reconstruction near 255 differ by their rounding to 1.5e-5, which is 6e-5 of the least mean error that
+# counts, 0.25: where all pixels are alike, it does not average out.
+_ERROR_TOLERANCE = 1e-4
 
 _PIXELS, _CODE, _ERROR, _ITSELF = "likelihood of the pixels", "latent code", "reconstruction", "the image itself"
 _WORSE, _BETTER = (
@@ -150,6 +153,7 @@ _ERROR_STATISTICS = (
         aspect=_ERROR,
         high=_WORSE,
         low=_BETTER,
+        tolerance=_ERROR_TOLERANCE,
     ),
     Statistic(  # log of ‖x − x̂‖₁/n
         name="log_absolute_error",
@@ -158,6 +162,7 @@ _ERROR_STATISTICS = (
         aspect=_ERROR,
         high=_WORSE,
         low=_BETTER,
+        tolerance=_ERROR_TOLERANCE,
     ),
     Statistic(  # log of ‖x − x̂‖_∞
         name="log_peak_error",
@@ -175,6 +180,7 @@ _ERROR_STATISTICS = (
         aspect=_ERROR,
         high="it is reconstructed {} worse than its busyness explains",
         low="it is reconstructed suspiciously well for its busyness ({} better than usual)",
+        tolerance=_ERROR_TOLERANCE,
     ),
     Statistic(  # log of ‖∂²(x − x̂)‖²/n: fine detail that the model does not draw
         name="log_error_curvature",
@@ -183,6 +189,7 @@ _ERROR_STATISTICS = (
         aspect=_ERROR,
         high="its fine detail is reconstructed {} worse than usual",
         low="its fine detail is reconstructed suspiciously well ({} better than usual)",
+        tolerance=_ERROR_TOLERANCE,
     ),
 )
 
