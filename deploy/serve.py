@@ -18,7 +18,6 @@ VAE_BUNDLE, and so on; see `Settings`. Number and resources of replicas are Serv
 
 import asyncio
 import base64
-import binascii
 import dataclasses
 import json
 import math
@@ -202,16 +201,19 @@ def application(arguments: dict[str, Any]) -> serve.Application:
 
 async def _image_of(request: Request) -> bytes:
     """The bytes of the image file in a request."""
+    kind = request.headers.get("content-type", "").lower()
+    if kind.startswith("multipart/"):
+        raise BadRequest("the body must be the image file itself, as `curl --data-binary` sends it, got a form")
     data = bytearray()
     async for chunk in request.stream():
         data += chunk
         if len(data) > MAX_ENCODED_BYTES:
             raise BadRequest(f"the body must have at most {MAX_ENCODED_BYTES:,} bytes", 413)
-    if not request.headers.get("content-type", "").startswith("application/json"):
+    if not kind.startswith("application/json"):
         return bytes(data)
     try:
         return base64.b64decode(json.loads(data)["image"], validate=True)
-    except (ValueError, KeyError, TypeError, binascii.Error) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:  # binascii's errors are ValueErrors
         raise BadRequest('the JSON must be {"image": "…"}, with the bytes of an image file in base64') from error
 
 

@@ -63,6 +63,28 @@ def test_impossible_settings_are_refused(settings: Any, arguments: dict[str, Any
         settings.read(arguments)
 
 
+@pytest.mark.parametrize(
+    ("content_type", "body", "sentence"),
+    [
+        ("Application/JSON", b"{}", "the JSON must be"),
+        ("application/json", b"[" * 100_000, "the JSON must be"),
+        ("application/json", b'{"image": "%"}', "the JSON must be"),
+        ("multipart/form-data; boundary=x", b"--x--", "the body must be the image file itself"),
+    ],
+)
+def test_a_body_without_an_image_is_refused_in_a_sentence(content_type: str, body: bytes, sentence: str) -> None:
+    from starlette.requests import Request
+
+    from deploy.serve import BadRequest, _image_of
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body}
+
+    request = Request({"type": "http", "headers": [(b"content-type", content_type.encode())]}, receive)
+    with pytest.raises(BadRequest, match=sentence):
+        asyncio.run(_image_of(request))
+
+
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("served")
