@@ -39,8 +39,10 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """The file system that holds `path`, and the path inside it.
 
     Raises:
-        UserError: the URL's scheme is unknown, or its storage cannot be reached with the available credentials.
+        UserError: the path is empty, the URL's scheme is unknown, or its storage is out of reach of the credentials.
     """
+    if not path:
+        raise UserError("a path must name a file, a folder or a URL, got an empty one; . is this folder")
     if not is_url(path):
         return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     try:

@@ -386,7 +386,7 @@ def _suffix(name: str) -> str:
 def _kind(name: str) -> str:
     """The kind of a file that is no image."""
     suffix = _suffix(name.rpartition("/")[2]).lower()
-    return f"{suffix} file" if _SUFFIX.fullmatch(suffix) else "file that is no image"
+    return f"{suffix} file" if _SUFFIX.fullmatch(suffix) else "other file"
 
 
 def _start(item: Found) -> bytes:

@@ -72,6 +72,13 @@ def test_nothing_is_written_into_a_bundle(complain, tmp_path: Path, bundle: Path
     assert not (bundle / "a").exists()
 
 
+@pytest.mark.parametrize("empty", ["--bundle", "--output"])
+def test_an_empty_path_is_not_this_folder(complain, tmp_path: Path, bundle: Path, images: str, empty: str) -> None:  # type: ignore[no-untyped-def]
+    options = {"--bundle": str(bundle), "--images": images, "--output": str(tmp_path / "out")} | {empty: ""}
+    said = complain("score", *(word for pair in options.items() for word in pair))
+    assert "a path must name a file, a folder or a URL, got an empty one" in sentence(said, "score")
+
+
 def test_a_parquet_without_images(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     pq.write_table(pa.table({"price": [1.0]}), tmp_path / "a.parquet")
     said = sentence(complain("train", "--images", f"{tmp_path}/a.parquet", "--run", f"{tmp_path}/run"), "train")

@@ -249,7 +249,7 @@ def test_files_without_a_suffix_are_told_apart_by_content(tmp_path: Path) -> Non
     found = find_images([str(tmp_path)])
     assert sorted(file.url for file in found.files) == sorted(wanted)
     assert {Path(file.url).name: file.rows for file in found.files} == {"000123": 1, "scan.1": 1, "part-0": 3}
-    assert found.others == {"file that is no image": 2}
+    assert found.others == {"other file": 2}
 
 
 def test_what_is_left_out_is_counted_by_kind(tmp_path: Path) -> None:
