@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import openvino
 
+if len(sys.argv) != 2:
+    sys.exit("usage: python deploy/examples/openvino_score.py BUNDLE")
 bundle = Path(sys.argv[1])
 manifest = json.loads((bundle / "manifest.json").read_text())
 probe = np.load(bundle / "probe.npz")

@@ -11,6 +11,10 @@ import { inflateRawSync } from 'node:zlib';
 const require = createRequire(process.env.NODE_MODULES ? join(process.env.NODE_MODULES, 'x') : import.meta.url);
 const ort = require('onnxruntime-node');
 const bundle = process.argv[2];
+if (!bundle) {
+  console.error("usage: node deploy/examples/score.mjs BUNDLE");
+  process.exit(2);
+}
 const manifest = JSON.parse(readFileSync(join(bundle, 'manifest.json')));
 const probe = readArrays(readFileSync(join(bundle, 'probe.npz')));
 

@@ -345,7 +345,7 @@ def _outputs(files: Sequence[Found]) -> dict[str, str]:
             continue
         start = _start(item)
         command = kind_of_plan(start) if name == PLAN else _MARKS[name][1] if _MARKS[name][0].match(start) else None
-        if command is not None and (folder or name == PLAN):
+        if command is not None:
             outputs[folder] = command
     return outputs
 

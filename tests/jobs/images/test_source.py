@@ -459,3 +459,10 @@ def test_a_file_that_was_written_again_in_the_same_size_is_other_input(tmp_path:
     after = find_images([str(path)])
     assert before.fingerprint != after.fingerprint
     assert after.fingerprint == find_images([str(path)]).fingerprint
+
+
+def test_a_run_as_argument_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run.json").write_text('{\n  "format": 1,\n  "model": {}\n}')
+    a_parquet(tmp_path / "splits/training.parquet")
+    with pytest.raises(UserError, match="an output of vae train, which holds no images to read"):
+        find_images([str(tmp_path)])
