@@ -268,6 +268,14 @@ class Folder:
             reason = "a bundle holds its own files only"
             raise UserError(f"{option} must not lie in the bundle, got {self.url}: {reason}; choose another")
 
+    def delete_empty(self) -> None:
+        """Delete this folder if nothing is in it, not even a file that somebody is writing."""
+        if self.is_local:
+            with suppress(OSError):
+                Path(self.path).rmdir()
+        elif not self.names():
+            self.delete_all()
+
     def refuse_file(self, option: str) -> None:
         """Raise a UserError, which begins with the name of an option, if this is a file."""
         if self.filesystem.get_file_info(self.path).type == pafs.FileType.File:

@@ -25,7 +25,7 @@ class Attempts:
         died = 0
         while died < FATAL_ATTEMPTS:
             try:
-                owner = Owner.parse(self._folder.read(_name(number, died)).decode(errors="replace"))
+                owner = self._owner(_name(number, died))
             except FileNotFoundError:
                 self._folder.write_text(_name(number, died), str(Owner.current()))
                 break  # markers are consecutive, as each attempt sees those before it
@@ -43,9 +43,16 @@ class Attempts:
             self._folder.discard(_name(number, attempt))
 
     def clear(self) -> None:
-        """Delete all markers, at the end of the job."""
-        with suppress(OSError):  # another copy of the command may be writing some
-            self._folder.delete_all()
+        """Delete the markers at the end of the job, but those of another copy of the command that is at work."""
+        for name in self._folder.names():
+            with suppress(OSError):  # the copy may have ended its attempt
+                owner = self._owner(name)
+                if owner is None or not owner.is_alive or owner == Owner.current():
+                    self._folder.discard(name)
+        self._folder.delete_empty()
+
+    def _owner(self, name: str) -> Owner | None:
+        return Owner.parse(self._folder.read(name).decode(errors="replace"))
 
 
 def _name(number: int, attempt: int) -> str:

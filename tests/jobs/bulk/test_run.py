@@ -190,6 +190,20 @@ def test_the_marker_of_another_copy_at_work_is_no_death(tmp_path: Path) -> None:
     assert Attempts(output).begin(3) == 1
 
 
+def test_the_end_of_a_job_leaves_the_markers_of_another_copy_at_work(tmp_path: Path) -> None:
+    output = Folder.at(tmp_path)
+    run(Squares(), ranges(20, 10), output, LOCAL)
+    copy = subprocess.Popen([sys.executable, "-c", _COPY, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert copy.stdout is not None
+    copy.stdout.readline()
+    Attempts(output).begin(1)
+    finish(output, {"rows": 20})
+    assert [path.name for path in (tmp_path / "attempts").iterdir()] == ["000003-1"]
+    copy.communicate()
+    finish(output, {"rows": 20})
+    assert not (tmp_path / "attempts").exists()
+
+
 def test_a_job_in_which_every_row_raises_fails(tmp_path: Path) -> None:
     output = Folder.at(tmp_path)
     with pytest.raises(JobFailed, match=r"every row of unit \d fails"):
