@@ -95,7 +95,7 @@ def test_a_job_in_8_bit_integers_reserves_no_gpu(tmp_path: Any) -> None:
     from image_files import LAYOUTS, write_parquet
 
     images = write_parquet(tmp_path / "in.parquet", *LAYOUTS["packed"](pictures(3)))
-    options = ScoreOptions(bundle="", images=(images,), output="", workers_per_gpu=2)
+    options = ScoreOptions(bundle="bundle", images=(images,), output=f"{tmp_path}/out", workers_per_gpu=2)
     planned = ScoreJob.plan(options, bundle("cpu", int8={"graphs": [SCORER]})).options
     assert (planned.provider, planned.workers_per_gpu) == ("cpu", None)
     assert ScoreJob.plan(options, bundle("cpu")).options == options
