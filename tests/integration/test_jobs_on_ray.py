@@ -52,7 +52,7 @@ def test_scores_equal_those_of_the_scorer(tmp_path: Path, bundle: Path, workers:
 def test_whole_images_are_scored_by_tiles_on_both_engines_without_torch(tmp_path: Path) -> None:
     bundle = calibrated(tmp_path, write_files(tmp_path / "clean", whole_images(40, seed=1)))
     source = write_files(tmp_path / "in", whole_images(30, seed=2))
-    options = ScoreOptions(bundle=bundle.folder.url, images=(source,), output="", fpr=0.05, unit_rows=7, workers=2)
+    options = ScoreOptions(bundle=bundle.folder.url, images=(source,), output="out", fpr=0.05, unit_rows=7, workers=2)
     job = ScoreJob.plan(options, bundle)
     run(TorchFree(job.task()), job.units, Folder.at(tmp_path / "ray"), BulkOptions(engine="ray", workers=2))
     local = replace(options, output=str(tmp_path / "local"), engine="local")
@@ -82,15 +82,15 @@ def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> 
 def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path, labelled_bundle: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](outliers_and_blobs(40)))
     opened, images = Bundle.open(str(bundle)), find_images([source])
-    options = ScoreOptions(bundle=str(bundle), images=(source,), output="", likelihood=("elbo", "refined"), samples=4)
+    options = ScoreOptions(bundle=str(bundle), images=(source,), output="out", likelihood=("elbo", "refined"), samples=4)
     reference = BundleRef.of(opened)
-    drawn = SampleOptions(bundle=str(bundle), count=40, output="", draw=True)
+    drawn = SampleOptions(bundle=str(bundle), count=40, output="out", draw=True)
     sampling = SampleTask(reference, drawn, Folder.at(tmp_path / "corpus"))
     contract = ImageContract(*opened.shape)
-    estimated = EvaluateOptions(bundle=str(bundle), images=(source,), output="", samples=4)
+    estimated = EvaluateOptions(bundle=str(bundle), images=(source,), output="out", samples=4)
     evaluation = LikelihoodTask(reference, estimated, contract, images.fingerprint)
     labelled = Bundle.open(str(labelled_bundle))
-    classified = ScoreOptions(bundle=str(labelled_bundle), images=(source,), output="", classes=True)
+    classified = ScoreOptions(bundle=str(labelled_bundle), images=(source,), output="out", classes=True)
     of_classes = SampleTask(BundleRef.of(labelled), drawn, Folder.at(tmp_path / "classes"), labelled.class_labels)
     for name, task, units in [
         ("classes", ScoreJob.plan(classified, labelled).task(), plan_units(images)),
