@@ -82,7 +82,9 @@ def test_samples_are_bit_equal_on_both_engines(tmp_path: Path, bundle: Path) -> 
 def test_no_actor_that_scores_or_samples_imports_torch(tmp_path: Path, bundle: Path, labelled_bundle: Path) -> None:
     source = write_parquet(tmp_path / "in.parquet", *LAYOUTS["huggingface"](outliers_and_blobs(40)))
     opened, images = Bundle.open(str(bundle)), find_images([source])
-    options = ScoreOptions(bundle=str(bundle), images=(source,), output="out", likelihood=("elbo", "refined"), samples=4)
+    options = ScoreOptions(
+        bundle=str(bundle), images=(source,), output="out", likelihood=("elbo", "refined"), samples=4
+    )
     reference = BundleRef.of(opened)
     drawn = SampleOptions(bundle=str(bundle), count=40, output="out", draw=True)
     sampling = SampleTask(reference, drawn, Folder.at(tmp_path / "corpus"))
