@@ -47,10 +47,10 @@ def finished_units(output: Folder, results: str) -> set[int]:
     return {part_number(name) for name in part_names(output.child(results))}
 
 
-def whole_units(output: Folder, results: str) -> set[int]:
-    """Numbers of the finished units whose parts still have the rows that were written.
+def whole_units(output: Folder, results: str) -> tuple[set[int], int]:
+    """Numbers of the finished units whose parts still have the rows that were written, and how many others there are.
 
-    A part that was damaged, cut short or exchanged since is none: its unit is to be done again.
+    A part that was damaged, cut short or exchanged since is of no whole unit, which is to be done again.
 
     Raises:
         StorageFailed: the storage cannot be reached.
@@ -73,7 +73,7 @@ def whole_units(output: Folder, results: str) -> set[int]:
             progress.add(1)
             if holds:
                 whole.add(part_number(name))
-    return whole
+    return whole, len(names) - len(whole)
 
 
 def _footer(folder: Folder, name: str) -> pq.FileMetaData | None:

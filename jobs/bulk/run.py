@@ -86,8 +86,7 @@ def run(
     if resumes and output.has(SUMMARY):
         summary = output.read_json(SUMMARY)
         return Totals("ray" if on_ray else "local", 0, 0, 0, 0, 0, 0.0, 0.0, summary)
-    finished = whole_units(output, task.results) if resumes else set()
-    damaged = len(finished_units(output, task.results) - finished) if resumes else 0
+    finished, damaged = whole_units(output, task.results) if resumes else (set[int](), 0)
     todo = [unit for unit in units if unit.number not in finished]
     for notice in notices:
         console.note(task.kind, notice)
@@ -100,7 +99,7 @@ def run(
             if finished:
                 console.note(task.kind, f"{len(finished):,} of {len(units):,} units are already done; resuming")
             if damaged:
-                console.warn(task.kind, f"{damaged:,} finished units were damaged since and are done again")
+                console.warn(task.kind, f"of the finished units, {damaged:,} had damaged parts; doing those again")
             totals = _collect(receipts, progress, began)
     left = {unit.number for unit in units} - finished_units(output, task.results)
     if left:
