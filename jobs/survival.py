@@ -54,10 +54,10 @@ def survive_crashes(words: Sequence[str]) -> None:
         os.close(to_parent)
         status = _await(child)
         with os.fdopen(from_child, "rb") as stream:
-            told = stream.read()
+            reported = stream.read()
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else 0
-        crashes = 1 if _UNIT_ENDED in told else crashes + 1
-        if number not in _CRASHES or not told or told.endswith(_UNITS_ENDED) or crashes > _MOST_CRASHES:
+        crashes = 1 if _UNIT_ENDED in reported else crashes + 1
+        if number not in _CRASHES or not reported or reported.endswith(_UNITS_ENDED) or crashes > _MOST_CRASHES:
             _end_as(status)
         with console.speaking(words[0], console.options_in(words)):
             console.warn(
@@ -68,18 +68,18 @@ def survive_crashes(words: Sequence[str]) -> None:
 
 
 def units_began() -> None:
-    """Tell the parent that units are at work in this process."""
-    _tell(_UNITS_BEGAN)
+    """Report to the parent that units are at work in this process."""
+    _report(_UNITS_BEGAN)
 
 
 def unit_ended() -> None:
-    """Tell the parent that a unit is finished."""
-    _tell(_UNIT_ENDED)
+    """Report to the parent that a unit is finished."""
+    _report(_UNIT_ENDED)
 
 
 def units_ended() -> None:
-    """Tell the parent that all are: a crash from now on has another cause."""
-    _tell(_UNITS_ENDED)
+    """Report to the parent that all are: a crash from now on has another cause."""
+    _report(_UNITS_ENDED)
 
 
 def _decodes_here(words: Sequence[str]) -> bool:
@@ -87,7 +87,7 @@ def _decodes_here(words: Sequence[str]) -> bool:
     return bool(words) and words[0] in _DECODING and not on_ray and ("--engine", "ray") not in itertools.pairwise(words)
 
 
-def _tell(what: bytes) -> None:
+def _report(what: bytes) -> None:
     """Write to the parent, which reads when this process has ended: repeats are left out, or the pipe would fill."""
     global _last_told
     if _to_parent is not None and what != _last_told:
