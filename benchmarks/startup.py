@@ -41,7 +41,7 @@ def score(model: Path, source: Path, *engine: str) -> Parts:
     """The seconds of a scoring job, by phase."""
     with tempfile.TemporaryDirectory(dir=WORK) as folder:
         output = Path(folder) / "out"
-        command = [sys.executable, "-m", "jobs.cli", "score", "--bundle", str(model), "--images", str(source)]
+        command = [sys.executable, "-m", "jobs.program.cli", "score", "--bundle", str(model), "--images", str(source)]
         began = time.time()
         whole = seconds([*command, "--output", str(output), *engine], env=environment())
         planned, committed, concluded = (

@@ -32,7 +32,7 @@ def measure(rows: int, rounds: int) -> dict[str, list[float]]:
 
     def ours(int8: bool) -> float:
         model = str(bundle(RECIPE, int8))
-        command = ["-m", "jobs.cli", "score", "--engine", "ray", "--bundle", model, "--images", str(source)]
+        command = ["-m", "jobs.program.cli", "score", "--engine", "ray", "--bundle", model, "--images", str(source)]
         return rate([*command, "--output"])
 
     def rate(command: list[str]) -> float:

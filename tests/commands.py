@@ -4,7 +4,7 @@ import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from jobs import arguments as command_line
+from jobs.program import arguments as command_line
 from jobs.train.__main__ import parse as parse_training
 
 

@@ -18,7 +18,7 @@ from bundles import SHAPE, pictures
 from commands import parse
 from documents import DOCS, PAGES, README, ROOT, blocks, files, prose
 from image_files import huggingface, write_parquet
-from jobs import cli
+from jobs.program import cli
 from jobs.train import recipes
 from vae_core import models
 from vae_core.config import recipe_from_toml

@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any, NamedTuple, TextIO
 
-from jobs import console
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import working
-from jobs.interruption import kept
+from jobs.program import console
+from jobs.program.interruption import kept
 from vae_core.errors import JobFailed, UserError
 
 # Only receipts pass through the object store of a local cluster; by default Ray would take 30% of memory.

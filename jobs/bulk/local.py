@@ -10,9 +10,9 @@ from collections.abc import Generator, Sequence
 
 from export.runtime.device import Device
 from export.storage import Folder
-from jobs import survival
 from jobs.bulk.contract import Task, U
 from jobs.bulk.worker import Receipt, Stopped, Worker
+from jobs.program import survival
 
 _STOP_SECONDS = 20.0
 

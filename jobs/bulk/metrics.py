@@ -9,9 +9,9 @@ once for a unit. A unit that is done again, since a node was lost, counts again.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from jobs.bulk.stages import Stage
 from jobs.bulk.worker import Receipt
-from jobs.ray_job import job_id
-from jobs.stages import Stage
+from jobs.program.ray_job import job_id
 
 
 class Described(NamedTuple):

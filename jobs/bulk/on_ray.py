@@ -13,7 +13,7 @@ from typing import Any
 
 from export.runtime.device import Device
 from export.storage import Folder
-from jobs import stages
+from jobs.bulk import stages
 from jobs.bulk.contract import Task, U
 from jobs.bulk.metrics import Metrics
 from jobs.bulk.placement import CPU_SHARE, Placement

@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from types import TracebackType
 from typing import Any, Self
 
-from jobs import console
+from jobs.program import console
 
 _FIRST_SECONDS, _MOST_SECONDS = 5.0, 60.0
 _LIVE_SECONDS = 1.0  # between refreshes of a terminal

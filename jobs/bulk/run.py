@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 from export.runtime.device import cuda_devices
 from export.storage import Folder
-from jobs import console
 from jobs.bulk.attempts import Attempts
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import finished_units, whole_units
@@ -24,6 +23,7 @@ from jobs.bulk.plan import PLAN, SUMMARY, Plan, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
 from jobs.bulk.worker import Receipt
+from jobs.program import console
 from vae_core.errors import JobFailed, UserError
 
 

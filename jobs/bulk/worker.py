@@ -14,7 +14,7 @@ from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage, salvage_apart
-from jobs.stages import timed
+from jobs.bulk.stages import timed
 from vae_core.errors import JobFailed, StorageFailed, UserError
 
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure

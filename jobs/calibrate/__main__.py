@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from jobs.calibrate.job import calibrate
 from jobs.calibrate.options import CalibrateOptions
-from jobs.cli import run_main
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

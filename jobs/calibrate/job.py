@@ -29,7 +29,6 @@ from export.runtime.session import Arrays, Session, scoring_session
 from export.runtime.tiled_scorer import worst_tiles
 from export.storage import Folder
 from export.tiling import TILE_LEFT, TILE_TOP, Images, Places, Tiling
-from jobs import console
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
 from jobs.calibrate.options import CalibrateOptions
@@ -40,6 +39,7 @@ from jobs.images.parquet import one_line
 from jobs.images.reader import read_unit
 from jobs.images.source import describe_others, find_images, plan_units
 from jobs.images.units import Unit
+from jobs.program import console
 from vae_core.errors import JobFailed, UserError
 
 _NAMES = 20  # classes to name

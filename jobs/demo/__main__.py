@@ -11,10 +11,10 @@ browser. Rerun the same command to resume.
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs import console
-from jobs.cli import run_main
 from jobs.demo.job import Found, demo
 from jobs.demo.options import DemoOptions
+from jobs.program import console
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

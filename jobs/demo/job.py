@@ -13,7 +13,6 @@ from export.bundle.format import MANIFEST, Bundle
 from export.page import write_page
 from export.storage import Folder
 from export.targets.web import write_files
-from jobs import console
 from jobs.bulk.cluster import connect
 from jobs.demo.defects import KINDS
 from jobs.demo.options import DemoOptions
@@ -21,6 +20,7 @@ from jobs.demo.wall import EACH, ORDINARY, is_on_defect, number_of, write_wall
 from jobs.demo.wall import TRAINING as TRAINING_CROPS
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
+from jobs.program import console
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 from jobs.score.explain.write import EXPLANATIONS

@@ -8,9 +8,9 @@ likelihood estimates, `likelihood/`, then `report.html`, and finally `metrics.js
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
 from jobs.evaluate.job import evaluate
 from jobs.evaluate.options import EvaluateOptions
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

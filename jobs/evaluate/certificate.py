@@ -19,12 +19,12 @@ from export.runtime.likelihood import Certificate
 from export.storage import Folder
 from jobs.bulk import Part, finish, run
 from jobs.bulk.commit import ERRORS, tally
+from jobs.bulk.stages import timed
 from jobs.discoveries.walk import walk
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.task import open_estimator
 from jobs.likelihood.means import MomentCounter
 from jobs.sample.task import SampleUnit, plan_samples
-from jobs.stages import timed
 from vae_core.errors import UserError
 
 _UNIT_ROWS = 4  # images, which take seconds

@@ -8,7 +8,6 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.runtime.likelihood import require_estimators
 from export.storage import Folder
-from jobs import console
 from jobs.bulk.plan import PLAN, check_output, make_plan, reading_summary
 from jobs.bulk.versions import versions
 from jobs.discoveries.walk import walk
@@ -25,6 +24,7 @@ from jobs.evaluate.quality.measure import draw_pictures, measure_quality, requir
 from jobs.evaluate.quality.space import Network, choose_network
 from jobs.evaluate.sets import summarise_set
 from jobs.labels.quality import QualityCounter
+from jobs.program import console
 from jobs.score.job import run_job
 from jobs.score.plan import ScoreJob
 

@@ -18,11 +18,11 @@ from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.runtime.tiled_scorer import TiledScorer
 from jobs.bulk import Part
+from jobs.bulk.stages import timed
 from jobs.evaluate.localisation import PixelCounts
 from jobs.evaluate.pixel_counts import SCHEMA, counts_table
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.masks import MaskedBatch, MaskedUnit, MaskSource, read_masked
-from jobs.stages import timed
 
 Images = npt.NDArray[np.uint8]
 Maps = npt.NDArray[np.float32]

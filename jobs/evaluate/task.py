@@ -16,12 +16,12 @@ from export.images.contract import ImageContract
 from export.runtime.device import Device
 from export.runtime.likelihood import ESTIMATORS, LikelihoodEstimator
 from jobs.bulk import Part
+from jobs.bulk.stages import timed
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import Drawn, DrawnUnit
 from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.reader import read_images
 from jobs.likelihood.columns import estimate_fields, estimate_row
-from jobs.stages import timed
 
 SCHEMA = pa.schema([("file", pa.string()), ("row", pa.int64()), *estimate_fields(ESTIMATORS, bounds=True)])
 _NO_ERRORS = error_schema(pa.schema([])).empty_table()

@@ -8,9 +8,9 @@ Rerun the same command if it was interrupted: the bundle appears whole or not at
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

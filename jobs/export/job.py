@@ -5,9 +5,9 @@ from typing import Any
 from export.bundle.format import Bundle
 from export.storage import Folder
 from export.targets import refuse_files, write_target
-from jobs import console
 from jobs.bulk.progress import Stages, working
 from jobs.export.options import ExportOptions
+from jobs.program import console
 from vae_core.errors import UserError
 
 

@@ -9,8 +9,8 @@ The output contains `scores/*.parquet` with the `rank` of every image, the most 
 from collections.abc import Sequence
 
 from jobs.bulk.progress import working
-from jobs.cli import run_main
 from jobs.find.options import FindOptions
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 from export.bundle.format import MANIFEST
 from export.storage import Folder
-from jobs import console
 from jobs.bulk.plan import MODEL
 from jobs.export.job import export
 from jobs.export.options import ExportOptions
@@ -12,6 +11,7 @@ from jobs.find.options import FindOptions
 from jobs.find.rules import choose
 from jobs.images.source import find_images
 from jobs.images.survey import survey
+from jobs.program import console
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 from jobs.train.options import TrainOptions

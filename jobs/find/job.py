@@ -21,7 +21,6 @@ from export.bundle.reference import BundleRef
 from export.guarantees.p_values import SCORE
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
-from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.cluster import connect
 from jobs.bulk.commit import over_parts, part_names
@@ -38,6 +37,7 @@ from jobs.images.survey import Survey, survey
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions
 from jobs.prepare.task import ORIGIN
+from jobs.program import console
 from jobs.report.wording import counted
 from jobs.train.options import TrainOptions
 from vae_core.config import to_json

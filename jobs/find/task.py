@@ -18,12 +18,12 @@ from export.runtime.device import Device
 from export.runtime.scorer import Scorer
 from export.runtime.session import concatenate
 from jobs.bulk import Part
+from jobs.bulk.stages import timed_each
 from jobs.find.folds import fingerprints, folds_of
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.reader import read_unit
 from jobs.images.units import Unit
 from jobs.prepare.task import ORIGIN
-from jobs.stages import timed_each
 from vae_core.errors import UserError
 
 # `number` counts the packed images; it is not in the finished scores.

@@ -17,13 +17,13 @@ import pyarrow.compute as pc
 from export.images.contract import BadImage, ImageContract
 from export.images.convert import letterbox
 from export.images.decode import decode_freely
+from jobs.bulk.stages import timed, timed_each
 from jobs.images.batches import ImageBatch, with_reasons
 from jobs.images.files import read_files
 from jobs.images.layout import layout_of
 from jobs.images.pixels import view_batch
 from jobs.images.reader import read_unit
 from jobs.images.units import Piece, Unit
-from jobs.stages import timed, timed_each
 
 Mask = npt.NDArray[np.bool_]
 

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from export.images.contract import NULL, BadImage, ImageContract
 from export.images.decode import decode_batch
+from jobs.bulk.stages import timed, timed_each
 from jobs.images.batches import (
     Columns,
     ImageBatch,
@@ -29,7 +30,6 @@ from jobs.images.files import read_files
 from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
 from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
-from jobs.stages import timed, timed_each
 
 _NO_BYTES = f"{NULL}: its bytes must be in the column, a path beside them is not read"  # it may name any file
 BATCH_BYTES = 64 << 20  # decoded

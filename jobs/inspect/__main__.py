@@ -8,9 +8,9 @@ The files of a bundle are verified. Nothing is changed.
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
 from jobs.inspect.job import inspect
 from jobs.inspect.options import InspectOptions
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

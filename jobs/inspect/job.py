@@ -5,10 +5,10 @@ from typing import Any
 
 from export.bundle.format import MANIFEST
 from export.storage import Folder
-from jobs import console
 from jobs.bulk.plan import PLAN, SUMMARY
 from jobs.inspect.facts import Facts, of_bundle, of_evaluation, of_output, of_run
 from jobs.inspect.options import InspectOptions
+from jobs.program import console
 from vae_core.errors import UserError
 from vae_core.text import printable
 

@@ -9,9 +9,9 @@ why, and finally `summary.json`. Rerun the same command to resume.
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions
+from jobs.program.cli import run_main
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -9,7 +9,6 @@ import pyarrow as pa
 from export.images.contract import ImageContract
 from export.storage import Folder
 from export.tiling import Tiling
-from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.bulk.dataset_card import write_dataset_card
@@ -22,6 +21,7 @@ from jobs.images.units import Unit
 from jobs.prepare.options import PrepareOptions
 from jobs.prepare.task import PackTask
 from jobs.prepare.vision_sets import PREFIX, VisionSet
+from jobs.program import console
 from jobs.report.wording import counted
 from vae_core.errors import UserError
 

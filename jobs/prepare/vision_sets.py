@@ -14,9 +14,9 @@ from PIL import Image
 
 from export.images.contract import BadImage, ImageContract
 from export.images.convert import Pixels, fit
+from jobs.bulk.stages import timed
 from jobs.images.batches import ImageBatch, run_keys, split_batch
 from jobs.images.units import Piece, Unit, gather
-from jobs.stages import timed
 from vae_core.errors import UserError
 
 PREFIX = "torchvision:"

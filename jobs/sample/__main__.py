@@ -8,7 +8,7 @@ finally `summary.json`. Sample i of a seed is the same image in every corpus. Re
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
+from jobs.program.cli import run_main
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from export.bundle.reference import BundleRef
 from export.storage import Folder
-from jobs import console
 from jobs.bulk import finish, run
 from jobs.bulk.commit import ERRORS, first_error, tally
 from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.plan import reading_summary
 from jobs.bulk.versions import versions
+from jobs.program import console
 from jobs.report.wording import counted
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples

@@ -19,8 +19,8 @@ from export.runtime.device import Device
 from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
+from jobs.bulk.stages import timed, timed_each
 from jobs.sample.options import SampleOptions
-from jobs.stages import timed, timed_each
 
 MIN_ROWS, MAX_ROWS = 256, 4096
 UNIT_BYTES = 64 << 20  # decoded

@@ -8,7 +8,7 @@ The output contains `scores/*.parquet`, `errors/*.parquet` with the rows that fa
 
 from collections.abc import Sequence
 
-from jobs.cli import run_main
+from jobs.program.cli import run_main
 from jobs.score.job import score
 from jobs.score.options import ScoreOptions
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from jobs import console
 from jobs.bulk import run
 from jobs.bulk.plan import reading_summary
+from jobs.program import console
 from jobs.score.decide_again import decide_parts, is_decided, reopen
 from jobs.score.finish import conclude
 from jobs.score.options import ScoreOptions

@@ -26,6 +26,7 @@ from export.runtime.session import Arrays, concatenate
 from export.runtime.tiled_scorer import TiledScorer
 from export.tiling import TILE_LEFT, TILE_TOP
 from jobs.bulk import Part
+from jobs.bulk.stages import timed, timed_each
 from jobs.images.batches import error_row, error_schema, with_reasons
 from jobs.images.class_names import with_names
 from jobs.images.reader import read_unit
@@ -35,7 +36,6 @@ from jobs.labels.columns import ClassColumns
 from jobs.likelihood.columns import estimate_fields, estimate_row
 from jobs.score.options import ScoreOptions
 from jobs.score.significance import RESERVED, Significance
-from jobs.stages import timed, timed_each
 from vae_core.errors import UserError
 
 IS_OUTLIER = "is_outlier"

@@ -13,11 +13,11 @@ from typing import Any
 
 import tyro
 
-from jobs import console
-from jobs.arguments import Command, given
-from jobs.arguments import parse as parse_options
 from jobs.bulk.progress import working
-from jobs.cli import examples, run_parsed
+from jobs.program import console
+from jobs.program.arguments import Command, given
+from jobs.program.arguments import parse as parse_options
+from jobs.program.cli import examples, run_parsed
 from jobs.train import recipes
 from jobs.train.options import TrainOptions
 from vae_core import models
@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def parse(arguments: Sequence[str]) -> Command[TrainOptions[ModelConfig]]:
-    """What the arguments say; raises as `jobs.arguments.parse` does, and UserError as recipes do."""
+    """What the arguments say; raises as `jobs.program.arguments.parse` does, and UserError as recipes do."""
     # The recipe sets the defaults of the other options, and the family determines which exist: parse both first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     finder.add_argument("--recipe")

@@ -14,7 +14,6 @@ from export.bundle.manifest import LETTERBOX
 from export.class_labels import ClassLabels
 from export.images.contract import ImageContract
 from export.storage import Folder
-from jobs import console
 from jobs.bulk.cluster import Cluster, connect
 from jobs.bulk.progress import Stages, working
 from jobs.bulk.shared import require_shared
@@ -23,7 +22,8 @@ from jobs.discoveries.errors import describe_left_out
 from jobs.images.batches import bad_file_errors
 from jobs.images.source import ImageSet, find_images
 from jobs.images.survey import Survey, survey
-from jobs.interruption import beside
+from jobs.program import console
+from jobs.program.interruption import beside
 from jobs.report.wording import counted
 from jobs.train.labels import find_labels
 from jobs.train.loop import Work

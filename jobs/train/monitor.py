@@ -6,8 +6,8 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from jobs import console
 from jobs.bulk.progress import Progress, Stages
+from jobs.program import console
 from jobs.train.run_directory import Run
 from jobs.train.tracking import Tracking
 

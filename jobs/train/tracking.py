@@ -20,7 +20,7 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jobs import console
+from jobs.program import console
 from jobs.train.run_directory import MLFLOW, Run
 from vae_core.errors import UserError
 

@@ -10,7 +10,7 @@ Exit code 1 if a runtime that opens a graph computes it wrongly, 2 if a runtime 
 import sys
 from collections.abc import Sequence
 
-from jobs.cli import run_main
+from jobs.program.cli import run_main
 from jobs.verify.job import verify
 from jobs.verify.options import VerifyOptions
 

@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 
 from export.bundle.format import Bundle
 from export.runtime.agreement import Difference
-from jobs import console
+from jobs.program import console
 from jobs.verify import process, work
 from jobs.verify.options import VerifyOptions
 from jobs.verify.registry import RUNTIMES, Installed, Places, Runtime, pythons

@@ -34,7 +34,7 @@ def lines(tmp_path: Path, ray_cluster: None) -> list[dict[str, Any]]:
     options = f"--bundle {tmp_path / 'bundle'} --images {source} --output {tmp_path / 'out'} --unit-rows {UNIT_ROWS}"
     where = f"--address {ray.get_runtime_context().gcs_address} --workers 2 --log-format json"
     done = subprocess.run(
-        [sys.executable, "-m", "jobs.cli", "score", *options.split(), *where.split()],
+        [sys.executable, "-m", "jobs.program.cli", "score", *options.split(), *where.split()],
         env={**os.environ, "PYTHONPATH": str(ROOT), "RAY_JOB_CONFIG_JSON_ENV_VAR": json.dumps(SUBMITTED)},
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from jobs import cli
+from jobs.program import cli
 from training_runs import config, found, start, write_images
 
 

@@ -10,7 +10,7 @@ from vae_core import program
 
 def test_an_interruption_while_it_imports_ends_it_as_one_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(name: str) -> ModuleType:
-        if name == "jobs.cli":
+        if name == "jobs.program.cli":
             raise KeyboardInterrupt
         return real(name)
 

@@ -20,6 +20,7 @@ from export.runtime.sampler import Sampler
 from export.storage import Folder
 from jobs.bulk import Part
 from jobs.bulk.commit import part_names
+from jobs.bulk.stages import timed, timed_each
 from jobs.evaluate.quality.sharpness import gradient_energy
 from jobs.evaluate.quality.space import NetworkRef
 from jobs.evaluate.rows import Drawn, DrawnUnit
@@ -27,7 +28,6 @@ from jobs.images.batches import error_schema, run_keys, with_reasons
 from jobs.images.reader import read_images
 from jobs.images.units import Piece
 from jobs.sample.task import SampleUnit
-from jobs.stages import timed, timed_each
 from vae_core.binarisation import drawn as binarised
 from vae_core.noise import Purpose
 

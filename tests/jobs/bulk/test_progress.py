@@ -13,10 +13,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from jobs import console
 from jobs.bulk import progress
 from jobs.bulk.progress import Progress, Stages, duration
-from jobs.console import ConsoleOptions
+from jobs.program import console
+from jobs.program.console import ConsoleOptions
 
 
 class Watched(io.StringIO):

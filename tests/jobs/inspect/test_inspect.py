@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from image_files import packed, write_parquet
-from jobs import cli
 from jobs.inspect.job import facts_about
+from jobs.program import cli
 from jobs.sample.job import sample
 from jobs.sample.options import SampleOptions
 from jobs.score.job import score

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from export.bundle.format import ENCODER, SCORER, Bundle
-from jobs import cli
+from jobs.program import cli
 from jobs.verify import job
 from jobs.verify.options import VerifyOptions
 from jobs.verify.registry import RUNTIMES, Places, Runtime, _InPython, pythons

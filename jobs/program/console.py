@@ -22,7 +22,7 @@ from typing import Any, Literal, TextIO
 
 from tqdm import tqdm
 
-from jobs.ray_job import job_id, submission_id
+from jobs.program.ray_job import job_id, submission_id
 from vae_core.text import printable_lines
 
 LogFormat = Literal["text", "json"]

@@ -18,14 +18,14 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="on
 _PATIENCE = 120.0  # seconds
 _COMMAND = """
 import os, signal, sys
-from jobs.survival import survive_crashes
+from jobs.program.survival import survive_crashes
 survive_crashes(["score"])
 if sys.argv[2] == "at once":
     os.kill(os.getpid(), signal.SIGSEGV)
 from bulk_toys import LOCAL, Squares, ranges
 from export.storage import Folder
 from jobs.bulk import run
-from jobs.interruption import exit_code, interruptible
+from jobs.program.interruption import exit_code, interruptible
 task = Squares(killing=frozenset(map(int, sys.argv[2].split())), seconds=float(sys.argv[3]))
 with open(sys.argv[1] + ".pid", "w") as stream:
     stream.write(str(os.getpid()))
@@ -66,7 +66,7 @@ def test_another_end_is_that_of_the_command(tmp_path: Path, killing: str, code: 
 def test_more_units_than_a_pipe_holds_bytes_end() -> None:
     script = """
 import sys
-from jobs import survival
+from jobs.program import survival
 survival.survive_crashes(["score"])
 survival.units_began()
 for _ in range(70_000):

@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import NoReturn, TypeVar
 
-from jobs import arguments, console
-from jobs.interruption import exit_code, interruptible
+from jobs.program import arguments, console
+from jobs.program.interruption import exit_code, interruptible
 from vae_core.errors import JobFailed, StorageFailed, UserError
 from vae_core.program import restart_in_utf8
 
@@ -138,7 +138,7 @@ def examples(name: str) -> str:
 
 
 def _print_completion(shells: list[str]) -> None:
-    from jobs.completion import SHELLS, script
+    from jobs.program.completion import SHELLS, script
 
     if len(shells) != 1 or shells[0] not in SHELLS:
         got = " ".join(shells) or "nothing"

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from export.targets import names
-from jobs.arguments import arguments_of
-from jobs.console import ConsoleOptions
+from jobs.program.arguments import arguments_of
+from jobs.program.console import ConsoleOptions
 from jobs.train import recipes
 from vae_core import models
 

@@ -8,7 +8,7 @@ import pytest
 import tyro
 
 from commands import parse
-from jobs import arguments, cli, console
+from jobs.program import arguments, cli, console
 from jobs.score.options import ScoreOptions
 from jobs.train.__main__ import parse as parse_training
 from vae_core import models

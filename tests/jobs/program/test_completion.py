@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
-from jobs.completion import SHELLS, options_of, script
+from jobs.program import cli
+from jobs.program.completion import SHELLS, options_of, script
 
 ASK = """
 source "$1"; shift

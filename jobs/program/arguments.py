@@ -1,4 +1,4 @@
-"""A command's arguments: the options of its job, and those that every command has (`jobs.console`).
+"""A command's arguments: the options of its job, and those that every command has (`jobs.program.console`).
 
 The options of a job are a dataclass, whose docstrings are the help. For the command line its fields are put in groups,
 those that are required first, and each gets a placeholder that says what it is.
@@ -17,9 +17,9 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 
 import tyro
 
-from jobs import console
 from jobs.bulk.options import BulkOptions, InferenceOptions
-from jobs.console import ConsoleOptions
+from jobs.program import console
+from jobs.program.console import ConsoleOptions
 
 O = TypeVar("O")  # noqa: E741  # options of a job
 

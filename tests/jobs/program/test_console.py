@@ -15,10 +15,10 @@ import pytest
 
 from bundles import pictures
 from image_files import LAYOUTS, write_parquet
-from jobs import cli, console
-from jobs.console import ConsoleOptions
+from jobs.program import cli, console
+from jobs.program.console import ConsoleOptions
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class Said(NamedTuple):
@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> str:
 def run(*arguments: str, module: bool = False) -> Said:
     """Run a command in a process of its own, as `vae NAME …` or as `python -m jobs.NAME …`."""
     name, *rest = arguments
-    words = ["-m", f"jobs.{name}", *rest] if module else ["-m", "jobs.cli", *arguments]
+    words = ["-m", f"jobs.{name}", *rest] if module else ["-m", "jobs.program.cli", *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, *words], capture_output=True, text=True, check=False, env=environment)
     return Said(done.returncode, done.stdout, done.stderr)
@@ -183,7 +183,7 @@ def test_the_ids_of_a_ray_job_are_there_when_it_has_them(
         (line,) = events(capsys.readouterr().err)
         return line
 
-    monkeypatch.setattr("jobs.console.job_id", lambda: "")
+    monkeypatch.setattr("jobs.program.console.job_id", lambda: "")
     monkeypatch.delenv("RAY_JOB_CONFIG_JSON_ENV_VAR", raising=False)
     assert not {"ray_job_id", "ray_submission_id"} & said().keys()
     for damaged in ("", "{", "[]", '{"metadata": null}', '{"runtime_env": {}}'):
@@ -192,7 +192,7 @@ def test_the_ids_of_a_ray_job_are_there_when_it_has_them(
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", '{"metadata": {"job_submission_id": "raysubmit_7"}}')
     assert said()["ray_submission_id"] == "raysubmit_7"
     ids = iter(["", "01000000", ""])
-    monkeypatch.setattr("jobs.console.job_id", lambda: next(ids))
+    monkeypatch.setattr("jobs.program.console.job_id", lambda: next(ids))
     with console.speaking("score", ConsoleOptions(log_format="json")):
         for message in ("before", "during", "after"):
             console.note("score", message)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs import cli
+from jobs.program import cli
 
 
 def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
@@ -17,14 +17,14 @@ def answer(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, st
 
 
 def test_the_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
-    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
     assert answer(capsys, "--version") == (0, f"{project['name']} {project['version']}\n")
 
 
 def test_help_lists_the_jobs(capsys: pytest.CaptureFixture[str]) -> None:
     code, text = answer(capsys, "--help")
     assert code == 0
-    jobs = {path.parent.name for path in Path(cli.__file__).parent.glob("*/__main__.py")}
+    jobs = {path.parent.name for path in Path(cli.__file__).parents[1].glob("*/__main__.py")}
     listed = {line.split()[0] for line in text.splitlines() if line.startswith("  ")}
     assert listed == jobs
 

@@ -14,15 +14,14 @@ from export.runtime.device import Device
 from export.storage import Folder
 from gaussian_bundle import draw_images, write_gaussian_bundle
 from image_files import LAYOUTS, write_parquet
-from jobs import stages
-from jobs.bulk import Task
+from jobs.bulk import Task, stages
 from jobs.bulk.plan import PLAN
+from jobs.bulk.stages import timed, timed_each
 from jobs.bulk.worker import Worker
 from jobs.sample.options import SampleOptions
 from jobs.sample.task import SampleTask, plan_samples
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
-from jobs.stages import timed, timed_each
 
 PAUSE = 0.05
 
