@@ -63,6 +63,8 @@ class Session:
         providers: list[Any] = ["CPUExecutionProvider"]
         if uses_cuda:
             onnxruntime.preload_dlls()
+            # Otherwise each session writes that CUDA is not a plugin, which it need not be.
+            onnxruntime.set_default_logger_severity(3)
             cuda = cuda_options(device, cuda_memory(device.index))
             providers.insert(0, ("CUDAExecutionProvider", cuda))
         self._weights = graph.weights  # the session uses these arrays without a copy
