@@ -6,6 +6,7 @@
 #   make verify the graphs of every family in every runtime that installs: OpenVINO, browsers, …; VERIFY=--all
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
 #   make cluster  train, export, score and sample on two Ray nodes of this machine, one of which dies
+#   make fuzz   half an hour of made-up images, tables, names, bundles and recipes; FUZZ="--minutes 60 --seed 1"
 #   make docs   the generated parts of docs/: options, modules
 #   make lint, make lock, make clean
 
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo web test verify bench cluster docs lint lock clean
+.PHONY: demo web test verify bench cluster fuzz docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
@@ -37,6 +38,9 @@ bench: $(READY)
 
 cluster: $(READY)
 	$(BIN)/python deploy/acceptance.py
+
+fuzz: $(READY)
+	$(BIN)/python tests/faults/fuzz.py $(FUZZ)
 
 docs: $(READY)
 	$(BIN)/python docs/generate.py

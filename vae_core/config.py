@@ -236,7 +236,7 @@ def recipe_from_toml(text: str, where: str) -> Recipe:
     """
     try:
         tables = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise UserError(f"{where} is not valid TOML: {error}") from error
     for name, table in tables.items():
         if name not in ("model", "train") or not isinstance(table, dict):

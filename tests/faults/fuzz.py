@@ -1,6 +1,8 @@
-"""Fuzz what reads files of other people: decoders, headers, layouts of tables, names.
+"""Fuzz what reads files of other people: decoders, headers, layouts of tables, names, bundles, recipes.
 
-    python tests/faults/fuzz.py --minutes 30
+    python tests/faults/fuzz.py --minutes 30     # or: make fuzz
+
+The corpus is an image of every format and mode that Pillow writes, a bundle, and the recipes that ship.
 
 Each property holds for every input that Hypothesis makes up: a result that is consistent, or the error that becomes a
 sentence, and no other exception. The tests run each a few times, with the same inputs; this command runs them with new
@@ -8,14 +10,18 @@ ones until the time is over, and prints how many it tried, the slowest one and h
 """
 
 import argparse
+import functools
 import io
+import json
 import os
 import resource
+import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -23,15 +29,22 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program; pytest has it already
+import damage
+from export.bundle.format import MANIFEST, Bundle
 from export.images.contract import BadImage, ImageContract
 from export.images.decode import decode_batch, decode_freely
 from export.images.header import read_header
+from export.storage import Folder
+from gaussian_bundle import write_gaussian_bundle
 from jobs.images.batches import partition_value
 from jobs.images.layout import LayoutError, find_layout
 from jobs.images.location import Address, search
 from jobs.images.options import ColumnOptions
 from jobs.images.reader import read_images
 from jobs.images.source import find_images, plan_units
+from jobs.inspect.job import facts_about
+from jobs.train import recipes
 from vae_core.errors import UserError
 from vae_core.text import printable
 
@@ -184,6 +197,69 @@ def an_argument_is_found_or_has_a_sentence(text: str) -> None:
 
 ARGUMENTS = st.text(st.characters(blacklist_characters="\0"), max_size=30)
 
+
+@functools.cache
+def whole_bundle() -> Path:
+    """A bundle of a Gaussian model, in a folder that lives as long as this process."""
+    folder = tempfile.TemporaryDirectory(prefix="vae-fuzz-")
+    whole_bundle.folder = folder  # type: ignore[attr-defined]  # or it would be deleted here
+    write_gaussian_bundle(Folder.at(folder.name))
+    return Path(folder.name)
+
+
+@st.composite
+def manifests(draw: st.DrawFn) -> bytes:
+    """The bundle's manifest, with some of its fields or some of its bytes changed."""
+    content = (whole_bundle() / MANIFEST).read_bytes()
+    if draw(st.booleans()):
+        return draw(damage.changed_bytes(content))
+    return json.dumps(draw(damage.damaged(json.loads(content)))).encode()
+
+
+def a_manifest_opens_or_has_a_sentence(content: bytes) -> None:
+    """And so does what `vae inspect` says of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        for file in whole_bundle().iterdir():
+            shutil.copy(file, folder)
+        (Path(folder) / MANIFEST).write_bytes(content)
+        for use in (Bundle.open, facts_about):
+            try:
+                use(folder)
+            except UserError as error:
+                check_sentence(error)
+
+
+VALUES_IN_TOML = ["", "nan", "true", "{}", "1979-05-27", '"""', *map(repr, damage.VALUES), "[" * 5000]
+
+
+@st.composite
+def recipes_of_others(draw: st.DrawFn) -> bytes:
+    """A recipe that ships, with some of its values or some of its bytes changed."""
+    path = Path(recipes.__file__).with_name(f"{draw(st.sampled_from(recipes.names()))}.toml")
+    lines = path.read_text().splitlines()
+    for _ in range(draw(st.integers(0, 2))):
+        at = draw(st.integers(0, len(lines) - 1))
+        name, equals, _value = lines[at].partition("=")
+        value = draw(st.sampled_from(VALUES_IN_TOML))
+        lines[at] = (
+            f"{name}{equals} {value}" if equals else draw(st.sampled_from(["", "[model]", "[[train]]", "x = 1"]))
+        )
+    content = "\n".join(lines).encode(errors="surrogatepass")
+    return draw(damage.changed_bytes(content)) if draw(st.booleans()) else content
+
+
+def a_recipe_is_read_or_has_a_sentence(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "of-others.toml")
+        path.write_bytes(content)
+        try:
+            recipe: Any = recipes.load(str(path))
+        except UserError as error:
+            check_sentence(error)
+        else:
+            assert recipe.train.epochs is None or recipe.train.epochs > 0
+
+
 # name → the property, with the strategies of its arguments
 PROPERTIES: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[object], ...]]] = {
     "decoder": (an_image_is_as_its_header_says_or_has_a_reason, (st.one_of(damaged(), st.binary(max_size=64)),)),
@@ -191,6 +267,8 @@ PROPERTIES: dict[str, tuple[Callable[..., None], tuple[st.SearchStrategy[object]
     "rows": (rows_are_images_or_errors, (VALUES,)),
     "names": (every_name_is_listed_once, (st.lists(NAMES, max_size=5),)),
     "arguments": (an_argument_is_found_or_has_a_sentence, (ARGUMENTS,)),
+    "manifest": (a_manifest_opens_or_has_a_sentence, (manifests(),)),
+    "recipe": (a_recipe_is_read_or_has_a_sentence, (recipes_of_others(),)),
 }
 
 

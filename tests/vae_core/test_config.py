@@ -82,3 +82,9 @@ def test_an_unknown_recipe_is_named_with_those_there_are() -> None:
         recipes.load("fashion")
     with pytest.raises(UserError, match=r"cannot read the recipe nowhere\.toml"):
         recipes.load("nowhere.toml")
+
+
+@pytest.mark.parametrize("text", ["model = 1\n= 2", "x = " + "[" * 5_000])
+def test_a_recipe_that_is_no_toml(text: str) -> None:
+    with pytest.raises(UserError, match="mine is not valid TOML"):
+        recipe_from_toml(text, "mine")

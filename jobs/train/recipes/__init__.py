@@ -22,9 +22,11 @@ def load(name: str) -> Recipe:
     """
     if name.endswith(".toml"):
         try:
-            return recipe_from_toml(Path(name).expanduser().read_text(), name)
+            return recipe_from_toml(Path(name).expanduser().read_text("utf-8"), name)
         except OSError as error:
             raise UserError(f"cannot read the recipe {name}: {error.strerror}; check the path") from error
+        except UnicodeDecodeError as error:
+            raise UserError(f"{name} must be a TOML file in UTF-8, got other bytes; save it as UTF-8") from error
     if name not in names():
         raise UserError(f"--recipe must be one of {', '.join(names())} or a path ending in .toml, got {name}")
-    return recipe_from_toml((_SHIPPED / f"{name}.toml").read_text(), f"recipe {name}")
+    return recipe_from_toml((_SHIPPED / f"{name}.toml").read_text("utf-8"), f"recipe {name}")
