@@ -20,6 +20,10 @@ os.environ.setdefault("RAY_DATA_PARQUET_FOOTER_NUM_ACTORS", "1")
 os.environ.setdefault("RAY_worker_niceness", "0")  # or workers starve beside other load
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S", "60")  # five seconds do not suffice beside other load
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Processes of the suite share the cores. OpenMP's threads would spin while they wait for each other, and a test of
+    # five seconds takes eighty.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path[:0] = [path for path in (str(TESTS.parent), str(TESTS)) if path not in sys.path]
 
 import pytest  # noqa: E402
