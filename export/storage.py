@@ -116,14 +116,15 @@ class Folder:
 
     def has(self, name: str) -> bool:
         """Whether a file `name` exists here."""
-        return bool(self.filesystem.get_file_info(self.file(name)).type == pafs.FileType.File)
+        path = self.file(name)
+        with self._naming("look for", name):
+            return bool(self.filesystem.get_file_info(path).type == pafs.FileType.File)
 
     def entries(self, recursive: bool = False) -> Iterator[Entry]:
         """The files here, sorted by name; none if the folder does not exist. Hidden files are left out."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
         found = [
             Entry(info.path.removeprefix(self.path).lstrip("/"), info.size or 0)
-            for info in self.filesystem.get_file_info(selector)
+            for info in self._list(recursive)
             if info.type == pafs.FileType.File
         ]
         yield from sorted(entry for entry in found if not _is_hidden(entry.name))
@@ -134,10 +135,14 @@ class Folder:
 
     def subfolders(self) -> list[str]:
         """The names of the folders directly inside this one, sorted."""
-        selector = pafs.FileSelector(self.path, allow_not_found=True)
-        infos = self.filesystem.get_file_info(selector)
-        names = [info.base_name for info in infos if info.type == pafs.FileType.Directory]
+        names = [info.base_name for info in self._list() if info.type == pafs.FileType.Directory]
         return sorted(name for name in names if not _is_hidden(name))
+
+    def _list(self, recursive: bool = False) -> list[pafs.FileInfo]:
+        selector = pafs.FileSelector(self.path, allow_not_found=True, recursive=recursive)
+        with self._naming("list"):
+            found: list[pafs.FileInfo] = self.filesystem.get_file_info(selector)
+        return found
 
     def read(self, name: str, most: int | None = None) -> bytes:
         """The bytes of the file `name`, of which there may be at most `most`.
@@ -213,14 +218,15 @@ class Folder:
             raise
 
     @contextmanager
-    def _naming(self, doing: str, name: str) -> Iterator[None]:
+    def _naming(self, doing: str, name: str = "") -> Iterator[None]:
         """Raise errors of the storage as StorageFailed, which name the file; but a file that is not there as such."""
         try:
             yield
         except (FileNotFoundError, StorageFailed):
             raise
         except OSError as error:
-            raise StorageFailed(f"cannot {doing} {self.url}/{name}: {why(error)}") from error
+            where = f"{self.url}/{name}" if name else self.url
+            raise StorageFailed(f"cannot {doing} {where}: {why(error)}") from error
 
     def write_text(self, name: str, text: str) -> None:
         """Write a UTF-8 text file; see `write`."""
@@ -237,8 +243,9 @@ class Folder:
 
     def discard(self, name: str) -> None:
         """Delete the file `name`, which should exist: `delete` without checking first."""
-        with suppress(FileNotFoundError):
-            self.filesystem.delete_file(self.file(name))
+        path = self.file(name)
+        with suppress(FileNotFoundError), self._naming("delete", name):
+            self.filesystem.delete_file(path)
 
     def sweep(self) -> None:
         """Delete incomplete files, here and below, of writers that are surely gone: processes of this machine."""
@@ -251,8 +258,9 @@ class Folder:
 
     def delete_all(self) -> None:
         """Delete this folder and everything in it, if it exists."""
-        if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
-            self.filesystem.delete_dir(self.path)
+        with self._naming("delete"):
+            if self.filesystem.get_file_info(self.path).type == pafs.FileType.Directory:
+                self.filesystem.delete_dir(self.path)
 
     def refuse_inside(self, option: str, bundle: "Folder") -> None:
         """Raise a UserError, which begins with the name of an option, if this is below the folder of a bundle.
@@ -278,7 +286,9 @@ class Folder:
 
     def refuse_file(self, option: str) -> None:
         """Raise a UserError, which begins with the name of an option, if this is a file."""
-        if self.filesystem.get_file_info(self.path).type == pafs.FileType.File:
+        with self._naming("look for"):
+            kind = self.filesystem.get_file_info(self.path).type
+        if kind == pafs.FileType.File:
             raise UserError(f"{option} must be a folder, got {self.url}, which is a file; choose another")
 
 

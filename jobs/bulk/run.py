@@ -116,8 +116,8 @@ def _begin(output: Folder, plan: Plan) -> None:
 
 def finish(output: Folder, summary: dict[str, Any]) -> None:
     """Finish a job: delete leftovers of killed workers, and write the summary, which marks the output as complete."""
+    output.sweep()  # first: a marker of which a killed process wrote only a part would keep its folder
     Attempts(output).clear()
-    output.sweep()
     output.write_text(SUMMARY, json.dumps(summary, indent=2, allow_nan=False) + "\n")
 
 

@@ -4,10 +4,11 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, Generic, NamedTuple
+from contextlib import suppress
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from export.runtime.device import Device
-from export.storage import Folder
+from export.storage import Folder, why
 from jobs.bulk.attempts import FATAL_ATTEMPTS, Attempts
 from jobs.bulk.commit import commit
 from jobs.bulk.contract import Part, Task, U
@@ -17,6 +18,7 @@ from jobs.bulk.salvage import describe, salvage, salvage_apart
 from jobs.bulk.stages import timed
 from vae_core.errors import JobFailed, StorageFailed, UserError
 
+T = TypeVar("T")
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure
 
 
@@ -69,32 +71,41 @@ class Worker(Generic[U]):
             return Receipt(unit.number, unit.rows, results, errors, time.monotonic() - self._began, **failure)
 
         try:
-            died = self._attempts.begin(unit.number)
+            died = self._patiently(lambda: self._attempts.begin(unit.number))
             try:
-                part = self._persist(unit, in_child=died >= FATAL_ATTEMPTS)
+                part = self._patiently(lambda: self._persist(unit, in_child=died >= FATAL_ATTEMPTS))
             finally:
-                self._attempts.end(unit.number, died)
+                with suppress(OSError):  # the end of the job deletes what is left
+                    self._attempts.end(unit.number, died)
         except (UserError, JobFailed, StorageFailed) as error:
             return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
+        except OSError as error:
+            return receipt(failure=f"unit {unit.number} cannot be read: {why(error)}")
         except Exception as error:
             details = traceback.format_exc()
             return receipt(failure=f"unit {unit.number} failed with {describe(error)}\n{details}")
         return receipt(part.results.num_rows, part.errors.num_rows)
 
-    def _persist(self, unit: U, in_child: bool) -> Part:
-        """Map and commit, with retries after storage failures."""
-        for delay in (*RETRY_SECONDS, None):
+    def _patiently(self, step: Callable[[], T]) -> T:
+        """The result of `step`, tried again after failures of the storage.
+
+        Raises:
+            OSError: that of the last attempt.
+        """
+        for delay in RETRY_SECONDS:
             try:
-                part = self._map(unit, in_child)
-                with timed("write"):
-                    commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
-                return part
+                return step()
             except OSError:
-                if delay is None:
-                    raise
                 if self._stop.wait(delay):
                     raise Stopped from None
-        raise AssertionError
+        return step()
+
+    def _persist(self, unit: U, in_child: bool) -> Part:
+        """Map and commit."""
+        part = self._map(unit, in_child)
+        with timed("write"):
+            commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
+        return part
 
     def _map(self, unit: U, in_child: bool) -> Part:
         if self._work is None and not self._output.has(PLAN):

@@ -1,11 +1,15 @@
 import pickle
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
+import fsspec
 import pyarrow as pa
+import pyarrow.fs as pafs
 import pytest
 
 from export.storage import Folder, is_url
-from vae_core.errors import UserError
+from vae_core.errors import StorageFailed, UserError
 
 
 @pytest.fixture(params=["path", "file-url", "memory"])
@@ -128,3 +132,35 @@ def test_json_is_read_as_an_object(folder: Folder) -> None:
         folder.write_text("bad.json", text)
         with pytest.raises(UserError, match=rf"bad\.json must .*{said}"):
             folder.read_json("bad.json")
+
+
+class _Refusing(pafs.FSSpecHandler):
+    """A storage that refuses everything."""
+
+    def __init__(self) -> None:
+        super().__init__(fsspec.filesystem("memory"))
+
+    def _refuse(self, *_: object) -> NoReturn:
+        raise OSError("AWS Error ACCESS_DENIED")
+
+    get_file_info = get_file_info_selector = open_input_file = open_output_stream = _refuse
+    create_dir = delete_file = delete_dir = _refuse
+
+
+@pytest.mark.parametrize(
+    ("doing", "act"),
+    [
+        ("look for f/a", lambda folder: folder.has("a")),
+        ("list f", lambda folder: folder.names()),
+        ("list f", lambda folder: folder.subfolders()),
+        ("read f/a", lambda folder: folder.read("a")),
+        ("write f/a", lambda folder: folder.write("a", b"")),
+        ("look for f/a", lambda folder: folder.delete("a")),
+        ("delete f/a", lambda folder: folder.discard("a")),
+        ("delete f", lambda folder: folder.delete_all()),
+        ("look for f", lambda folder: folder.refuse_file("--output")),
+    ],
+)
+def test_a_storage_that_refuses_is_named(doing: str, act: Callable[[Folder], object]) -> None:
+    with pytest.raises(StorageFailed, match=f"^cannot {doing}: AWS Error ACCESS_DENIED$"):
+        act(Folder("f", pafs.PyFileSystem(_Refusing()), "/f"))
