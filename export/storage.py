@@ -21,12 +21,13 @@ import pyarrow.parquet as pq
 
 from export.json_object import parse_object
 from export.owner import MARK, Owner
-from vae_core.errors import StorageFailed, UserError
+from vae_core.errors import OutputError, StorageFailed, UserError
 
 _OBJECT_STORES = tuple(
     getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
 )
 _TRIES = 5
+_PROBE = ".writable"
 _TEMPORARY = re.compile(rf"\..+\.({MARK})\.[0-9a-f]{{8}}")
 
 
@@ -103,6 +104,12 @@ class Folder:
     def is_local(self) -> bool:
         """Whether the folder is on this machine's disk."""
         return isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether there is a file in its place."""
+        with self._naming("look for"):
+            return bool(self.filesystem.get_file_info(self.path).type == pafs.FileType.File)
 
     def child(self, name: str) -> "Folder":
         """The folder `name` inside this one."""
@@ -263,7 +270,7 @@ class Folder:
                 self.filesystem.delete_dir(self.path)
 
     def refuse_inside(self, option: str, bundle: "Folder") -> None:
-        """Raise a UserError, which begins with the name of an option, if this is below the folder of a bundle.
+        """Raise an OutputError, which begins with the name of an option, if this is below the folder of a bundle.
 
         A bundle that holds anything else cannot be opened.
         """
@@ -274,7 +281,7 @@ class Folder:
             inner, outer = inner.resolve(), outer.resolve()
         if outer in inner.parents:
             reason = "a bundle holds its own files only"
-            raise UserError(f"{option} must not lie in the bundle, got {self.url}: {reason}; choose another")
+            raise OutputError(f"{option} must not lie in the bundle, got {self.url}: {reason}; choose another")
 
     def delete_empty(self) -> None:
         """Delete this folder if nothing is in it, not even a file that somebody is writing."""
@@ -285,11 +292,33 @@ class Folder:
             self.delete_all()
 
     def refuse_file(self, option: str) -> None:
-        """Raise a UserError, which begins with the name of an option, if this is a file."""
-        with self._naming("look for"):
-            kind = self.filesystem.get_file_info(self.path).type
-        if kind == pafs.FileType.File:
-            raise UserError(f"{option} must be a folder, got {self.url}, which is a file; choose another")
+        """Raise an OutputError, which begins with the name of an option, if this is a file or below one."""
+        above = map(str, Path(self.path).parents) if self.is_local else ()
+        for path in (self.path, *above):
+            with self._naming("look for"):
+                found = self.filesystem.get_file_info(path).type
+            if found == pafs.FileType.File:
+                which = "which is a file" if path == self.path else f"which is below the file {path}"
+                raise OutputError(f"{option} must be a folder, got {self.url}, {which}; choose another")
+            if found == pafs.FileType.Directory:
+                return
+
+    def require_writable(self) -> None:
+        """Raise a StorageFailed if nothing can be written here, before work whose result is written at its end.
+
+        Looks at local folders only. One that was not there is not left behind.
+        """
+        if not self.is_local:
+            return
+        folder = Path(self.path)
+        created = [path for path in (folder, *folder.parents) if not path.exists()]
+        try:
+            self.write(_PROBE, b"\n")
+            self.discard(_PROBE)
+        finally:
+            with suppress(OSError):  # also where another process has begun to write
+                for path in created:
+                    path.rmdir()
 
 
 def _created(path: Path) -> BinaryIO:

@@ -9,7 +9,7 @@ from jobs.train.__main__ import parse as parse_training
 
 
 def parse(name: str, arguments: Sequence[str]) -> Any:
-    """The options of `vae NAME ARGUMENTS`; raises SystemExit where the job would refuse them."""
+    """The options of `vae NAME ARGUMENTS`; raises UserError where the command would refuse them."""
     if name == "train":  # whose options are those of the recipe's family
         return parse_training(list(arguments)).options
     kind = getattr(importlib.import_module(f"jobs.{name}.options"), f"{name.title()}Options")

@@ -26,7 +26,7 @@ from torch import Tensor, nn
 
 from vae_core import models
 from vae_core.config import ModelConfig, to_json
-from vae_core.errors import UserError, parsing
+from vae_core.errors import RunError, UserError, parsing
 from vae_core.models.base import Model
 from vae_core.optimisation import Optimisation
 
@@ -135,7 +135,7 @@ def load(directory: str | os.PathLike[str]) -> dict[str, bytes]:
 
 
 def _reading() -> AbstractContextManager[None]:
-    return parsing("the checkpoint", "copy the run again, or train again")
+    return parsing("the checkpoint", "copy the run again, or train again", RunError)
 
 
 def _head(files: Mapping[str, bytes]) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_refer
 from export.region import Region
 from export.storage import Folder, read_parquet
 from export.tiling import Tiling
-from vae_core.errors import UserError, parsing
+from vae_core.errors import BundleError, OutputError, UserError, parsing, raising
 from vae_core.latents import PRIORS, Prior
 from vae_core.outliers.groups import Statistic
 from vae_core.outputs import Output
@@ -91,6 +91,7 @@ class Bundle:
         }
 
     @classmethod
+    @raising(BundleError)
     def open(cls, url: str, hash: str | None = None) -> "Bundle":  # the attribute's name
         """Read and verify the bundle at a path or URL.
 
@@ -100,9 +101,9 @@ class Bundle:
                 bundle can correct them, but not this one.
 
         Raises:
-            UserError: there is no bundle, it has another hash or another format, its manifest lists a file that it must
-                not, a file is missing or differs from its hash, the folder holds files that are not listed, or a graph
-                refers to weights outside the bundle.
+            BundleError: there is no bundle, it has another hash or another format, its manifest lists a file that it
+                must not, a file is missing or differs from its hash, the folder holds files that are not listed, or a
+                graph refers to weights outside the bundle.
         """
         folder = Folder.at(url)
         manifest_bytes = read_manifest(folder, MANIFEST, hash)
@@ -333,7 +334,7 @@ class Bundle:
             return arrays
 
     def _parsing(self, name: str) -> AbstractContextManager[None]:
-        return parsing(f"{self.folder.url}/{name}", "get the bundle again from its source")
+        return parsing(f"{self.folder.url}/{name}", "get the bundle again from its source", BundleError)
 
     @property
     def examples(self) -> npt.NDArray[np.uint8]:
@@ -346,7 +347,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     """Write a bundle; the manifest, completed with the files' sizes and hashes, comes last.
 
     Raises:
-        UserError: the folder already holds a bundle, or files that do not belong to one.
+        OutputError: the folder already holds a bundle, or files that do not belong to one.
     """
     more = set(files) - {*FILES}
     assert {*FILES} <= set(files), "a bundle has these files"
@@ -364,13 +365,19 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
     return Bundle(folder, text.encode(), files)
 
 
-def refuse_occupied(folder: Folder) -> None:
-    """Raise a UserError unless a bundle may be written to `folder`: it is absent, empty or an incomplete bundle."""
+def refuse_occupied(folder: Folder, option: str = "") -> None:
+    """Raise an OutputError unless a bundle may be written to `folder`: it is absent, empty or an incomplete bundle.
+
+    With the name of the `option` that gives it, it must be writable, too: before the work whose result it will hold.
+    """
+    if option:
+        folder.refuse_file(option)
+        folder.require_writable()
     names = set(folder.names())
     if MANIFEST in names:
-        raise UserError(f"{folder.url} holds a bundle already; give another directory or delete it first")
+        raise OutputError(f"{folder.url} holds a bundle already; give another directory or delete it first")
     if others := sorted((names - {*FILES}.union(*OPTIONAL)) | set(folder.subfolders())):
-        raise UserError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
+        raise OutputError(f"{folder.url} holds other files ({others[0]}); give an empty or new directory")
 
 
 def npz_bytes(arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from export.bundle.format import MANIFEST, Bundle
-from vae_core.errors import UserError
+from vae_core.errors import BundleError
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,11 @@ class BundleRef:
         """Open and verify the bundle.
 
         Raises:
-            UserError: the bundle cannot be opened (see `Bundle.open`), or it is no longer the one referred to.
+            BundleError: the bundle cannot be opened (see `Bundle.open`), or it is no longer the one referred to.
         """
         bundle = Bundle.open(self.address)
         if bundle.hash != self.hash:
-            raise UserError(
+            raise BundleError(
                 f"{self.address} has changed since the job was planned; restore that bundle, or choose another --output"
             )
         return bundle

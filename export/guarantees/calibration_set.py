@@ -24,7 +24,7 @@ from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
 from export.storage import parquet_bytes
 from export.tiling import Tiling
-from vae_core.errors import UserError, parsing
+from vae_core.errors import BundleError, InputError, parsing
 
 MOST_EXEMPLARS = 8192
 """Of more images, every second, third, … is an exemplar; scores and statistics of all are kept."""
@@ -105,7 +105,7 @@ def exchange(
     """
     check_size(len(table))
     files = {name: bundle.read(name) for name in bundle.manifest["files"]}
-    with parsing(f"{bundle.folder.url}/{SCORER}", "get the bundle again from its source"):
+    with parsing(f"{bundle.folder.url}/{SCORER}", "get the bundle again from its source", BundleError):
         files[SCORER] = attach(files[SCORER], table["outlier_score"].to_numpy())
     scorer = open_graph(files[SCORER], files[WEIGHTS], SCORER)
     outputs = scoring_session(scorer, provider).run(bundle.probe)
@@ -128,7 +128,7 @@ def exchange(
     manifest = {**bundle.manifest, "calibration": calibrated, "graphs": graphs}
     if tiling is not None:
         manifest["tiling"] = tiling.to_json()
-    with parsing(f"{bundle.folder.url}/{PARITY}", "get the bundle again from its source"):
+    with parsing(f"{bundle.folder.url}/{PARITY}", "get the bundle again from its source", BundleError):
         files[CARD] = card.render(manifest, json.loads(files[PARITY])["graphs"]).encode()
     return Contents(manifest, files)
 
@@ -143,13 +143,13 @@ def with_p_value_tolerance(graphs: Mapping[str, Any], tolerance: float) -> dict[
 
 
 def check_size(images: int) -> None:
-    """Raise a UserError unless p-values can be computed from this many calibration images."""
+    """Raise an InputError unless p-values can be computed from this many calibration images."""
     if images < LEAST:
-        raise UserError(
+        raise InputError(
             f"{images} calibration images are too few: p-values need at least {LEAST}, thousands to be fine"
         )
     if images > p_values.MOST:
-        raise UserError(
+        raise InputError(
             f"{images:,} calibration images are too many: p-values are counted exactly from up to "
             f"{p_values.MOST:,}; give a random part of them"
         )

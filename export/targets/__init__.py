@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from export.bundle.format import Bundle
 from export.storage import Folder
-from vae_core.errors import UserError
+from vae_core.errors import OutputError
 
 TargetName = Literal["triton", "web"]
 
@@ -29,7 +29,8 @@ def write_target(name: str, bundle: Bundle, folder: Folder) -> None:
 
 
 def refuse_files(folder: Folder) -> None:
-    """Raise a UserError if `folder` holds anything."""
+    """Raise an OutputError if `folder`, that of `--output`, is a file or holds anything."""
+    folder.refuse_file("--output")
     folder.refuse_file("--output")
     if found := [*folder.names(), *folder.subfolders()]:
-        raise UserError(f"{folder.url} holds files already ({found[0]}); give an empty or new directory")
+        raise OutputError(f"{folder.url} holds files already ({found[0]}); give an empty or new directory")

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from export.storage import Folder
 from jobs.bulk.contract import Unit
-from vae_core.errors import UserError, parsing
+from vae_core.errors import OutputError, parsing
 
 PLAN = "plan.json"
 SUMMARY = "summary.json"
@@ -74,14 +74,14 @@ def check_output(output: Folder, plan: Plan) -> bool:
     """Whether `output` already has this plan; False if it is empty. Writes nothing.
 
     Raises:
-        UserError: the output belongs to another job, or has other files.
+        OutputError: the output belongs to another job, or has other files.
     """
     output.refuse_file("--output")
     found = [*output.names(), *(f"{name}/" for name in output.subfolders() if name != MODEL)]
     if not found:
         return False
     if not output.has(PLAN):  # looked for last: another copy of the command writes it first
-        raise UserError(
+        raise OutputError(
             f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds "
             f"{', '.join(found[:3])}{' …' if len(found) > 3 else ''}; choose another --output"
         )
@@ -92,10 +92,12 @@ def check_output(output: Folder, plan: Plan) -> bool:
         if not (isinstance(kind, str) and kind):
             raise ValueError("a job without a kind")
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise UserError(f"{output.url}/{PLAN} must be the plan of a job ({error}); choose another --output") from error
+        raise OutputError(
+            f"{output.url}/{PLAN} must be the plan of a job ({error}); choose another --output"
+        ) from error
     advice = "choose another --output, or delete this one to start over"
     if kind != plan.kind:
-        raise UserError(
+        raise OutputError(
             f"--output must be empty or hold {_a(plan.kind)} job: {output.url} holds {_a(kind)} job; {advice}"
         )
     same = f"--output must be empty or hold the same job: {output.url} holds {_a(kind)} job"
@@ -103,15 +105,15 @@ def check_output(output: Folder, plan: Plan) -> bool:
         was, now = identity.get(name), plan.identity.get(name)
         if was != now:
             name, was, now = _difference(name, was, now)
-            raise UserError(f"{same} with {name} {_short(was)}, got {_short(now)}; {advice}")
+            raise OutputError(f"{same} with {name} {_short(was)}, got {_short(now)}; {advice}")
     if units_hash != plan.units_hash:
-        raise UserError(f"{same} over other input, or the input has changed; {advice}")
+        raise OutputError(f"{same} over other input, or the input has changed; {advice}")
     return True
 
 
 def reading_summary(output: Folder, name: str = SUMMARY) -> AbstractContextManager[None]:
     """A block that uses the summary of a finished job: a UserError says if that is damaged."""
-    return parsing(f"{output.url}/{name}", "delete it, and the same command makes it again")
+    return parsing(f"{output.url}/{name}", "delete it, and the same command makes it again", OutputError)
 
 
 def _difference(name: str, was: object, now: object) -> tuple[str, object, object]:

@@ -19,12 +19,12 @@ from jobs.bulk.machine import cores
 from jobs.bulk.on_ray import run_on_ray
 from jobs.bulk.options import BulkOptions
 from jobs.bulk.placement import place_here, place_on_cluster
-from jobs.bulk.plan import PLAN, SUMMARY, Plan, check_output, make_plan
+from jobs.bulk.plan import PLAN, SUMMARY, check_output, make_plan
 from jobs.bulk.progress import Progress
 from jobs.bulk.shared import require_shared
 from jobs.bulk.worker import Receipt
 from jobs.program import console
-from vae_core.errors import JobFailed, UserError
+from vae_core.errors import JobFailed
 
 
 class Totals(NamedTuple):
@@ -90,10 +90,12 @@ def run(
     todo = [unit for unit in units if unit.number not in finished]
     for notice in notices:
         console.note(task.kind, notice)
+    if on_ray:
+        output.require_writable()  # before Ray starts, which takes seconds
     began = time.monotonic()
     with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:
-            _begin(output, plan)
+            output.write_text(PLAN, plan.to_json())
         done = sum(unit.rows for unit in units if unit.number in finished)
         with Progress(task.kind, task.noun, plan.rows, done) as progress:
             if finished:
@@ -105,13 +107,6 @@ def run(
     if left:
         raise JobFailed(f"{len(left)} units are missing in {output.url}, the first is {min(left)}")
     return totals._replace(engine="ray" if on_ray else "local", workers=chosen_workers)
-
-
-def _begin(output: Folder, plan: Plan) -> None:
-    try:
-        output.write_text(PLAN, plan.to_json())
-    except OSError as error:
-        raise UserError(f"{error}; make room or give permission there, or choose another --output") from error
 
 
 def finish(output: Folder, summary: dict[str, Any]) -> None:

@@ -16,7 +16,7 @@ from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage, salvage_apart
 from jobs.bulk.stages import timed
-from vae_core.errors import JobFailed, StorageFailed, UserError
+from vae_core.errors import JobFailed, StorageFailed, UserError, of_kind
 
 T = TypeVar("T")
 RETRY_SECONDS = (1.0, 5.0, 25.0)  # delays between attempts after a storage failure
@@ -35,12 +35,12 @@ class Receipt(NamedTuple):
     errors: int
     seconds: float  # from the start of the work until the receipt is sent
     failure: str = ""  # why the job fails, if so
-    is_user_error: bool = False  # user-fixable failure
+    kind: str = JobFailed.kind  # of the failure
 
     def check(self) -> "Receipt":
-        """Raise the failure, if any, as UserError or JobFailed; else return the receipt."""
+        """Raise the failure, if any, as the UserError or JobFailed of its kind; else return the receipt."""
         if self.failure:
-            raise UserError(self.failure) if self.is_user_error else JobFailed(self.failure)
+            raise of_kind(self.kind, self.failure)
         return self
 
 
@@ -77,10 +77,10 @@ class Worker(Generic[U]):
             finally:
                 with suppress(OSError):  # the end of the job deletes what is left
                     self._attempts.end(unit.number, died)
-        except (UserError, JobFailed, StorageFailed) as error:
-            return receipt(failure=str(error), is_user_error=isinstance(error, UserError))
+        except (UserError, JobFailed) as error:
+            return receipt(failure=str(error), kind=error.kind)
         except OSError as error:
-            return receipt(failure=f"unit {unit.number} cannot be read: {why(error)}")
+            return receipt(failure=f"unit {unit.number} cannot be read: {why(error)}", kind=StorageFailed.kind)
         except Exception as error:
             details = traceback.format_exc()
             return receipt(failure=f"unit {unit.number} failed with {describe(error)}\n{details}")

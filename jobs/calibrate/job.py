@@ -40,7 +40,7 @@ from jobs.images.reader import read_unit
 from jobs.images.source import describe_others, find_images, plan_units
 from jobs.images.units import Unit
 from jobs.program import console
-from vae_core.errors import JobFailed, UserError
+from vae_core.errors import InputError, JobFailed, UserError
 
 _NAMES = 20  # classes to name
 
@@ -107,8 +107,8 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         JobFailed: the storage of the images cannot be reached.
     """
     target = Folder.at(options.output)
-    refuse_occupied(target)
     bundle = options.open_bundle(options.output)
+    refuse_occupied(target, "--output")
     tiling = _tiling(options, bundle)
     images = find_images(options.images, options.output, options)
     if images.others:
@@ -124,7 +124,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
     everything = _Scored.join(_score(graphs, plan_units(images), _Reading(contract, columns, tiling), review))
     count, reasons = len(everything.exemplars), everything.reasons
     if reasons.total() > count:
-        raise UserError(
+        raise InputError(
             f"at least half of the images must be usable, got {count:,} of {reasons.total() + count:,} "
             f"({named_reasons(reasons)}); nothing was written: give images that match the model"
         )

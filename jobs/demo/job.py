@@ -52,7 +52,15 @@ class DemoResult(NamedTuple):
 
 
 def demo(options: DemoOptions) -> DemoResult:
-    """Run both acts, skipping finished steps."""
+    """Run both acts, skipping finished steps.
+
+    Raises:
+        OutputError: the output is a file.
+        StorageFailed: nothing can be written to it.
+    """
+    output = Folder.at(options.output)
+    output.refuse_file("--output")
+    output.require_writable()
     with connect(None, max(2, options.workers)):
         clothes = _clothes(options)
         wall, on_defect = _wall(options)

@@ -10,7 +10,7 @@ from jobs.images.location import Address, Found, folder_of, search
 from jobs.images.masks import NO_DEFECTS, MaskSource
 from jobs.images.source import IMAGE_SUFFIXES
 from jobs.score.plan import ScoreJob
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError, raising
 
 SUFFIX = "_mask"  # what MVTec's data sets append to the image's name
 
@@ -23,6 +23,7 @@ class MaskedSet(NamedTuple):
     files: Mapping[str, str] = {}  # image file → mask file
 
 
+@raising(InputError)
 def find_masks(options: EvaluateOptions, jobs: Mapping[str, ScoreJob]) -> dict[str, MaskedSet]:
     """The sets of outliers that have masks, by name.
 

@@ -19,7 +19,7 @@ from jobs.images.source import ImageSet
 from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob
-from vae_core.errors import UserError
+from vae_core.errors import InputError
 
 
 @contextmanager
@@ -59,7 +59,7 @@ def estimate_likelihood(options: EvaluateOptions, bundle: Bundle, images: ImageS
     parts, errors = output.child(task.results), output.child(ERRORS)
     estimated, failed = tally(parts).rows, tally(errors).rows
     if estimated == 0:
-        raise UserError(
+        raise InputError(
             f"the likelihood could be estimated for none of {failed:,} images; see the reasons in {errors.url}"
         )
     if totals.summary is None:

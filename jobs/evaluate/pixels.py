@@ -13,7 +13,7 @@ from jobs.evaluate.masks import MaskedSet
 from jobs.evaluate.pixel_counts import PixelCounter
 from jobs.evaluate.pixel_task import PixelTask
 from jobs.images.masks import MaskedUnit
-from vae_core.errors import UserError
+from vae_core.errors import InputError
 
 
 def measure_pixels(inliers: MaskedSet, outliers: Mapping[str, MaskedSet], output: Folder) -> dict[str, dict[str, Any]]:
@@ -29,7 +29,7 @@ def measure_pixels(inliers: MaskedSet, outliers: Mapping[str, MaskedSet], output
         folder = output.child("outliers").child(name)
         counts, errors = _count(each, folder)
         if not counts.regions:
-            raise UserError(
+            raise InputError(
                 f"the masks of {name} must mark defective pixels, got {counts.images:,} masks without a nonzero pixel"
             )
         found = {
@@ -73,7 +73,7 @@ def _count(masked: MaskedSet, output: Folder) -> tuple[PixelCounts, int]:
     walk(output.child(task.results), [counter])
     counts, errors = counter.counts, tally(output.child(ERRORS)).rows
     if counts.images == 0:
-        raise UserError(
+        raise InputError(
             f"none of {errors:,} images could be compared with its mask: {first_error(output)['reason']} (the first "
             f"of the reasons in {output.child(ERRORS).url})"
         )

@@ -8,7 +8,7 @@ from export.targets import refuse_files, write_target
 from jobs.bulk.progress import Stages, working
 from jobs.export.options import ExportOptions
 from jobs.program import console
-from vae_core.errors import UserError
+from vae_core.errors import RunError
 
 
 def export(options: ExportOptions) -> None:
@@ -48,10 +48,10 @@ def _export_run(options: ExportOptions, url: str) -> None:
 
     run = Run.open(url)
     target = Folder.at(options.bundle)
-    refuse_occupied(target)
+    refuse_occupied(target, "--bundle")
     files = run.read_checkpoint("best" if options.checkpoint == "best" else "last")
     if files is None:
-        raise UserError(f"{url} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
+        raise RunError(f"{url} has no {options.checkpoint} checkpoint yet; let `vae train` finish an epoch")
     model = checkpoint.load_model(files)
     shape = model.config.image_shape
     validation, calibration, training = (
@@ -61,7 +61,7 @@ def _export_run(options: ExportOptions, url: str) -> None:
     split_labels = None
     if labels is not None:
         if validation.labels is None or calibration.labels is None or training.labels is None:
-            raise UserError(f"{url} has splits without labels, unlike its run.json; copy the run again")
+            raise RunError(f"{url} has splits without labels, unlike its run.json; copy the run again")
         split_labels = SplitLabels(labels, validation.labels, calibration.labels, training.labels)
     splits = Splits(validation.images, calibration.images, training.images, split_labels)
     with Stages("export", "export.graphs"):

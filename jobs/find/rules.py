@@ -11,7 +11,7 @@ from jobs.images.survey import Survey
 from jobs.report.wording import counted
 from jobs.train import recipes
 from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError
 
 LEAST_IMAGES = 200
 """The fewest images: a fold must leave enough to train on, and to fit the outlier score to."""
@@ -42,7 +42,7 @@ def choose(surveyed: Survey, options: FindOptions, folds: int | None = None) -> 
     usable = sum(count for kind, count in surveyed.counts.items() if not kind.reason)
     if usable < LEAST_IMAGES:
         unused = [f"{count:,} {kind}" for kind, count in surveyed.counts.items() if kind.reason]
-        raise UserError(
+        raise InputError(
             f"{'--clean' if folds == 1 else '--images'} must have at least {LEAST_IMAGES} images, and thousands to be "
             f"useful, got {usable} that can be used{f' ({unused[0]})' if unused else ''}; give more images"
         )

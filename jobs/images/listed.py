@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from jobs.images.location import Address, locate
 from jobs.images.parquet import one_line
 from jobs.images.source import ImageFile, ImageSet
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError, raising
 
 _ROW_BITS = 40  # of a key; the rest is the number of the file
 
@@ -54,6 +54,7 @@ class Finder:
         return found
 
 
+@raising(InputError)
 def read_list(path: str, images: ImageSet, option: str) -> list[Listed]:
     """The images in a list, each once, in its order.
 

@@ -29,7 +29,7 @@ from jobs.images.location import Found, Listing, locate, search
 from jobs.images.options import ColumnOptions
 from jobs.images.parquet import BadFile, Version, one_line, open_footer
 from jobs.images.units import Piece, Unit, gather
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError, raising
 
 __all__ = ["RESERVED", "ImageFile", "ImageSet", "Piece", "Unit", "find_images", "plan_units"]
 
@@ -180,6 +180,7 @@ def _joint_type(types: Sequence[pa.DataType]) -> pa.DataType | None:
         return pa.string() if is_text else None
 
 
+@raising(InputError)
 def find_images(paths: Sequence[str], output: str | None = None, columns: ColumnOptions = _NO_CHOICE) -> ImageSet:
     """List the images at files, folders (recursively), patterns and URLs.
 

@@ -23,7 +23,7 @@ from jobs.images.parquet import BadFile, Footer, RowReader, one_line, open_foote
 from jobs.images.pixels import stored_shape
 from jobs.images.source import ImageSet, describe_others
 from jobs.images.units import Piece
-from vae_core.errors import UserError
+from vae_core.errors import InputError
 
 MOST_FILES = 10_000
 MOST_ROW_GROUPS, ROWS_OF_EACH = 64, 64
@@ -157,7 +157,7 @@ class Survey:
                 readable[key(kind)] += count
         if not readable:
             reason = next(kind.reason for kind in self.counts)
-            raise UserError(f"no image can be read ({self.first_unreadable}: {reason}); check the input files")
+            raise InputError(f"no image can be read ({self.first_unreadable}: {reason}); check the input files")
         return readable.most_common(1)[0][0]
 
 

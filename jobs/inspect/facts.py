@@ -8,7 +8,7 @@ from export.storage import Folder
 from jobs.bulk.commit import ERRORS, finished_units
 from jobs.bulk.plan import PLAN, SUMMARY
 from jobs.train.run_directory import Run
-from vae_core.errors import parsing
+from vae_core.errors import OutputError, RunError, parsing, raising
 
 Facts = dict[str, Any]
 
@@ -63,7 +63,7 @@ def of_run(url: str) -> Facts:
     """A training run."""
     run = Run.open(url)
     head, history = run.read_head(), run.history()
-    with parsing(f"{url}/run.json", _DAMAGED):
+    with parsing(f"{url}/run.json", _DAMAGED, RunError):
         model, train, data = head["model"], head["train"], head["data"]
         epochs = train.get("epochs")
         return {
@@ -80,13 +80,14 @@ def of_run(url: str) -> Facts:
         }
 
 
+@raising(OutputError)
 def of_output(folder: Folder, plan: Mapping[str, Any]) -> Facts:
     """The output of a bulk job."""
     kind = str(plan.get("kind"))
     results = _RESULTS.get(kind, "index" if folder.child("index").names() else "images")
     done, failed = len(finished_units(folder, results)), len(finished_units(folder, ERRORS))
     summary = folder.read_json(SUMMARY) if folder.has(SUMMARY) else None
-    with parsing(f"{folder.url}/{PLAN}", _DAMAGED):
+    with parsing(f"{folder.url}/{PLAN}", _DAMAGED, OutputError):
         facts: Facts = {
             "what": f"output of vae {kind}",
             "finished": summary is not None,
@@ -98,13 +99,14 @@ def of_output(folder: Folder, plan: Mapping[str, Any]) -> Facts:
     return facts | {name: summary[name] for name in _OF_SUMMARY if summary is not None and name in summary}
 
 
+@raising(OutputError)
 def of_evaluation(folder: Folder) -> Facts:
     """The output of `vae evaluate`."""
     facts: Facts = {"what": "output of vae evaluate", "finished": folder.has("metrics.json")}
     if not facts["finished"]:
         return facts
     metrics = folder.read_json("metrics.json")
-    with parsing(f"{folder.url}/metrics.json", _DAMAGED):
+    with parsing(f"{folder.url}/metrics.json", _DAMAGED, OutputError):
         facts |= {"bundle_hash": metrics.get("bundle_hash"), "images": metrics["images"].get("scored")}
         for name, estimate in (metrics.get("likelihood") or {}).items():
             if isinstance(estimate, dict) and "standard_error" in estimate:

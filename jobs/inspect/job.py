@@ -31,6 +31,8 @@ def inspect(options: InspectOptions) -> Facts:
 def facts_about(url: str, bundle_hash: str | None = None) -> Facts:
     """What is known about the folder at a path or URL; if a hash is given, of the bundle that has it."""
     folder = Folder.at(url)
+    if folder.is_file:
+        raise UserError(f"{url} must be the folder of a bundle, a run or the output of a job, got a file")
     names = set(folder.names())
     if MANIFEST in names:
         return of_bundle(url, bundle_hash)

@@ -23,7 +23,7 @@ from jobs.prepare.task import PackTask
 from jobs.prepare.vision_sets import PREFIX, VisionSet
 from jobs.program import console
 from jobs.report.wording import counted
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError
 
 
 def prepare(options: PrepareOptions) -> dict[str, Any]:
@@ -45,7 +45,7 @@ def prepare(options: PrepareOptions) -> dict[str, Any]:
     prepared, errors = tally(output.child(task.results)), walk(output.child(ERRORS), [reasons])
     if prepared.rows == 0:
         first = first_error(output)
-        raise UserError(
+        raise InputError(
             f"none of the {errors.rows:,} images could be prepared; the first ({first['file']}): {first['reason']}; "
             f"see all reasons in {output.url}/{ERRORS}"
         )

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import re
 import sys
 import types
 import typing
@@ -18,8 +19,8 @@ from typing import Annotated, Any, Generic, NamedTuple, TypeVar
 import tyro
 
 from jobs.bulk.options import BulkOptions, InferenceOptions
-from jobs.program import console
 from jobs.program.console import ConsoleOptions
+from vae_core.errors import UserError
 
 O = TypeVar("O")  # noqa: E741  # options of a job
 
@@ -43,6 +44,7 @@ _PLACEHOLDERS = {
     "tile": "TILE",
 }
 _OF_TYPES = {str: "TEXT", int: "N", float: "X"}
+_IN_WORDS = {int: "whole number", float: "number"}
 # The groups of the help, in order: that of an option of ours is named after what it belongs to.
 _REQUIRED, _JOB, _WHERE, _CONSOLE = "required", "job", "where_it_runs", "console"
 _OF_CONFIGURATIONS = {"model": "model", "train": "training"}
@@ -81,18 +83,37 @@ class Argument(NamedTuple):
         return typing.get_origin(self.type) is Annotated
 
     @property
+    def value_type(self) -> Any:
+        """The type of its value, without None."""
+        is_wrapped = typing.get_origin(self.type) is Annotated or isinstance(self.type, types.UnionType)
+        return typing.get_args(self.type)[0] if is_wrapped else self.type
+
+    @property
+    def element(self) -> Any:
+        """The type of its value, or of the first of its values."""
+        return typing.get_args(self.value_type)[0] if self.is_repeated else self.value_type
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether it takes several values."""
+        return typing.get_origin(self.value_type) is tuple
+
+    @property
     def placeholder(self) -> str | None:
         """What stands for its value in the help; None: as tyro writes it, such as a choice."""
-        kind = self.type
-        if typing.get_origin(kind) is Annotated or isinstance(kind, types.UnionType):
-            kind = typing.get_args(kind)[0]  # without None
-        repeats = typing.get_origin(kind) is tuple and kind.__args__[1:] == (...,)
+        kind = self.value_type
+        repeats = self.is_repeated and kind.__args__[1:] == (...,)
         if repeats:
-            kind = kind.__args__[0]
+            kind = self.element
         if kind not in _OF_TYPES:
             return _PLACEHOLDERS.get(self.name)
         name = _PLACEHOLDERS.get(self.name, _OF_TYPES[kind])
         return f"{name} [{name} ...]" if repeats else name
+
+    @property
+    def shown(self) -> str:
+        """Its name and what stands for its value."""
+        return " ".join(filter(None, ("" if self.is_positional else self.option, self.placeholder)))
 
 
 def parse(
@@ -108,14 +129,13 @@ def parse(
         examples: what the help ends with.
 
     Raises:
-        SystemExit: with 2 after an error was written, or with 0 after the help was.
-        UserError: a value is impossible.
+        SystemExit: with 0, after the help was written.
+        UserError: an option is missing or unknown, or a value is impossible.
     """
     found = [*arguments_of(kind, default), *(each._replace(group=_CONSOLE) for each in arguments_of(ConsoleOptions))]
     complaint = io.StringIO()
-    in_json = console.options_in(arguments).log_format == "json"
     try:
-        with contextlib.redirect_stderr(complaint) if in_json else contextlib.nullcontext():
+        with contextlib.redirect_stderr(complaint):
             parsed = tyro.cli(
                 view(found),
                 args=arguments,
@@ -124,9 +144,10 @@ def parse(
                 config=(tyro.conf.OmitArgPrefixes,),
             )
     except SystemExit as stop:
-        if text := _without_frame(complaint.getvalue()):
-            console.error(name, text)
-        if not stop.code and examples:
+        if stop.code:
+            said = _sentence(_without_frame(complaint.getvalue()), found, arguments)
+            raise UserError(f"{said}; `vae {name} --help` explains its options") from None
+        if examples:
             print(f"\n{examples}")
         raise
     values: dict[str, dict[str, Any]] = {"": {}}
@@ -220,6 +241,42 @@ def _hints(kind: Any) -> dict[str, Any]:
     return {name: parameters.get(hint, hint) for name, hint in hints.items()}
 
 
+def _sentence(text: str, found: Sequence[Argument], words: Sequence[str]) -> str:
+    """What is wrong with the words of a command, from the text of tyro, which is left as it is where it is unknown."""
+    by_option = {each.option: each for each in found}
+    if match := re.search(r"Unrecognized options: (.+?)(?: Perhaps you meant: (--\S+).*| For full.*|$)", text):
+        return f"unknown argument {match[1]}{f'; perhaps {match[2]}' if match[2] else ''}"
+    if match := re.search("Missing from .+?: (.*)", text):
+        listed = match[1].split()
+        missing = [each.shown for each in found if each.is_required and (each.is_positional or each.option in listed)]
+        return f"{' and '.join(filter(None, [', '.join(missing[:-1]), missing[-1]]))} must be given"
+    if match := re.search(r"Missing value for argument '(--[\w-]+)'", text):
+        return f"{by_option[match[1]].shown} must have a value, got none"
+    if match := re.search(r"invalid choice '(.*)' for argument '(--[\w-]+)'. Expected one of \((.*?),?\)", text):
+        return f"{match[2]} must be one of {match[3].replace(chr(39), '')}, got {match[1]}"
+    if match := re.search(r"Error parsing (--[\w-]+):", text):
+        argument = by_option[match[1]]
+        if what := _IN_WORDS.get(argument.element):
+            what = f"{what}s" if argument.is_repeated else f"a {what}"
+            return f"{argument.shown} must be {what}, got {_given(match[1], words)}"
+    return text
+
+
+def _given(option: str, words: Sequence[str]) -> str:
+    """The value that an option was given last."""
+    values: list[str] = []
+    is_here = False
+    for word in words:
+        if word.startswith("--"):
+            named, _, value = word.partition("=")
+            is_here = named.replace("_", "-") == option
+            if is_here:
+                values = [value] if value else []
+        elif is_here:
+            values.append(word)
+    return " ".join(values) or "none"
+
+
 def _without_frame(text: str) -> str:
-    """A message of tyro without the frame around it, in one line."""
-    return " ".join("".join(" " if "─" <= letter <= "╿" else letter for letter in text).split())
+    """A message of tyro without the frame around it, of box characters or their ASCII look-alikes, in one line."""
+    return " ".join(re.sub(r"[─-╿]|-{3,}|(?<!\S)[|+](?!\S)", " ", text).split())

@@ -4,23 +4,19 @@ Each package's `__main__` defines `main(argv)`, so `python -m jobs.score …` eq
 imports only what it needs.
 """
 
-import errno
 import importlib
 import sys
-import traceback
 from collections.abc import Callable, Sequence
 from importlib import metadata
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 from jobs.program import arguments, console
-from jobs.program.interruption import exit_code, interruptible
-from vae_core.errors import JobFailed, StorageFailed, UserError
+from jobs.program.ending import ended
+from jobs.program.interruption import interruptible
+from vae_core.errors import UserError
 from vae_core.program import restart_in_utf8
 
 O = TypeVar("O")  # noqa: E741  # options of a job
-
-# Errors of a disk that say enough without a traceback.
-_OF_STORAGE = {getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EROFS", "EACCES", "EPERM", "EFBIG", "ENOTDIR")}
 
 # command → summary; the command runs the package `jobs.NAME`
 COMMANDS = {
@@ -41,25 +37,31 @@ COMMANDS = {
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command named by the first argument."""
     words = arguments.given(argv)
-    if not words or words[0] in ("-h", "--help"):
-        print(_overview())
-        sys.exit(0 if words else 2)
-    if words[0] == "--version":
-        print(f"vae-core {metadata.version('vae-core')}")
-        sys.exit(0)
-    if words[0] == "--print-completion":
-        _print_completion(words[1:])
-        sys.exit(0)
-    name, *rest = words
-    with console.speaking(name, console.options_in(rest)):
-        if name not in COMMANDS:
-            console.error("", f"vae: the command must be one of {', '.join(COMMANDS)}, got {name}")
-            sys.exit(2)
-        try:
-            job = importlib.import_module(f"jobs.{name}.__main__")
-        except ModuleNotFoundError as error:
-            _refuse_missing(name, error)
+    name, rest = words[0] if words else "", words[1:]
+    known = name if name in COMMANDS else ""
+    with console.speaking(name, console.options_in(rest)), ended(known):
+        if not known:
+            _answer(name, rest)
+            sys.exit(0 if name else 2)
+        job = importlib.import_module(f"jobs.{name}.__main__")
     job.main(rest)
+
+
+def _answer(word: str, rest: list[str]) -> None:
+    """What `vae` says itself."""
+    if word in ("", "-h", "--help"):
+        print(_overview())
+    elif word == "--version":
+        print(f"vae-core {metadata.version('vae-core')}")
+    elif word == "--print-completion":
+        from jobs.program.completion import SHELLS, script
+
+        if len(rest) != 1 or rest[0] not in SHELLS:
+            got = " ".join(rest) or "nothing"
+            raise UserError(f"--print-completion must be followed by one of {', '.join(SHELLS)}, got {got}")
+        print(script(rest[0], COMMANDS), end="")
+    else:
+        raise UserError(f"the command must be one of {', '.join(COMMANDS)}, got {word}")
 
 
 def run_main(name: str, kind: type[O], job: Callable[[O], object], argv: Sequence[str] | None) -> None:
@@ -73,44 +75,17 @@ def run_main(name: str, kind: type[O], job: Callable[[O], object], argv: Sequenc
 def run_parsed(
     name: str, parse: Callable[[], arguments.Command[O]], job: Callable[[O], object], words: Sequence[str]
 ) -> None:
-    """Run a job with the options that `parse` reads from the words of the command line.
-
-    Exit codes: 2 for a user error, 1 for a failed job or storage, 130 for Ctrl-C, 143 for SIGTERM; a sentence and no
-    traceback.
-    """
-    with console.speaking(name, console.options_in(words)):
-        try:
-            options = parse().options
-            if len(found := runtimes()) > 1:
-                console.warn(
-                    name,
-                    f"{' and '.join(found)} are both installed and overwrite each other's files: uninstall both, then "
-                    "install the one you want, as 'vae-core[cpu]' or 'vae-core[gpu]'",
-                )
-            with interruptible():
-                job(options)
-        except ModuleNotFoundError as error:
-            _refuse_missing(name, error)
-        except UserError as error:
-            console.error(name, str(error))
-            sys.exit(2)
-        except JobFailed as error:
-            console.error(name, f"{error}; fix this and rerun the same command to resume")
-            sys.exit(1)
-        except OSError as error:
-            if not isinstance(error, StorageFailed) and error.errno not in _OF_STORAGE:
-                raise
-            told = error if isinstance(error, StorageFailed) else f"{error.filename or 'the disk'}: {error.strerror}"
-            console.error(name, f"{told}; fix this and rerun the same command to resume")
-            sys.exit(1)
-        except KeyboardInterrupt as error:
-            console.error(name, "interrupted; rerun the same command to resume")
-            sys.exit(exit_code(error))
-        except Exception as error:
-            if not console.is_json():
-                raise
-            console.error(name, f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
-            sys.exit(1)
+    """Run a job with the options that `parse` reads from the words of the command line; see `ended` for its end."""
+    with console.speaking(name, console.options_in(words)), ended(name):
+        options = parse().options
+        if len(found := runtimes()) > 1:
+            console.warn(
+                name,
+                f"{' and '.join(found)} are both installed and overwrite each other's files: uninstall both, then "
+                "install the one you want, as 'vae-core[cpu]' or 'vae-core[gpu]'",
+            )
+        with interruptible():
+            job(options)
 
 
 def runtimes() -> list[str]:
@@ -118,33 +93,11 @@ def runtimes() -> list[str]:
     return [name for name in ("onnxruntime", "onnxruntime-gpu") if any(metadata.distributions(name=name))]
 
 
-def _refuse_missing(name: str, error: ModuleNotFoundError) -> NoReturn:
-    """End the command because a package of others is not installed; raise the error if it is one of ours."""
-    package = (error.name or "jobs").split(".")[0]
-    if package in ("jobs", "export", "vae_core"):
-        raise error
-    extra = "pip install 'vae-core[train]'"
-    if package == "onnxruntime":
-        extra = "pip install 'vae-core[cpu]', or 'vae-core[gpu]' for an NVIDIA GPU"
-    console.error(name, f"`vae {name}` needs {package}, which is not installed; run {extra}")
-    sys.exit(2)
-
-
 def examples(name: str) -> str:
     """What the help of `vae NAME` ends with: the rest of the docstring of its module."""
     module = importlib.import_module(f"jobs.{name}.__main__")
     _, _, rest = (module.__doc__ or "").partition("\n\n")
     return rest.rstrip()
-
-
-def _print_completion(shells: list[str]) -> None:
-    from jobs.program.completion import SHELLS, script
-
-    if len(shells) != 1 or shells[0] not in SHELLS:
-        got = " ".join(shells) or "nothing"
-        console.error("", f"vae: --print-completion must be followed by one of {', '.join(SHELLS)}, got {got}")
-        sys.exit(2)
-    print(script(shells[0], COMMANDS), end="")
 
 
 def _overview() -> str:

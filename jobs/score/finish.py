@@ -32,7 +32,7 @@ from jobs.score.outliers_csv import MOST as LISTED
 from jobs.score.plan import ScoreJob
 from jobs.score.summary import ScoreSummary, summarise_classes
 from jobs.score.task import PROVIDER
-from vae_core.errors import UserError
+from vae_core.errors import InputError
 
 DISCOVERIES, MISLABELLED = "discoveries.parquet", "mislabelled.parquet"
 
@@ -69,7 +69,7 @@ def conclude(job: ScoreJob, totals: Totals) -> dict[str, Any]:
     bad_files = sum(len(unit.bad_files) for unit in job.units)
     if scores.rows == 0:
         first_failure = first_error(job.output)
-        raise UserError(
+        raise InputError(
             f"none of the {errors.rows:,} images could be scored; the first ({first_failure['file']}): "
             f"{first_failure['reason']}; see all reasons in {job.output.url}/{ERRORS}"
         )

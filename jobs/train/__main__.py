@@ -35,8 +35,8 @@ def parse(arguments: Sequence[str]) -> Command[TrainOptions[ModelConfig]]:
     """What the arguments say; raises as `jobs.program.arguments.parse` does, and UserError as recipes do."""
     # The recipe sets the defaults of the other options, and the family determines which exist: parse both first.
     finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    finder.add_argument("--recipe")
-    finder.add_argument("--family")
+    finder.add_argument("--recipe", nargs="?")  # an option without a value is refused below
+    finder.add_argument("--family", nargs="?")
     found = finder.parse_known_args(arguments)[0]
     name: str | None = found.recipe
     recipe = recipes.load(name) if name else Recipe(models.config_type(found.family or models.DEFAULT)(), TrainConfig())

@@ -36,7 +36,7 @@ from jobs.train.splits import NO_ROWS, Rows, make_splits, split_sizes
 from jobs.train.tracking import Server, Tracking, parameters
 from vae_core import models
 from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_json
-from vae_core.errors import JobFailed, UserError, parsing
+from vae_core.errors import JobFailed, OutputError, RunError, UserError, parsing
 from vae_core.models.pixel_config import is_binarised
 
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
@@ -83,6 +83,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
     if len(excluded):
         head["data"] |= {"rows": images.rows - len(excluded), "excluded": _hash(excluded)}
     _check_run(run, head)
+    run.folder.require_writable()
     epochs = options.train.epochs
     assert epochs is not None, "chosen when the run began"
     if len(history := run.history()) == epochs:
@@ -167,7 +168,7 @@ def _fit_to_images(options: TrainOptions[ModelConfig], run: Run, surveyed: Surve
     if surveyed is None:
         head = run.read_head()
         names = ("epochs", "batch_size", "warmup_steps")
-        with parsing(f"{run.folder.url}/run.json", "copy the run again, or train again in another directory"):
+        with parsing(f"{run.folder.url}/run.json", "copy the run again, or train again in another directory", RunError):
             chosen = replace(chosen, **{n: head["train"].get(n) for n in names if getattr(chosen, n) is None})
             if None in (chosen.epochs, chosen.batch_size, chosen.warmup_steps):
                 raise ValueError("no epochs, batch_size or warmup_steps")
@@ -286,23 +287,24 @@ def _hash(rows: Rows) -> str:
 
 
 def _check_folder(run: Run) -> None:
-    """Raise a UserError if the folder of a new run holds something else."""
+    """Raise an OutputError if the folder of a new run holds something else."""
+    run.folder.refuse_file("--run")
     partial = {"splits", "errors", "ray", EXTRACTOR, REGION, EXCLUDED}  # left by a run that was killed during setup
     if not run.exists() and (other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial)):
-        raise UserError(
+        raise OutputError(
             f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"
         )
 
 
 def _check_run(run: Run, head: dict[str, Any]) -> None:
-    """Raise a UserError unless `run` is new or was started with the same head."""
+    """Raise an OutputError unless `run` is new or was started with the same head."""
     if not run.exists():
         return
     existing = run.read_head()
     for part in ("model", "train", "data"):
         for key, value in head[part].items():
             if key != "name" and existing[part].get(key) != value:
-                raise UserError(
+                raise OutputError(
                     f"{part} {key} must be {existing[part].get(key)}, as when {run.folder.url} was started, got "
                     f"{value}; resume with the same options and images, or give another --run"
                 )

@@ -14,7 +14,7 @@ from export.class_labels import ClassLabels
 from jobs.images.location import locate
 from jobs.images.parquet import one_line
 from jobs.images.source import ImageFile, ImageSet
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError, raising
 
 MOST = 1000
 """The most classes."""
@@ -24,6 +24,7 @@ _THREADS = 16
 T = TypeVar("T")
 
 
+@raising(InputError)
 def find_labels(images: ImageSet, column: str) -> ClassLabels:
     """The classes in a column of the images: those of the `datasets` library's metadata, else the values that occur.
 

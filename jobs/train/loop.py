@@ -36,7 +36,7 @@ from vae_core import checkpoint, noise
 from vae_core.batch import IMAGE, LABEL, ROW, Batch
 from vae_core.binarisation import drawn
 from vae_core.config import ModelConfig
-from vae_core.errors import UserError, parsing
+from vae_core.errors import RunError, UserError, parsing
 from vae_core.models import seeded
 from vae_core.models.base import Model
 from vae_core.models.pixel_config import is_binarised
@@ -246,7 +246,7 @@ class _Loop:
         self.timer.restart()
 
     def _restore(self, progress: dict[str, Any]) -> None:
-        with parsing(f"{self.run_directory.folder.url}/{CHECKPOINTS}", "copy the run again, or train again"):
+        with parsing(f"{self.run_directory.folder.url}/{CHECKPOINTS}", "copy the run again, or train again", RunError):
             self.epoch, self.step = (int(progress[name]) for name in ("epoch", "step"))
             self.sums = torch.tensor(progress["sums"], dtype=torch.float64).reshape(self.sums.shape)
             self.seconds = float(progress["seconds"])

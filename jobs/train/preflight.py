@@ -14,7 +14,7 @@ from jobs.report.wording import counted
 from jobs.train.region import Inside
 from jobs.train.splits import LEAST_SHARE
 from vae_core.config import LARGEST_SIDE, SMALLEST_SIDE, TrainConfig
-from vae_core.errors import UserError
+from vae_core.errors import InputError, UserError
 
 MOST_LEFT_OUT = 0.02
 """The largest share of the images that may be left out without `--allow-dropped`."""
@@ -33,7 +33,7 @@ def fit_shape(surveyed: Survey, size: int | None) -> tuple[int, int, int]:
         return surveyed.channels, size, size
     _, height, width = shape = surveyed.shape
     if min(height, width) < SMALLEST_SIDE or max(height, width) > LARGEST_SIDE:
-        raise UserError(
+        raise InputError(
             f"images must have {SMALLEST_SIDE} to {LARGEST_SIDE} pixels a side, and most are {width}×{height}; give "
             "--size N, such as --size 128, to convert all to N×N"
         )
@@ -58,7 +58,7 @@ def check_left_out(surveyed: Survey, contract: ImageContract, allowed: bool) -> 
     if not contract.resize:
         model = describe(*contract.shape)
         remedy = f"--resize to letterbox all to {model}, --size N to letterbox all to N×N, or {remedy}"
-    raise UserError(f"{left_out.rows:,} of {left_out.of:,} images would be left out ({named}); give {remedy}")
+    raise InputError(f"{left_out.rows:,} of {left_out.of:,} images would be left out ({named}); give {remedy}")
 
 
 def check_count(usable: int, config: TrainConfig) -> None:
@@ -72,7 +72,7 @@ def check_count(usable: int, config: TrainConfig) -> None:
             option = f"--{name.replace('_', '-')}"
             raise UserError(f"{option} must be at least {LEAST}, which `vae export` needs, got {number}")
     if usable < (needed := math.ceil(LEAST / LEAST_SHARE)):
-        raise UserError(
+        raise InputError(
             f"training needs at least {needed} images, and thousands to be useful, got {usable}: `vae export` needs "
             f"{LEAST} to fit the outlier score and {LEAST} to calibrate it, besides those trained on"
         )
@@ -96,11 +96,11 @@ def check_contents(images: npt.NDArray[np.uint8], inside: Inside | None) -> None
     pixels = images.reshape(*images.shape[:2], -1) if inside is None else images[:, :, inside]
     where = "" if inside is None else " in the pixels of --region"
     if (pixels == pixels[:, :, :1]).all():
-        raise UserError(
+        raise InputError(
             f"images must have contents, but each of {len(images):,} that were looked at is of one colour{where}; "
             "check the input files"
         )
     if (pixels == pixels[:1]).all():
-        raise UserError(
+        raise InputError(
             f"images must differ, but {len(images):,} that were looked at are the same{where}; check the input files"
         )

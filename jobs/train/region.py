@@ -12,7 +12,7 @@ from jobs.images.location import Address
 from jobs.images.masks import decode_mask
 from jobs.images.units import Piece
 from jobs.train.run_directory import HELD_OUT, Run
-from vae_core.errors import UserError
+from vae_core.errors import InputError
 
 Inside = npt.NDArray[np.bool_]
 
@@ -21,7 +21,7 @@ def read_inside(path: str, contract: ImageContract) -> Inside:
     """Which pixels of an image count, [H, W]: those where the image file at `path` is nonzero.
 
     Raises:
-        UserError: it cannot be read, has another size than the images, or no pixel counts.
+        InputError: it cannot be read, has another size than the images, or no pixel counts.
     """
     (content,) = read_files([Piece(str(Address.parse(path)), -1, 0, 1, 0)])
     try:
@@ -29,9 +29,9 @@ def read_inside(path: str, contract: ImageContract) -> Inside:
             raise content
         inside = decode_mask(content, contract)
     except BadImage as error:
-        raise UserError(f"--region must be an image file of the images' size, got {path}: {error}") from error
+        raise InputError(f"--region must be an image file of the images' size, got {path}: {error}") from error
     if not inside.any():
-        raise UserError(f"--region must have nonzero pixels, which are those that count, got none in {path}")
+        raise InputError(f"--region must have nonzero pixels, which are those that count, got none in {path}")
     return inside
 
 

@@ -35,7 +35,7 @@ from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images
 from vae_core.checkpoint import FILES as CHECKPOINT_FILES
-from vae_core.errors import UserError, parsing
+from vae_core.errors import RunError, parsing, raising
 
 FORMAT = 2
 CHECKPOINTS = "checkpoints"
@@ -75,11 +75,11 @@ class Run:
         """Open the run at a path or URL.
 
         Raises:
-            UserError: there is none, or it has another format version.
+            RunError: there is none, or it has another format version.
         """
         run = cls(Folder.at(url))
         if not run.exists():
-            raise UserError(f"{url} is not a run: it has no run.json; give the --run folder of `vae train`")
+            raise RunError(f"{url} is not a run: it has no run.json; give the --run folder of `vae train`")
         run.read_head()
         return run
 
@@ -87,20 +87,21 @@ class Run:
         """Whether the run was started."""
         return self.folder.has("run.json")
 
+    @raising(RunError)
     def read_head(self) -> dict[str, Any]:
         """Read run.json.
 
         Raises:
-            UserError: it is damaged or has another format version.
+            RunError: it is damaged or has another format version.
         """
         head, where = self.folder.read_json("run.json"), f"{self.folder.url}/run.json"
         if (found := head.get("format")) != FORMAT:
-            raise UserError(
+            raise RunError(
                 f"{where} must have run format {FORMAT}, got {found!r:.20}; train again in another directory"
             )
         for part in ("model", "train", "data"):
             if not isinstance(head.get(part), dict):
-                raise UserError(
+                raise RunError(
                     f"{where}: {part} must be an object, got {head.get(part)!r:.100}; train again in another directory"
                 )
         return head
@@ -113,7 +114,7 @@ class Run:
         """The metrics of each finished epoch: numbers by name.
 
         Raises:
-            UserError: they are damaged.
+            RunError: they are damaged.
         """
         if not self.folder.has("metrics.jsonl"):
             return []
@@ -125,7 +126,7 @@ class Run:
             return epochs
 
     def _parsing(self, name: str) -> AbstractContextManager[None]:
-        return parsing(f"{self.folder.url}/{name}", "copy the run again, or train again in another directory")
+        return parsing(f"{self.folder.url}/{name}", "copy the run again, or train again in another directory", RunError)
 
     def write_split(self, split: Split, content: SplitImages) -> None:
         """Write a split, in the packed layout."""
@@ -141,7 +142,7 @@ class Run:
         """Read all images of a split.
 
         Raises:
-            UserError: the split is missing or damaged.
+            RunError: the split is missing or damaged.
         """
         found = find_images([f"{self.folder.url}/splits/{split}.parquet"])
         names = ["training_row", *(name for name in found.columns.names if name == _LABEL)]
@@ -179,14 +180,14 @@ class Run:
         """The classes of the training images; None in a run without labels.
 
         Raises:
-            UserError: run.json is damaged.
+            RunError: run.json is damaged.
         """
         if (value := self.read_head()["data"].get("label")) is None:
             return None
         try:
             return ClassLabels.from_json(value)
         except (ValueError, AttributeError, TypeError) as error:
-            raise UserError(f"{self.folder.url}/run.json is damaged: {error}; train again elsewhere") from error
+            raise RunError(f"{self.folder.url}/run.json is damaged: {error}; train again elsewhere") from error
 
     def write_extractor(self, content: bytes) -> None:
         """Write the graph that computes the features of an image."""
@@ -196,14 +197,14 @@ class Run:
         """Read the graph that computes the features of an image; None in a run on pixels.
 
         Raises:
-            UserError: the run is one on features and has no such graph, or it is none that a bundle may have.
+            RunError: the run is one on features and has no such graph, or it is none that a bundle may have.
         """
         if self.folder.has(EXTRACTOR):
             content = self.folder.read(EXTRACTOR)
             open_graph(content, b"", f"{self.folder.url}/{EXTRACTOR}")
             return content
         if "backbone" in self.read_head()["model"]:
-            raise UserError(f"{self.folder.url} lacks {EXTRACTOR}, which computes its features; copy the run again")
+            raise RunError(f"{self.folder.url} lacks {EXTRACTOR}, which computes its features; copy the run again")
         return None
 
     def write_region(self, region: Region) -> None:
@@ -214,14 +215,14 @@ class Run:
         """Read the region of interest of images of a shape; None if all pixels count.
 
         Raises:
-            UserError: it is damaged.
+            RunError: it is damaged.
         """
         if not self.folder.has(REGION):
             return None
         try:
             return Region.from_json(self.folder.read_json(REGION), shape)
         except ValueError as error:
-            raise UserError(f"{self.folder.url}/{REGION} is damaged: {error}; train again elsewhere") from error
+            raise RunError(f"{self.folder.url}/{REGION} is damaged: {error}; train again elsewhere") from error
 
     def write_errors(self, errors: pa.Table) -> None:
         """Record unreadable training images. The file is named after its first row, so rewriting replaces it."""
@@ -259,7 +260,7 @@ class Run:
         """Read the files of the last or the best checkpoint; None if there is none yet.
 
         Raises:
-            UserError: last.json or best.json does not name a checkpoint of this run.
+            RunError: last.json or best.json does not name a checkpoint of this run.
         """
         name = self._pointer(which)
         if name is None:
@@ -268,7 +269,7 @@ class Run:
         try:
             return {file: folder.read(file) for file in CHECKPOINT_FILES}
         except FileNotFoundError as error:
-            raise UserError(f"{folder.url} lacks files of a checkpoint; copy the run again") from error
+            raise RunError(f"{folder.url} lacks files of a checkpoint; copy the run again") from error
 
     def _pointer(self, which: Which) -> str | None:
         checkpoints = self.folder.child(CHECKPOINTS)
@@ -276,7 +277,7 @@ class Run:
             return None
         name = checkpoints.read_json(f"{which}.json").get("checkpoint")
         if not isinstance(name, str) or not _CHECKPOINT.fullmatch(name):
-            raise UserError(
+            raise RunError(
                 f"{checkpoints.url}/{which}.json must name a checkpoint such as step-000001000, got {name!r:.100}; "
                 "copy the run again"
             )

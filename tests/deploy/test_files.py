@@ -38,6 +38,7 @@ from manifests import (
     pods,
     ray_object,
 )
+from vae_core.errors import UserError
 
 README = ROOT / "deploy" / "README.md"
 Objects = list[dict[str, Any]]
@@ -60,7 +61,7 @@ def parse(entrypoint: str) -> tuple[str, Any]:
     name, arguments = match[1], shlex.split(match[2])
     try:
         return name, commands.parse(name, arguments)
-    except SystemExit as error:
+    except UserError as error:
         raise AssertionError(f"vae {name} does not take {arguments}") from error
 
 

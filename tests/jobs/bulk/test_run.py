@@ -14,7 +14,7 @@ from export.storage import Folder
 from jobs.bulk import BulkOptions, finish, run
 from jobs.bulk.attempts import Attempts
 from small_disks import fill
-from vae_core.errors import JobFailed, UserError
+from vae_core.errors import JobFailed, OutputError, StorageFailed, UserError
 
 _COPY = """
 import sys
@@ -245,9 +245,9 @@ def test_few_workers_share_the_cores(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_an_output_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("my only copy")
-    with pytest.raises(UserError, match="--output must be a folder"):
+    with pytest.raises(OutputError, match=r"--output must be a folder, got .*out, which is a file"):
         run(Squares(), ranges(20, 10), Folder.at(tmp_path / "out"), LOCAL)
-    with pytest.raises(UserError, match=r"cannot write .*out/below/plan\.json: .*choose another --output"):
+    with pytest.raises(OutputError, match=r"--output must be a folder, got .*below, which is below the file .*out"):
         run(Squares(), ranges(20, 10), Folder.at(tmp_path / "out/below"), LOCAL)
 
 
@@ -260,9 +260,9 @@ def test_a_full_disk_is_named_and_the_job_goes_on_once_there_is_room(
     with pytest.raises(JobFailed):  # with a plan and some parts
         run(Squares(raising=frozenset(range(50, 100))), ranges(100, 50), output, LOCAL)
     fill(ballast)
-    with pytest.raises(JobFailed, match=r"cannot write .*out/.*: No space left on device"):
+    with pytest.raises(StorageFailed, match=r"cannot write .*out/.*: No space left on device"):
         run(Squares(), ranges(100, 50), output, LOCAL)
-    with pytest.raises(UserError, match=r"cannot write .*plan\.json: No space left on device"):
+    with pytest.raises(StorageFailed, match=r"cannot write .*plan\.json: No space left on device"):
         run(Squares(), ranges(100, 50), Folder.at(small_disk / "other"), LOCAL)
     ballast.unlink()
     run(Squares(), ranges(100, 50), output, LOCAL)

@@ -76,13 +76,28 @@ def test_help_begins_with_what_is_required_and_ends_with_examples(
     assert "None" not in text.replace("None need", "")
 
 
-def test_a_missing_option_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["score"], "--bundle BUNDLE, --images PATH [PATH ...] and --output DIR must be given"),
+        (["inspect"], "PATH must be given"),
+        (["score", *REQUIRED, "--imagse", "x"], "unknown argument --imagse, x; perhaps --images"),
+        (["score", *REQUIRED, "--resize=3"], "unknown argument 3"),
+        (["score", *REQUIRED, "--fpr"], "--fpr X must have a value, got none"),
+        (["train", "--recipe"], "--recipe NAME must have a value, got none"),
+        (["score", *REQUIRED, "--engine", "steam"], "--engine must be one of auto, ray, local, got steam"),
+        (["score", *REQUIRED, "--workers", "2", "--workers=x"], "--workers N must be a whole number, got x"),
+        (["score", *REQUIRED, "--fpr", "x"], "--fpr X must be a number, got x"),
+        (["score", *REQUIRED, "--pixel-range", "1"], "--pixel-range BLACK WHITE must be numbers, got 1"),
+        (["verify", "--bundle", "b", "--batch", "1", "x"], "--batch N [N ...] must be whole numbers, got 1 x"),
+    ],
+)
+def test_what_is_wrong_is_a_sentence(capsys: pytest.CaptureFixture[str], words: list[str], sentence: str) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.main(["score", *REQUIRED[:2]])
+        cli.main(words)
     assert stop.value.code == 2
     said = capsys.readouterr().err
-    assert "--images" in said
-    assert "--output" in said
+    assert said == f"vae {words[0]}: {sentence}; `vae {words[0]} --help` explains its options\n"
 
 
 def test_a_placeholder_says_what_a_value_is() -> None:

@@ -130,10 +130,15 @@ def test_a_defect_is_one_object_with_its_traceback(
         cli.main(["inspect", "somewhere", "--log-format", "json"])
     assert stop.value.code == 1
     (error,) = events(capsys.readouterr().err)
-    assert error["message"] == "ZeroDivisionError: a defect"
+    assert error["message"].startswith("ZeroDivisionError: a defect; this is a defect of vae-core")
+    assert error["kind"] == "defect"
     assert "in broken" in error["traceback"]
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(SystemExit) as stop:
         cli.main(["inspect", "somewhere"])
+    assert stop.value.code == 1
+    said = capsys.readouterr().err
+    assert "in broken" in said
+    assert said.splitlines()[-1].startswith("vae inspect: ZeroDivisionError: a defect; this is a defect of vae-core")
 
 
 def test_what_libraries_say_takes_the_same_form(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,319 @@
+"""Every command with every kind of error: one sentence, its exit code, nothing written and nothing lost.
+
+A cell is a command with one of its places, such as the folder of its images, that has one fault. Further refusals of
+single options are in `tests/jobs/test_bad_input.py`, and those while a job works in `tests/jobs/bulk/test_run.py`.
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from export.bundle.format import MANIFEST
+from image_files import LAYOUTS, write_parquet
+from jobs.program import cli
+from training_runs import config, found, start, write_images
+
+IMAGES, BUNDLE, RUN, OUTPUT = "images", "bundle", "run", "output"
+# command → option → what it is; the option of `inspect` is a position.
+PLACES = {
+    "prepare": {"--source": IMAGES, "--output": OUTPUT},
+    "train": {"--images": IMAGES, "--run": OUTPUT},
+    "export": {"--run": RUN, "--bundle": OUTPUT},
+    "calibrate": {"--bundle": BUNDLE, "--images": IMAGES, "--output": OUTPUT},
+    "score": {"--bundle": BUNDLE, "--images": IMAGES, "--output": OUTPUT},
+    "evaluate": {"--bundle": BUNDLE, "--images": IMAGES, "--output": OUTPUT},
+    "find": {"--images": IMAGES, "--output": OUTPUT},
+    "sample": {"--bundle": BUNDLE, "--output": OUTPUT},
+    "verify": {"--bundle": BUNDLE},
+    "inspect": {"": BUNDLE},
+    "demo": {"--output": OUTPUT},
+}
+MORE = {"sample": ["--count", "3"], "score": ["--explain", "0", "--gallery", "0"]}
+assert list(PLACES) == list(cli.COMMANDS)
+
+
+class Refused(NamedTuple):
+    """What a refusal must say."""
+
+    exit_code: int
+    kind: str
+    words: str
+    """That the sentence has."""
+
+
+def reading(what: str) -> list[str]:
+    """The commands that have such a place."""
+    return [name for name, places in PLACES.items() if what in places.values()]
+
+
+def line(command: str, scene: "Scene", **given: str) -> list[str]:
+    """A command line that is right, but for the places that are given: `line("score", scene, images="/nothing")`."""
+    words = [command]
+    for option, what in PLACES[command].items():
+        words += [*filter(None, [option]), given.get(what, getattr(scene, what))]
+    return [*words, *MORE.get(command, [])]
+
+
+class Scene(NamedTuple):
+    """Places that are as they should be. The output is new."""
+
+    images: str
+    bundle: str
+    run: str
+    output: str
+
+
+@pytest.fixture(scope="session")
+def _made(tmp_path_factory: pytest.TempPathFactory, bundle: Path) -> Scene:
+    folder = tmp_path_factory.mktemp("scene")
+    images = write_images(folder / "images.parquet", 300)
+    start(folder / "run", found(images), config())
+    from bundles import pictures
+
+    images = write_parquet(folder / "photos.parquet", *LAYOUTS["packed"](pictures(300)))
+    return Scene(images, str(bundle), str(folder / "run"), "")
+
+
+@pytest.fixture
+def scene(_made: Scene, tmp_path: Path) -> Scene:
+    return _made._replace(output=str(tmp_path / "new"))
+
+
+@pytest.fixture
+def refuse(capfd: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Run a command that must end as said, with an error of one line; returns its message."""
+
+    def run(words: list[str], expected: Refused, said: str) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*words, "--quiet", "--log-format", "json"])
+        output, errors = capfd.readouterr()
+        assert output == ""
+        (event,) = [json.loads(each) for each in errors.splitlines()]
+        assert (stop.value.code, event["kind"]) == (expected.exit_code, expected.kind), event
+        assert "traceback" not in event
+        message: str = event["message"]
+        assert "\n" not in message
+        assert said in message
+        assert expected.words in message
+        return message
+
+    return run
+
+
+def contents(folder: Path) -> dict[str, object]:
+    """All that is below a folder."""
+    return {
+        str(path.relative_to(folder)): path.read_bytes() if path.is_file() else path.is_dir()
+        for path in sorted(folder.rglob("*"))
+    }
+
+
+# Each makes a place with a fault in an empty folder.
+
+
+def _missing(folder: Path) -> Path:
+    return folder / "nothing"
+
+
+def _empty(folder: Path) -> Path:
+    (folder / "empty").mkdir()
+    return folder / "empty"
+
+
+def _file(folder: Path) -> Path:
+    (folder / "file.txt").write_text("my only copy")
+    return folder / "file.txt"
+
+
+def _below_a_file(folder: Path) -> Path:
+    return _file(folder) / "below/it"
+
+
+def _full(folder: Path) -> Path:
+    (folder / "thesis").mkdir()
+    (folder / "thesis" / "thesis.doc").write_text("my only copy")
+    return folder / "thesis"
+
+
+def _pipe(folder: Path) -> Path:
+    os.mkfifo(folder / "pipe.parquet")
+    return folder / "pipe.parquet"
+
+
+def _no_bytes(folder: Path) -> Path:
+    (folder / "a.parquet").touch()
+    return folder / "a.parquet"
+
+
+def _noise(folder: Path) -> Path:
+    (folder / "a.parquet").write_bytes(bytes(range(256)) * 40)
+    return folder / "a.parquet"
+
+
+def _prices(folder: Path) -> Path:
+    pq.write_table(pa.table({"price": [1.0]}), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+def _no_rows(folder: Path) -> Path:
+    pq.write_table(pa.table({"image": pa.array([], pa.binary())}), folder / "a.parquet")
+    return folder / "a.parquet"
+
+
+IMAGE_FAULTS: dict[str, tuple[Callable[[Path], Path], Refused]] = {
+    "missing": (_missing, Refused(2, "input", "the path does not exist")),
+    "an empty folder": (_empty, Refused(2, "input", "the folder is empty")),
+    "a folder of documents": (_full, Refused(2, "input", "no images at")),
+    "a pipe": (_pipe, Refused(2, "input", "")),
+    "no bytes": (_no_bytes, Refused(2, "input", "")),
+    "damaged": (_noise, Refused(2, "input", "")),
+    "without images": (_prices, Refused(2, "input", "price")),
+    "without rows": (_no_rows, Refused(2, "input", "no rows")),
+}
+
+
+@pytest.mark.parametrize("fault", IMAGE_FAULTS)
+@pytest.mark.parametrize("command", reading(IMAGES))
+def test_images(refuse, scene: Scene, tmp_path: Path, command: str, fault: str) -> None:  # type: ignore[no-untyped-def]
+    make, expected = IMAGE_FAULTS[fault]
+    place = str(make(tmp_path))
+    before = contents(tmp_path)
+    refuse(line(command, scene, images=place), expected, place)
+    assert contents(tmp_path) == before
+
+
+def _copied(folder: Path, bundle: str) -> Path:
+    return Path(shutil.copytree(bundle, folder / "copy"))
+
+
+def _changed_byte(folder: Path, bundle: str) -> Path:
+    graph = _copied(folder, bundle) / "scorer.onnx"
+    content = bytearray(graph.read_bytes())
+    content[100] ^= 1
+    graph.write_bytes(content)
+    return graph.parent
+
+
+def _without_a_graph(folder: Path, bundle: str) -> Path:
+    copy = _copied(folder, bundle)
+    (copy / "scorer.onnx").unlink()
+    return copy
+
+
+def _with_another_file(folder: Path, bundle: str) -> Path:
+    copy = _copied(folder, bundle)
+    (copy / "notes.txt").touch()
+    return copy
+
+
+def _of_another_version(folder: Path, bundle: str) -> Path:
+    manifest = _copied(folder, bundle) / MANIFEST
+    manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"format": 99}))
+    return manifest.parent
+
+
+def _with_half_a_manifest(folder: Path, bundle: str) -> Path:
+    manifest = _copied(folder, bundle) / MANIFEST
+    manifest.write_bytes(manifest.read_bytes()[:1000])
+    return manifest.parent
+
+
+def _with_a_pipe(folder: Path, bundle: str) -> Path:
+    manifest = _copied(folder, bundle) / MANIFEST
+    manifest.unlink()
+    os.mkfifo(manifest)
+    return manifest.parent
+
+
+BUNDLE_FAULTS: dict[str, tuple[Callable[[Path, str], Path], Refused]] = {
+    "missing": (lambda folder, _: _missing(folder), Refused(2, "bundle", "")),
+    "a file": (lambda folder, _: _file(folder), Refused(2, "bundle", "")),
+    "empty": (lambda folder, _: _empty(folder), Refused(2, "bundle", "")),
+    "other files": (lambda folder, _: _full(folder), Refused(2, "bundle", "")),
+    "a changed byte": (_changed_byte, Refused(2, "bundle", "scorer.onnx is not what was exported")),
+    "without a graph": (_without_a_graph, Refused(2, "bundle", "scorer.onnx is missing")),
+    "another file": (_with_another_file, Refused(2, "bundle", "notes.txt")),
+    "another version": (_of_another_version, Refused(2, "bundle", "has bundle format 99")),
+    "half a manifest": (_with_half_a_manifest, Refused(2, "bundle", "")),
+    "a pipe": (_with_a_pipe, Refused(2, "bundle", "must be a regular file")),
+}
+
+
+@pytest.mark.parametrize("fault", BUNDLE_FAULTS)
+@pytest.mark.parametrize("command", reading(BUNDLE))
+def test_bundle(refuse, scene: Scene, tmp_path: Path, command: str, fault: str) -> None:  # type: ignore[no-untyped-def]
+    make, expected = BUNDLE_FAULTS[fault]
+    place = str(make(tmp_path, scene.bundle))
+    before = contents(tmp_path)
+    if command == "inspect" and not (Path(place) / MANIFEST).is_file():  # it may be something else as well
+        expected = Refused(2, "options", "a run")
+    refuse(line(command, scene, bundle=place), expected, place)
+    assert contents(tmp_path) == before
+
+
+def _run_of_another_version(folder: Path, run: str) -> Path:
+    head = Path(shutil.copytree(run, folder / "copy")) / "run.json"
+    head.write_text(json.dumps(json.loads(head.read_text()) | {"format": 99}))
+    return head.parent
+
+
+def _with_half_a_head(folder: Path, run: str) -> Path:
+    head = Path(shutil.copytree(run, folder / "copy")) / "run.json"
+    head.write_bytes(head.read_bytes()[:100])
+    return head.parent
+
+
+RUN_FAULTS: dict[str, tuple[Callable[[Path, str], Path], Refused]] = {
+    "missing": (lambda folder, _: _missing(folder), Refused(2, "run", "is not a run")),
+    "a file": (lambda folder, _: _file(folder), Refused(2, "run", "is not a run")),
+    "other files": (lambda folder, _: _full(folder), Refused(2, "run", "is not a run")),
+    "another version": (_run_of_another_version, Refused(2, "run", "must have run format")),
+    "half a head": (_with_half_a_head, Refused(2, "run", "run.json")),
+    "without a checkpoint": (lambda _, run: Path(run), Refused(2, "run", "has no best checkpoint yet")),
+}
+
+
+@pytest.mark.parametrize("fault", RUN_FAULTS)
+@pytest.mark.parametrize("command", reading(RUN))
+def test_run(refuse, scene: Scene, tmp_path: Path, command: str, fault: str) -> None:  # type: ignore[no-untyped-def]
+    make, expected = RUN_FAULTS[fault]
+    place = str(make(tmp_path, scene.run))
+    before = contents(tmp_path)
+    refuse(line(command, scene, run=place), expected, place)
+    assert contents(tmp_path) == before
+
+
+def _of_another_job(folder: Path) -> Path:
+    (folder / "job").mkdir()
+    plan = {"format": 1, "kind": "brew", "identity": {}, "rows": 0, "units_sha256": "", "units": []}
+    (folder / "job" / "plan.json").write_text(json.dumps(plan))
+    return folder / "job"
+
+
+OUTPUT_FAULTS: dict[str, tuple[Callable[[Path], Path], Refused]] = {
+    "a file": (_file, Refused(2, "output", "must be a folder")),
+    "below a file": (_below_a_file, Refused(2, "output", "must be a folder")),
+    "of other files": (_full, Refused(2, "output", "")),
+    "of another job": (_of_another_job, Refused(2, "output", "")),
+    "where none can be made": (lambda _: Path("/proc/nothing"), Refused(1, "storage", "No such file or directory")),
+}
+
+
+@pytest.mark.parametrize("fault", OUTPUT_FAULTS)
+@pytest.mark.parametrize("command", reading(OUTPUT))
+def test_output(refuse, scene: Scene, tmp_path: Path, command: str, fault: str) -> None:  # type: ignore[no-untyped-def]
+    if command == "demo" and fault in ("of other files", "of another job"):
+        return  # it writes to folders of its own beside them
+    make, expected = OUTPUT_FAULTS[fault]
+    place = str(make(tmp_path))
+    before = contents(tmp_path)
+    refuse(line(command, scene, output=place), expected, place)
+    assert contents(tmp_path) == before
