@@ -179,9 +179,16 @@ class Folder:
         """The JSON object in the file `name`; raises a UserError if it holds anything else."""
         return parse_object(self.read(name), f"{self.url}/{name}")
 
+    @contextmanager
+    def opened(self, name: str) -> Iterator[Any]:
+        """The file `name`, open for reading; errors are those of `read`, also for what the block reads."""
+        path = self.file(name)
+        with self._naming("read", name), self.filesystem.open_input_file(path) as stream:
+            yield stream
+
     def read_table(self, name: str, columns: list[str] | None = None) -> pa.Table:
         """The Parquet file `name` as a table."""
-        with self._naming("read", name), self.filesystem.open_input_file(self.file(name)) as stream:
+        with self.opened(name) as stream:
             return read_parquet(stream, columns, is_remote=not self.is_local)
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:

@@ -79,10 +79,13 @@ def whole_units(output: Folder, results: str) -> tuple[set[int], int]:
 def _footer(folder: Folder, name: str) -> pq.FileMetaData | None:
     """The footer of a part; None if the file is damaged."""
     try:
-        with folder.filesystem.open_input_file(folder.file(name)) as stream:
+        with folder.opened(name) as stream:
             return pq.read_metadata(stream)
     except (pa.ArrowException, OSError):
-        folder.read(name)  # raises if the storage is the cause
+        content = folder.read(name)  # raises if the storage is the cause
+    try:
+        return pq.read_metadata(pa.BufferReader(content))
+    except (pa.ArrowException, OSError):
         return None
 
 
@@ -142,7 +145,7 @@ def tally(folder: Folder) -> Tally:
     """Count the rows of all parts in `folder`, which may be missing."""
 
     def footer(name: str) -> pq.FileMetaData:
-        with folder.filesystem.open_input_file(folder.file(name)) as stream:
+        with folder.opened(name) as stream:
             return pq.read_metadata(stream)
 
     def footers() -> Iterator[pq.FileMetaData]:

@@ -71,7 +71,7 @@ def walk(parts: Folder, counters: Sequence[Counter]) -> Tally:
         found = [counter.fresh() for counter in counters]
         whole = not parts.is_local  # one request instead of one per column
         with (
-            parts.filesystem.open_input_file(parts.file(name)) as stream,
+            parts.opened(name) as stream,
             pq.ParquetFile(stream, pre_buffer=whole) as file,
         ):
             offset = 0

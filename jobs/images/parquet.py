@@ -1,6 +1,7 @@
 """Stream row groups of Parquet files: footers are cached, pages are read as needed."""
 
-from collections.abc import Iterator, Sequence
+import io
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -96,7 +97,7 @@ def open_footer(
     try:
         return _read_footer(url, version, column, levels)
     except (OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and not _reachable(url, max(0, version.size - _STREAM_BYTES), version.size):
+        if isinstance(error, OSError) and not _is_damaged(url, lambda file: file.metadata):
             raise
         raise BadFile(f"not a complete Parquet file: {one_line(error)}") from error
 
@@ -176,31 +177,76 @@ class RowReader:
             stream.close()
 
 
-def pages_reachable(piece: Piece, footer: Footer) -> bool:
-    """Whether the storage returns the bytes of a piece's row group; see `_reachable`."""
-    chunk = footer.chunk(piece.row_group)
-    start = chunk.dictionary_page_offset or chunk.data_page_offset
-    return _reachable(piece.file, start, start + chunk.total_compressed_size)
+def is_damaged(piece: Piece, columns: Sequence[str], footer: Footer) -> bool:
+    """Whether a piece's row group, which could not be read, is damaged; see `_is_damaged`."""
+    names, group = [footer.layout.leaf, *columns], piece.row_group
+    rows = max(1, min(1024, _BATCH_BYTES // max(1, footer.row_bytes(names, group))))
+
+    def read(file: pq.ParquetFile) -> None:
+        found = sum(len(batch) for batch in file.iter_batches(rows, [group], names, use_threads=False))
+        if found < footer.metadata.row_group(group).num_rows:
+            raise OSError(f"row group {group} ends after {found} rows")
+
+    return _is_damaged(piece.file, read, footer.metadata)
 
 
-def _reachable(url: str, start: int, stop: int) -> bool:
-    """Whether the storage returns these bytes.
+def _is_damaged(url: str, read: Callable[[pq.ParquetFile], object], metadata: pq.FileMetaData | None = None) -> bool:
+    """Whether a Parquet file could not be read because it is damaged, and not because its storage failed.
 
-    Distinguishes a corrupt file, whose rows become errors, from unreachable storage, which must stop the job. A local
-    disk counts as reachable: what it cannot read is lost.
+    Damaged files make errors of their rows, but a storage that fails must not: the job stops, or tries again. Arrow has
+    one type of error for both, so the file is read once more, through a stream that knows who failed. What a local disk
+    cannot read is lost.
     """
     filesystem, path = locate(url)
     if isinstance(filesystem, pafs.LocalFileSystem):
         return True
     try:
-        with filesystem.open_input_file(path) as stream:
-            for offset in range(start, min(stop, stream.size()), _STREAM_BYTES):
-                stream.read_at(min(_STREAM_BYTES, stop - offset), offset)
+        stream = filesystem.open_input_file(path)
     except (FileNotFoundError, PermissionError):
         return True
     except OSError:
         return False
-    return True
+    with _Watched(stream) as watched:
+        try:
+            with pq.ParquetFile(watched, metadata=metadata) as file:
+                read(file)
+        except (OSError, pa.ArrowException):
+            return not watched.failed
+    return False  # this time it could be read
+
+
+class _Watched(io.RawIOBase):
+    """A stream that remembers whether its storage failed."""
+
+    def __init__(self, stream: pa.NativeFile) -> None:
+        self.failed = False
+        self._stream = stream
+
+    def read(self, size: int = -1) -> bytes:
+        try:
+            data: bytes = self._stream.read(None if size < 0 else size)
+        except OSError:
+            self.failed = True
+            raise
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        position: int = self._stream.seek(offset, whence)
+        return position
+
+    def tell(self) -> int:
+        position: int = self._stream.tell()
+        return position
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 def one_line(error: BaseException) -> str:

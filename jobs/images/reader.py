@@ -27,7 +27,7 @@ from jobs.images.batches import (
     with_reasons,
 )
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, RowReader, one_line, pages_reachable
+from jobs.images.parquet import BadFile, RowReader, is_damaged, one_line
 from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
 
@@ -144,8 +144,8 @@ def _piece_batches(
             yield split_batch(decoded.images, reasons, keys)
             row += len(stored)
     except (BadFile, OSError, pa.ArrowException) as error:
-        if isinstance(error, OSError) and not (footer and pages_reachable(piece, footer)):
-            raise  # the storage is unreachable, which says nothing about these rows
+        if isinstance(error, OSError) and not (footer and is_damaged(piece, file_names(columns), footer)):
+            raise  # the storage failed, which says nothing about these rows
         keys = run_keys(piece.file, row, last - row, None, columns)
         reason = f"the row cannot be read from its file: {one_line(error)}"
         yield ImageBatch(_no_images(contract), keys.slice(0, 0), with_reasons(keys, [reason] * len(keys)))

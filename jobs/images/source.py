@@ -17,6 +17,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 
 from export.images.contract import MAX_ENCODED_BYTES
 from export.images.header import looks_like_image
@@ -395,8 +396,10 @@ def _start(item: Found) -> bytes:
     try:
         with filesystem.open_input_stream(path, buffer_size=0) as stream:
             return bytes(stream.read(_START if item.below.endswith(".json") else 64))
-    except OSError:
-        return b""
+    except OSError as error:
+        if isinstance(filesystem, pafs.LocalFileSystem) or isinstance(error, FileNotFoundError):
+            return b""
+        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that the storage is reachable") from error
 
 
 def _image_file(item: Found) -> ImageFile | str:

@@ -161,7 +161,7 @@ def likelihood_metrics(
 
 
 def _columns(parts: Folder) -> frozenset[str]:
-    with parts.filesystem.open_input_file(parts.file(part_names(parts)[0])) as stream:
+    with parts.opened(part_names(parts)[0]) as stream:
         return frozenset(pq.read_schema(stream).names)
 
 

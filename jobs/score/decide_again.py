@@ -58,7 +58,7 @@ def decide_parts(job: ScoreJob, task: ScoreTask) -> int:
     classes, parts = job.classes, job.parts
 
     def other_level(name: str) -> str | None:
-        with parts.filesystem.open_input_file(parts.file(name)) as stream:
+        with parts.opened(name) as stream:
             return name if (pq.read_schema(stream).metadata or {}).get(LEVEL) != level else None
 
     names = [name for name in over_parts(parts, part_names(parts), other_level) if name is not None]

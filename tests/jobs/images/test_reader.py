@@ -147,13 +147,15 @@ class Unsteady(MemoryFileSystem):
     store: ClassVar[dict[str, object]] = {}
     pseudo_dirs: ClassVar[list[str]] = [""]
     reachable: ClassVar[bool] = True
+    failures: ClassVar[int] = 0  # of the next requests
 
     @classmethod
     def _strip_protocol(cls, path: str) -> str:
         return super()._strip_protocol(path.removeprefix("unsteady:/"))
 
     def _open(self, path: str, *arguments: object, **options: object) -> object:
-        if not Unsteady.reachable:
+        Unsteady.failures -= 1
+        if not Unsteady.reachable or Unsteady.failures >= 0:
             raise OSError("503 Service Unavailable")
         return super()._open(path, *arguments, **options)
 
@@ -173,6 +175,40 @@ def test_unreachable_storage_stops_the_job_without_error_rows(tmp_path: Path, mo
         find_images(["unsteady://more"])
     monkeypatch.setattr(Unsteady, "reachable", True)
     assert len(join(list(read_images(pieces, GREY))).images) == 60
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "plain"])
+def test_a_passing_failure_of_storage_is_not_taken_for_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    fsspec.register_implementation("unsteady", Unsteady, clobber=True)
+    content = Path(write_parquet(tmp_path / "a.parquet", packed(pictures(6)), SHAPE)).read_bytes()
+    folder = uuid.uuid4().hex  # footers are cached
+    Unsteady().pipe(f"/{folder}/{name}", content)
+    monkeypatch.setattr(Unsteady, "failures", 1)
+    with pytest.raises(UserError, match="503"):
+        find_images([f"unsteady://{folder}"])
+    images = find_images([f"unsteady://{folder}"])
+    assert images.rows == 6
+    Unsteady.failures = 1
+    with pytest.raises(OSError, match="503"):
+        list(read_images(images.pieces, GREY))
+    assert len(join(list(read_images(images.pieces, GREY))).images) == 6
+
+
+def test_damage_of_remote_files_makes_errors(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "a.parquet", packed(pictures(30)), SHAPE, row_group_size=10)
+    chunk = pq.read_metadata(path).row_group(1).column(0)
+    data = bytearray(Path(path).read_bytes())
+    start = chunk.dictionary_page_offset or chunk.data_page_offset
+    data[start : start + chunk.total_compressed_size] = b"\xff" * chunk.total_compressed_size
+    fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/a.parquet", bytes(data))
+    fsspec.filesystem("memory").pipe(f"/{tmp_path.name}/b.parquet", bytes(data[:-20]))
+    images = find_images([f"memory://{tmp_path.name}"])
+    batch = join(list(read_images(images.pieces, GREY)))
+    assert len(batch.images) == 20
+    assert batch.errors["row"].to_pylist() == list(range(10, 20))
+    assert [Path(file).name for file, _ in images.bad_files] == ["b.parquet"]
 
 
 def test_a_file_too_large_for_an_image_is_not_read(tmp_path: Path) -> None:
