@@ -11,6 +11,7 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import unquote
@@ -191,6 +192,18 @@ class Folder:
         with self.opened(name) as stream:
             return read_parquet(stream, columns, is_remote=not self.is_local)
 
+    def row_groups(self, name: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+        """The row groups of the Parquet file `name`, one after another; a table without rows if there are none."""
+        with (
+            self._naming("read", name),
+            self.filesystem.open_input_file(self.file(name)) as stream,
+            pq.ParquetFile(stream, pre_buffer=not self.is_local) as file,
+        ):
+            for number in range(file.num_row_groups):
+                yield file.read_row_group(number, columns=columns, use_threads=not self.is_local)
+            if not file.num_row_groups:
+                yield file.read(columns=columns, use_threads=False)
+
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write the file `name`, which appears complete or not at all; one of that name is replaced."""
         with self.writing(name) as stream:
@@ -249,6 +262,18 @@ class Folder:
     def write_table(self, name: str, table: pa.Table, **options: object) -> None:
         """Write a table as a Parquet file (zstd by default); see `write`."""
         self.write(name, parquet_bytes(table, **options))
+
+    def write_tables(self, name: str, tables: Iterator[pa.Table], **options: object) -> None:
+        """Write tables of one schema, at least one, as a Parquet file; of several, each is a row group or more."""
+        first, second = next(tables), next(tables, None)
+        if second is None:
+            self.write_table(name, first, **options)
+            return
+        rows = options.pop("row_group_size", None)
+        with self.writing(name) as stream:
+            with pq.ParquetWriter(stream, first.schema, **{"compression": "zstd", **options}) as writer:
+                for table in chain([first, second], tables):
+                    writer.write_table(table, rows)
 
     def delete(self, name: str) -> None:
         """Delete the file `name` if it exists."""

@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 MAX_PIXELS = 1 << 26  # 64 Mpx: a header that declares more is treated as a decompression bomb
 MAX_ENCODED_BYTES = 1 << 28  # 256 MiB: enough for any image of 64 Mpx
+MAX_DECODING_BYTES = 1 << 30  # 1 GiB, of a decoder: enough for 64 Mpx, but for those that take more than others
 
 NULL = "the image is null"  # the reason of a row without a value
 

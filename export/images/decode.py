@@ -33,6 +33,9 @@ from export.images.header import (
 from export.images.netpbm import decode_netpbm
 
 
+_BLOCK_PIXELS = 1 << 20  # that Pillow converts at once
+
+
 class Decoded(NamedTuple):
     """A decoded batch."""
 
@@ -207,12 +210,18 @@ def _decode_as_stored(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
 
 
 def _by_pillow(encoded: npt.NDArray[np.uint8], header: Header) -> Pixels:
+    """Converted by blocks of rows, as Pillow takes four bytes for a pixel of three and copies what it hands out."""
+    channels = len(header.mode)
     try:
         with Pillow.open(io.BytesIO(encoded.data), formats=(header.format,)) as image:
-            pixels = np.asarray(image.convert(header.mode))
+            width, height = image.size
+            pixels = np.empty((height, width, channels), np.uint8)
+            for start in range(0, height, rows := max(1, _BLOCK_PIXELS // width)):
+                block = image.crop((0, start, width, min(height, start + rows)))
+                pixels[start : start + rows] = np.asarray(block.convert(header.mode)).reshape(-1, width, channels)
     except Exception as error:  # on damaged data Pillow's plugins raise almost anything
         raise BadImage(f"damaged image: {error}") from error
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+    return pixels
 
 
 def _reason(error: BaseException) -> str:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from export.images.contract import MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
+from export.images.contract import MAX_DECODING_BYTES, MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
 from export.images.netpbm import Netpbm, read_netpbm
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -41,6 +41,8 @@ _BMP_16 = ("BGR;15", "BGR;16")  # Pillow's raw modes of BMPs of 16 bits a pixel
 # Modes whose pixels OpenCV decodes as Pillow does; of others it drops, multiplies or mistakes channels.
 _OPENCV_TIFF = ("1", "L", "P", "RGB")
 _OPENCV_JPEG2000 = ("L", "RGB", "RGBA", "I;16")
+# Of each value, that a decoder holds: OpenJPEG has them as 32-bit integers, AVIF's as several frames.
+_DECODER_COPIES = {"JPEG2000": 5, "AVIF": 5}
 
 
 # How a file begins that `read_header` may be able to read, whatever its name; of a BMP the size of its header, too.
@@ -69,6 +71,12 @@ class Header(NamedTuple):
         """(C, H, W)."""
         return self.channels, self.height, self.width
 
+    @property
+    def decoding_bytes(self) -> int:
+        """Memory that decoding takes, about: that of the pixels and a copy, or what is measured of a format's decoder."""
+        value = 2 if self.bits > 8 else 1
+        return self.channels * self.height * self.width * value * _DECODER_COPIES.get(self.format, 2)
+
     def upright(self) -> "Header":
         """With height and width exchanged if the image is stored lying on its side."""
         return self._replace(width=self.height, height=self.width) if self.orientation >= 5 else self
@@ -78,13 +86,18 @@ def read_header(data: bytes | memoryview) -> Header:
     """Parse the header.
 
     Raises:
-        BadImage: the bytes are not an image, or would decode to more than `MAX_PIXELS`.
+        BadImage: the bytes are not an image, or would decode to more than `MAX_PIXELS` or `MAX_DECODING_BYTES`.
     """
     header = _png(data) or _jpeg(data) or _netpbm(data) or _other(data)
     if header.width * header.height > MAX_PIXELS:
         raise BadImage(
             f"decompression bomb: an image must have at most {MAX_PIXELS:,} pixels, "
             f"got {header.width}×{header.height} in its header"
+        )
+    if header.decoding_bytes > MAX_DECODING_BYTES:
+        raise BadImage(
+            f"an image must take at most {MAX_DECODING_BYTES:,} bytes to decode, got about {header.decoding_bytes:,} for "
+            f"{header.width}×{header.height} with {header.channels} channels of {header.bits} bits in {header.format}"
         )
     if header.width < 1 or header.height < 1:
         raise BadImage(f"width and height must be at least 1, got {header.width}×{header.height} in the header")

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from export.storage import Folder
-from jobs.bulk.contract import Part
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
+from jobs.bulk.spool import Spool
 
 ERRORS = "errors"
 COUNTS = "vae.counts"
@@ -27,19 +27,21 @@ def part_name(number: int) -> str:
     return f"part-{number:06d}.parquet"
 
 
-def commit(part: Part, number: int, output: Folder, results: str, options: Mapping[str, object]) -> None:
+def commit(part: Spool, number: int, output: Folder, results: str, options: Mapping[str, object]) -> None:
     """Write the parts of a unit, errors first: once the result part exists, the unit is done.
 
     A unit without errors has no error part; that of an earlier attempt is deleted.
     """
     name = part_name(number)
     counts = {COUNTS: f"{part.results.num_rows} {part.errors.num_rows}"}
-    results_table = part.results.replace_schema_metadata({**(part.results.schema.metadata or {}), **counts})
     if part.errors.num_rows:
-        output.child(ERRORS).write_table(name, part.errors)
+        output.child(ERRORS).write_tables(name, part.errors.tables())
     else:
         output.child(ERRORS).delete(name)
-    output.child(results).write_table(name, results_table, **options)
+    tables = (
+        table.replace_schema_metadata({**(table.schema.metadata or {}), **counts}) for table in part.results.tables()
+    )
+    output.child(results).write_tables(name, tables, **options)
 
 
 def finished_units(output: Folder, results: str) -> set[int]:

@@ -6,6 +6,7 @@ from typing import Generic
 
 from jobs.bulk.contract import Part, U
 from jobs.bulk.isolate import Child, ProcessDied
+from jobs.bulk.spool import Spool
 from vae_core.errors import JobFailed
 
 # After so many failing rows without one success, the cause is not the rows but the bundle, the storage or the machine.
@@ -14,7 +15,7 @@ MAX_FAILURES = 32
 _FATAL_DEATHS = 2  # of fresh children, by a row alone, before the row fails
 
 
-def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, str], Part]) -> Part:
+def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, str], Part]) -> Spool:
     """Apply `work` to `unit`, halving pieces that raise; a single row that raises is passed to `failed`.
 
     A failing row costs about 2 log2(rows) calls of `work`. Results keep the order of the rows.
@@ -23,12 +24,12 @@ def salvage(unit: U, work: Callable[[U], Iterator[Part]], failed: Callable[[U, s
         OSError: `work` raised it: a storage failure, not a bad row.
         JobFailed: every piece fails.
     """
-    return Part.join(_Rows(unit, failed).attempt(unit, work))
+    return _Rows(unit, failed).attempt(unit, work)
 
 
 def salvage_apart(
     unit: U, child: Child[U], work: Callable[[U], Iterator[Part]], failed: Callable[[U, str], Part]
-) -> Part:
+) -> Spool:
     """`salvage` for a unit that killed processes, in a child process that it may kill.
 
     The child gets the rows in runs of about √rows. A run that kills it is done row by row. A row fails if it kills two
@@ -46,14 +47,14 @@ def salvage_apart(
         JobFailed: every piece fails.
     """
     rows = _Rows(unit, failed)
-    parts: list[Part] = []
+    part = Spool()
     for run in _runs(unit, isqrt(unit.rows)):
         try:
-            parts += rows.attempt(run, work)
+            part.extend(rows.attempt(run, work))
         except ProcessDied:
             for row in _runs(run, 1):
-                parts += rows.attempt_alone(row, child, work)
-    return Part.join(parts)
+                part.extend(rows.attempt_alone(row, child, work))
+    return part
 
 
 class _Rows(Generic[U]):
@@ -63,22 +64,24 @@ class _Rows(Generic[U]):
         self._number, self._failed = unit.number, failed
         self._failures, self._succeeded = 0, False
 
-    def attempt(self, piece: U, work: Callable[[U], Iterator[Part]]) -> list[Part]:
-        """Its parts; raises ProcessDied if the work does."""
+    def attempt(self, piece: U, work: Callable[[U], Iterator[Part]]) -> Spool:
+        """Its part; raises ProcessDied if the work does."""
         try:
-            part = Part.join(work(piece))
+            part = Spool(work(piece))
         except (OSError, ProcessDied):
             raise  # a storage failure, which halving would not solve; a death, see `salvage_apart`
         except Exception as error:
             if piece.rows > 1:
                 left, right = piece.halves()
-                return [*self.attempt(left, work), *self.attempt(right, work)]  # type: ignore[arg-type]
-            return [self._fail(piece, error)]
+                part = self.attempt(left, work)  # type: ignore[arg-type]
+                part.extend(self.attempt(right, work))  # type: ignore[arg-type]
+                return part
+            return Spool([self._fail(piece, error)])
         self._succeeded = True
-        return [part]
+        return part
 
-    def attempt_alone(self, row: U, child: Child[U], work: Callable[[U], Iterator[Part]]) -> list[Part]:
-        """The parts of a piece of one row, which fails if it kills two fresh children."""
+    def attempt_alone(self, row: U, child: Child[U], work: Callable[[U], Iterator[Part]]) -> Spool:
+        """The part of a piece of one row, which fails if it kills two fresh children."""
         deaths = 0
         while True:
             is_fresh = child.is_fresh
@@ -87,7 +90,7 @@ class _Rows(Generic[U]):
             except ProcessDied as error:
                 deaths += is_fresh
                 if deaths == _FATAL_DEATHS:
-                    return [self._fail(row, error)]
+                    return Spool([self._fail(row, error)])
 
     def _fail(self, row: U, error: Exception) -> Part:
         self._failures += 1

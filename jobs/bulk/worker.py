@@ -15,6 +15,7 @@ from jobs.bulk.contract import Part, Task, U
 from jobs.bulk.isolate import Child
 from jobs.bulk.plan import PLAN
 from jobs.bulk.salvage import describe, salvage, salvage_apart
+from jobs.bulk.spool import Spool
 from jobs.bulk.stages import timed
 from vae_core.errors import JobFailed, StorageFailed, UserError, of_kind
 
@@ -100,14 +101,14 @@ class Worker(Generic[U]):
                     raise Stopped from None
         return step()
 
-    def _persist(self, unit: U, in_child: bool) -> Part:
+    def _persist(self, unit: U, in_child: bool) -> Spool:
         """Map and commit."""
         part = self._map(unit, in_child)
         with timed("write"):
             commit(part, unit.number, self._output, self._task.results, self._task.parquet_options)
         return part
 
-    def _map(self, unit: U, in_child: bool) -> Part:
+    def _map(self, unit: U, in_child: bool) -> Spool:
         if self._work is None and not self._output.has(PLAN):
             # This node joined after `require_shared`: its output would be lost.
             raise UserError(f"a worker cannot see {self._output.url}; use storage that all nodes share")

@@ -105,9 +105,15 @@ def read_rows(parts: Folder, places: Sequence[Place], columns: Sequence[str] | N
         by_unit[place.unit].append(index)
 
     def read(unit: int) -> pa.Table:
-        table = parts.read_table(part_name(unit), None if columns is None else list(columns))
-        taken = table.take([places[index].offset for index in by_unit[unit]])
-        return taken.replace_schema_metadata(None)  # which may differ between parts: the provider
+        offsets = np.array([places[index].offset for index in by_unit[unit]])
+        taken, numbers, first = list[pa.Table](), list[npt.NDArray[np.int64]](), 0
+        for group in parts.row_groups(part_name(unit), None if columns is None else list(columns)):
+            inside = np.flatnonzero((offsets >= first) & (offsets < first + len(group)))
+            taken.append(group.take(offsets[inside] - first))
+            numbers.append(inside)
+            first += len(group)
+        table = pa.concat_tables(taken).take(np.argsort(np.concatenate(numbers)))
+        return table.replace_schema_metadata(None)  # which may differ between parts: the provider
 
     with ThreadPoolExecutor(_READERS) as pool:
         table = pa.concat_tables(pool.map(read, by_unit))

@@ -120,22 +120,27 @@ def error_row(unit: Unit, columns: Columns, reason: str) -> pa.Table:
     return pa.concat_tables([bad_file_errors(unit.bad_files, columns), with_reasons(keys, [reason])])
 
 
-def join_batches(batches: Iterable[ImageBatch], rows: int) -> Iterator[ImageBatch]:
-    """Concatenate small batches (small row groups or files) up to `rows`; large ones pass through uncopied."""
+def join_batches(batches: Iterable[ImageBatch], rows: int, nbytes: int) -> Iterator[ImageBatch]:
+    """Concatenate small batches (small row groups or files) up to `rows` and `nbytes`; large ones pass uncopied."""
     waiting: list[ImageBatch] = []
-    count = 0
+    count = size = 0
     for batch in batches:
-        size = len(batch.keys) + len(batch.errors)
-        if waiting and count + size > rows:
+        more, bytes_more = len(batch.keys) + len(batch.errors), _size(batch)
+        if waiting and (count + more > rows or size + bytes_more > nbytes):
             yield _concatenate(waiting)
-            waiting, count = [], 0
+            waiting, count, size = [], 0, 0
         waiting.append(batch)
-        count += size
-        if 2 * count > rows:
+        count, size = count + more, size + bytes_more
+        if 2 * count > rows or 2 * size > nbytes:
             yield _concatenate(waiting)
-            waiting, count = [], 0
+            waiting, count, size = [], 0, 0
     if waiting:
         yield _concatenate(waiting)
+
+
+def _size(batch: ImageBatch) -> int:
+    """Bytes of the larger of images and kept columns."""
+    return max(batch.images.nbytes, int(batch.keys.nbytes + batch.errors.nbytes))
 
 
 def _concatenate(batches: list[ImageBatch]) -> ImageBatch:

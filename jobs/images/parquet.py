@@ -15,7 +15,8 @@ from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
 from jobs.images.units import Piece
 
-_BATCH_BYTES = 64 << 20  # stored bytes of images and kept columns per batch, at most
+BATCH_BYTES = 64 << 20  # of images and kept columns that are read at once
+_STEP_BYTES = 1 << 20  # of values of differing lengths that are read at once, by their mean: one may be 64 times as long
 _WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched whole from remote storage
 _STREAM_BYTES = 1 << 20  # larger ones are read through a buffer of this size
 
@@ -51,10 +52,14 @@ class Footer(NamedTuple):
 
     def row_bytes(self, names: Sequence[str], row_group: int) -> int:
         """Mean size of these columns in a row of a row group; of dictionary-encoded values it is a lower bound."""
+        rows = max(1, int(self.metadata.row_group(row_group).num_rows))
+        return sum(int(each.total_uncompressed_size) for each in self.chunks(names, row_group)) // rows
+
+    def chunks(self, names: Sequence[str], row_group: int) -> list[pq.ColumnChunkMetaData]:
+        """The chunks of these columns, or parts of columns, in a row group."""
         group = self.metadata.row_group(row_group)
         chunks = (group.column(number) for number in range(group.num_columns))
-        read = [each for each in chunks if any(f"{each.path_in_schema}.".startswith(f"{name}.") for name in names)]
-        return sum(int(each.total_uncompressed_size) for each in read) // max(1, int(group.num_rows))
+        return [each for each in chunks if any(f"{each.path_in_schema}.".startswith(f"{name}.") for name in names)]
 
     def chunk(self, row_group: int) -> pq.ColumnChunkMetaData:
         """The image column's chunk in a row group."""
@@ -146,8 +151,7 @@ class RowReader:
         if self._stream is None:
             self._stream = filesystem.open_input_file(path)
         chunk = footer.chunk(piece.row_group)
-        row_bytes = footer.row_bytes([footer.layout.leaf, *columns], piece.row_group)
-        rows_at_once = max(1, min(batch_rows, _BATCH_BYTES // max(1, row_bytes)))
+        rows_at_once = self._rows_at_once(footer, piece.row_group, [footer.layout.leaf, *columns], batch_rows)
         remote = not isinstance(filesystem, pafs.LocalFileSystem)
         whole = remote and chunk.total_compressed_size <= _WHOLE_BYTES
         buffer_size = 0 if whole else _STREAM_BYTES
@@ -169,6 +173,35 @@ class RowReader:
                     return
             if position < piece.stop:
                 raise OSError(f"row group {piece.row_group} ends after {position} rows of {piece.stop}")
+
+    def _rows_at_once(self, footer: Footer, row_group: int, names: Sequence[str], most: int) -> int:
+        """Rows of these columns that take at most `BATCH_BYTES`.
+
+        The footer has the mean length of values. A row group of more bytes is read in smaller steps if lengths differ,
+        as long values may follow one another; and where values may repeat, which are then stored once however often
+        they occur, the longest is looked up.
+        """
+        chunks = footer.chunks(names, row_group)
+        rows = max(1, footer.metadata.row_group(row_group).num_rows)
+        sizes = [int(each.total_uncompressed_size) for each in chunks]
+        differing = sum(size for size, each in zip(sizes, chunks, strict=True) if _lengths_differ(each, footer.metadata))
+        most = min(most, BATCH_BYTES * rows // max(1, sum(sizes)))
+        if differing > BATCH_BYTES:
+            most = min(most, _STEP_BYTES * rows // differing)
+        longest = 0
+        for size, each in zip(sizes, chunks, strict=True):
+            if each.has_dictionary_page and each.physical_type == "BYTE_ARRAY" and most * size > BATCH_BYTES:
+                longest += self._longest(each.path_in_schema, footer, row_group)
+        return max(1, min(most, BATCH_BYTES // max(1, longest)))
+
+    def _longest(self, path: str, footer: Footer, row_group: int) -> int:
+        """The length in bytes of the longest value in a column's dictionary, which comes before its first row."""
+        columns = {"metadata": footer.metadata, "buffer_size": _STREAM_BYTES, "read_dictionary": [path]}
+        with pq.ParquetFile(self._stream, **columns) as file:
+            first = next(file.iter_batches(1, row_groups=[row_group], columns=[path], use_threads=False)).column(0)
+        while not pa.types.is_dictionary(first.type):
+            first = first.field(0) if pa.types.is_struct(first.type) else first.values
+        return pc.max(pc.binary_length(first.dictionary)).as_py() or 0
 
     def close(self) -> None:
         """Close the current file."""
@@ -252,6 +285,13 @@ class _Watched(io.RawIOBase):
 def one_line(error: BaseException) -> str:
     """An error message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
+
+
+def _lengths_differ(chunk: pq.ColumnChunkMetaData, metadata: pq.FileMetaData) -> bool:
+    """Whether the values of a column may differ in length."""
+    names = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
+    column = metadata.schema.column(names[chunk.path_in_schema])
+    return bool(chunk.physical_type == "BYTE_ARRAY" or column.max_repetition_level)
 
 
 def _image_array(batch: pa.RecordBatch, layout: Layout) -> pa.Array:

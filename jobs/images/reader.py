@@ -27,12 +27,11 @@ from jobs.images.batches import (
     with_reasons,
 )
 from jobs.images.files import read_files
-from jobs.images.parquet import BadFile, RowReader, is_damaged, one_line
+from jobs.images.parquet import BATCH_BYTES, BadFile, RowReader, is_damaged, one_line
 from jobs.images.pixels import view_batch
 from jobs.images.units import Piece, Unit
 
 _NO_BYTES = f"{NULL}: its bytes must be in the column, a path beside them is not read"  # it may name any file
-BATCH_BYTES = 64 << 20  # decoded
 
 
 def read_images(
@@ -55,7 +54,7 @@ def read_images(
         yield from _batches(pieces, contract, columns, 1)
         return
     rows = max(1, min(batch_rows, BATCH_BYTES // contract.nbytes))
-    yield from join_batches(_batches(pieces, contract, columns, rows), rows)
+    yield from join_batches(_batches(pieces, contract, columns, rows), rows, BATCH_BYTES)
 
 
 def read_unit(
@@ -89,12 +88,13 @@ def _file_batch(files: list[Piece], contract: ImageContract, columns: Columns) -
         return
     first, held, contents = 0, 0, list[bytes | BadImage]()
     for content in timed_each("read", read_files(files)):
-        contents.append(content)
-        held += len(content) if type(content) is bytes else 0
-        if held > BATCH_BYTES:
+        size = len(content) if type(content) is bytes else 0
+        if contents and held + size > BATCH_BYTES:
             some = files[first : first + len(contents)]
             yield _decode_files([piece.file for piece in some], contents, contract, columns)
             first, held, contents = first + len(some), 0, []
+        contents.append(content)
+        held += size
     if contents:
         yield _decode_files([piece.file for piece in files[first:]], contents, contract, columns)
 

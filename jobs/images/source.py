@@ -258,23 +258,21 @@ def _in_words(others: Mapping[str, int]) -> str:
 def plan_units(images: ImageSet, unit_rows: int | None = None, kept: pa.Schema | None = None) -> list[Unit]:
     """Split the input into units of about `unit_rows` rows; deterministic.
 
-    By default a unit has 1/64 of the rows, at least 1,024 and at most 32,768, and at most 64 MiB of decoded images and
-    `kept` columns; no row group is split into more than eight slices.
+    By default a unit has 1/64 of the rows, at least 1,024 and at most 32,768, and about 64 MiB of decoded images and
+    `kept` columns at most; no row group is split into more than eight slices.
     """
     if unit_rows is not None and unit_rows < 1:
         raise UserError(f"--unit-rows must be at least 1, got {unit_rows}")
-    share = min(max(images.rows // 64, 1024), UNIT_ROWS)
-    kept_bytes = {file.url: _kept_bytes(file, kept) for file in images.files} if kept is not None else {}
-    sizes = ((file.image_bytes + kept_bytes.get(file.url, 0)) * file.rows for file in images.files)
-    row_bytes = max(1, sum(sizes) // images.rows)
-    target = unit_rows or max(1, min(share, UNIT_BYTES // row_bytes))
+    target = unit_rows or min(max(images.rows // 64, 1024), UNIT_ROWS)
+    limits = {} if unit_rows else {file.url: max(1, UNIT_BYTES // _row_bytes(file, kept)) for file in images.files}
 
     def pieces() -> Iterator[Piece]:
         for file in images.files:
+            most = min(target, limits.get(file.url, target))
             for piece in file.pieces():
-                yield from piece.cut(unit_rows or max(target, -(-piece.rows // SLICES)))
+                yield from piece.cut(unit_rows or max(most, -(-piece.rows // SLICES)))
 
-    return gather(pieces(), target, images.bad_files)
+    return gather(pieces(), target, images.bad_files, limits)
 
 
 class _Chosen(NamedTuple):
@@ -285,10 +283,12 @@ class _Chosen(NamedTuple):
     others: dict[str, str]  # address → kind
 
 
-def _kept_bytes(file: ImageFile, kept: pa.Schema) -> int:
-    """Approximate size of a row's kept columns."""
+def _row_bytes(file: ImageFile, kept: pa.Schema | None) -> int:
+    """Approximate size of a decoded image of a file with its kept columns, at least 1."""
+    if kept is None or not file.column_bytes:
+        return max(1, file.image_bytes)
     names = {(field.metadata or {}).get(SOURCE, field.name.encode()).decode() for field in kept}
-    return sum(size for name, size in file.column_bytes if name in names)
+    return max(1, file.image_bytes + sum(size for name, size in file.column_bytes if name in names))
 
 
 def _choose(argument: str, listing: Listing, own: str | None) -> _Chosen:

@@ -4,10 +4,13 @@ A piece is a run of rows of one row group. A unit is a run of pieces, possibly a
 only on the input and `unit_rows`, so that a resumed job recognises its finished units.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
+
+
+_FULL = 1 << 40  # a full unit, of which pieces take parts
 
 
 class Piece(NamedTuple):
@@ -102,21 +105,34 @@ class Unit:
         }
 
 
-def gather(pieces: Iterable[Piece], unit_rows: int, bad_files: Iterable[tuple[str, str]] = ()) -> list[Unit]:
+def gather(
+    pieces: Iterable[Piece],
+    unit_rows: int,
+    bad_files: Iterable[tuple[str, str]] = (),
+    limits: Mapping[str, int] | None = None,
+) -> list[Unit]:
     """Group consecutive pieces into units as close to `unit_rows` rows as whole pieces allow.
 
     Consecutive pieces of one row group are merged, as each would be read from the group's start. Bad files go to the
     first unit, which exists even without rows.
+
+    Args:
+        pieces: in the order of the input.
+        unit_rows: the target.
+        bad_files: (file, reason).
+        limits: that of files whose rows are large, where it is smaller.
     """
+    limits = limits or {}
     runs: list[list[Piece]] = [[]]
-    rows = 0
+    filled = 0  # of the last unit, in parts of `_FULL`
     for piece in pieces:
+        size = piece.rows * _FULL // min(unit_rows, limits.get(piece.file, unit_rows))
         # Close the unit where it is nearest the target: before the piece, or after it.
-        if rows and 2 * rows + piece.rows > 2 * unit_rows:
+        if runs[-1] and 2 * filled + size > 2 * _FULL:
             runs.append([])
-            rows = 0
+            filled = 0
         _extend(runs[-1], piece)
-        rows += piece.rows
+        filled += size
     bad = tuple(bad_files)
     counts = [sum(piece.rows for piece in run) for run in runs]
     return [

@@ -66,8 +66,8 @@ def decide_parts(job: ScoreJob, task: ScoreTask) -> int:
         return 0
 
     def rewrite(name: str) -> None:
-        table = parts.read_table(name)
-        parts.write_table(name, _decided(task, classes, table, level), **task.parquet_options)
+        tables = (_decided(task, classes, table, level) for table in parts.row_groups(name))
+        parts.write_tables(name, tables, **task.parquet_options)
 
     with Progress("decide", "parts", len(names)) as progress:
         for _ in over_parts(parts, names, rewrite):

@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 import pyarrow as pa
 
 from export.images.contract import ImageContract
+from jobs.bulk.machine import cores
 from jobs.discoveries.top import Place
 from jobs.images.reader import read_images
 from jobs.images.units import Piece, Unit
 from jobs.report.pictures import Pixels
 
-READERS = 8
 
 
 def recall_images(
@@ -35,7 +35,7 @@ def recall_images(
         except (OSError, pa.ArrowException):
             return None  # the input may have moved since; the report shows the other images
 
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(cores()) as pool:  # each may hold an image of any size
         return list(pool.map(recall, places, rows))
 
 

@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.fs as pafs
 
 from export.bundle.format import Bundle
 from export.images.contract import BadImage, ImageContract
@@ -18,7 +17,6 @@ from export.images.convert import Image, fit
 from export.runtime.scorer import Scorer
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
-from jobs.images.location import locate
 from jobs.images.units import Piece
 from jobs.score.explain.reasons import Aspect, highest_place, place_in_whole, reason, summarise_aspects
 from jobs.score.gallery.likeness import Likeness, likeness
@@ -26,7 +24,6 @@ from jobs.score.gallery.originals import Original, Wanted, batches, read_origina
 from jobs.score.gallery.thumbnails import Thumbnail, frame, shrink, thumbnail
 
 _BATCH = 64  # images explained at once
-_REMOTE_READERS = 16
 
 Corner = tuple[int, int]  # row and column of the pixel where a tile begins
 
@@ -62,14 +59,12 @@ def picture_images(
     """
     found: list[Pictured | None] = [None] * len(pieces)
     work = batches(pieces)
-    is_local = not work or isinstance(locate(work[0][0].piece.file)[0], pafs.LocalFileSystem)
-    readers = cores() if is_local else _REMOTE_READERS
-    reasons = None if explainer is None else _Reasons(explainer, contract, min(readers, cores()))
+    reasons = None if explainer is None else _Reasons(explainer, contract, cores())
 
     def read(batch: list[Wanted]) -> list[tuple[int, Pictured]]:
         return list(_pictured(read_originals(batch, contract), reasons))
 
-    with ThreadPoolExecutor(readers) as pool, Progress("gallery", "images", len(pieces)) as progress:
+    with ThreadPoolExecutor(cores()) as pool, Progress("gallery", "images", len(pieces)) as progress:
         for batch, pictured in zip(work, pool.map(read, work), strict=True):
             for number, each in pictured:
                 found[number] = each
