@@ -270,10 +270,10 @@ class Folder:
             self.write_table(name, first, **options)
             return
         rows = options.pop("row_group_size", None)
-        with self.writing(name) as stream:
-            with pq.ParquetWriter(stream, first.schema, **{"compression": "zstd", **options}) as writer:
-                for table in chain([first, second], tables):
-                    writer.write_table(table, rows)
+        options = {"compression": "zstd", **options}
+        with self.writing(name) as stream, pq.ParquetWriter(stream, first.schema, **options) as writer:
+            for table in chain([first, second], tables):
+                writer.write_table(table, rows)
 
     def delete(self, name: str) -> None:
         """Delete the file `name` if it exists."""

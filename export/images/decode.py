@@ -32,7 +32,6 @@ from export.images.header import (
 )
 from export.images.netpbm import decode_netpbm
 
-
 _BLOCK_PIXELS = 1 << 20  # that Pillow converts at once
 
 

@@ -53,6 +53,10 @@ _STARTS = re.compile(
 )
 
 
+_LONGEST_START = 18
+_NUMBER = re.compile(r"\d+")
+
+
 class Header(NamedTuple):
     """Header fields of an encoded image."""
 
@@ -73,7 +77,7 @@ class Header(NamedTuple):
 
     @property
     def decoding_bytes(self) -> int:
-        """Memory that decoding takes, about: that of the pixels and a copy, or what is measured of a format's decoder."""
+        """Memory that decoding takes, about: the pixels and a copy, or what is measured of a format's decoder."""
         value = 2 if self.bits > 8 else 1
         return self.channels * self.height * self.width * value * _DECODER_COPIES.get(self.format, 2)
 
@@ -96,8 +100,8 @@ def read_header(data: bytes | memoryview) -> Header:
         )
     if header.decoding_bytes > MAX_DECODING_BYTES:
         raise BadImage(
-            f"an image must take at most {MAX_DECODING_BYTES:,} bytes to decode, got about {header.decoding_bytes:,} for "
-            f"{header.width}×{header.height} with {header.channels} channels of {header.bits} bits in {header.format}"
+            f"an image must take at most {MAX_DECODING_BYTES:,} bytes to decode, got about {header.decoding_bytes:,}: "
+            f"{header.width}×{header.height}, {header.channels} channels of {header.bits} bits, in {header.format}"
         )
     if header.width < 1 or header.height < 1:
         raise BadImage(f"width and height must be at least 1, got {header.width}×{header.height} in the header")
@@ -185,8 +189,12 @@ def _other(data: bytes | memoryview) -> Header:
             orientation = _valid(image.getexif().get(_ORIENTATION, 1))
             return Header(*image.size, channels, form, bits, orientation, mode=mode).upright()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise BadImage(f"decompression bomb: {error}") from error
+        found = _NUMBER.search(str(error))  # Pillow names a limit of its own
+        pixels = f", got {int(found[0]):,} in its header" if found else ""
+        raise BadImage(f"decompression bomb: an image must have at most {MAX_PIXELS:,} pixels{pixels}") from error
     except UnidentifiedImageError as error:
+        if looks_like_image(bytes(data[:_LONGEST_START])):
+            raise BadImage("damaged image header, or one of a kind that is not supported") from error
         raise BadImage("not an image in a supported format (PNG, JPEG, WebP, GIF, BMP, TIFF, PPM …)") from error
     except Exception as error:  # on a damaged header Pillow's plugins raise almost anything
         raise BadImage(f"damaged image header: {error}") from error

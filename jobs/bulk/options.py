@@ -24,9 +24,8 @@ class BulkOptions:
     """Address of the Ray cluster, for example `auto` or `host:6379`; default RAY_ADDRESS."""
 
     workers: int | None = None
-    """Number of workers; default one per CPU, or on GPUs `--workers-per-gpu` for each. Each holds at a time 64 MiB of
-    decoded images, or one larger one; 64 MiB of what it reads, with kept columns, or one larger file; and the results
-    of its unit."""
+    """Number of workers; default one per CPU, or on GPUs `--workers-per-gpu` for each. Each needs up to 512 MiB of
+    memory beside its model, and up to 1.5 GiB while it reads an image near the limits of 64 megapixels and 256 MiB."""
 
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:

@@ -7,7 +7,6 @@ and are stored once in the input.
 import tempfile
 import weakref
 from collections.abc import Iterable, Iterator
-from typing import IO
 
 import pyarrow as pa
 
@@ -23,13 +22,11 @@ class SpooledTable:
         self.num_rows = 0
         self._held: list[pa.Table] = []
         self._held_bytes = 0
-        self._file: IO[bytes] | None = None
-        self._writer: pa.RecordBatchFileWriter | None = None
-        self._schema: pa.Schema | None = None  # of the file
+        self._file: _File | None = None
 
     def add(self, table: pa.Table) -> None:
         """Append rows."""
-        if not table.num_rows and (self._held or self._schema is not None):
+        if not table.num_rows and (self._held or self._file):
             return
         self._held.append(table)
         self._held_bytes += table.nbytes
@@ -42,37 +39,49 @@ class SpooledTable:
 
         Where a table ends depends on the rows, not on how they were added.
         """
-        if self._writer is None:
+        if self._file is None:
             yield _joined(self._held).combine_chunks()
             return
         self._spill()
-        self._writer.close()
-        assert self._file is not None
-        self._file.seek(0)
-        with pa.ipc.open_file(pa.PythonFile(self._file, "r")) as reader:
-            waiting = reader.schema.empty_table()
-            for number in range(reader.num_record_batches):
-                waiting = _joined([waiting, pa.Table.from_batches([reader.get_batch(number)])])
-                while waiting.nbytes > SPOOL_BYTES and waiting.num_rows > 1:
-                    rows = _rows_within(waiting, SPOOL_BYTES)
-                    yield waiting.slice(0, rows).combine_chunks()
-                    waiting = waiting.slice(rows)
-            if waiting.num_rows:
-                yield waiting.combine_chunks()
+        waiting = self._file.schema.empty_table()
+        for table in self._file.read():
+            waiting = _joined([waiting, table])
+            while waiting.nbytes > SPOOL_BYTES and waiting.num_rows > 1:
+                rows = _rows_within(waiting, SPOOL_BYTES)
+                yield waiting.slice(0, rows).combine_chunks()
+                waiting = waiting.slice(rows)
+        if waiting.num_rows:
+            yield waiting.combine_chunks()
 
     def _spill(self) -> None:
         """Move the rows in memory to the file."""
-        if self._schema is None:
+        if self._file is None:
             table = _joined(self._held)
-            self._schema = table.schema
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lives as long as this object
-            weakref.finalize(self, self._file.close)
-            self._writer = pa.ipc.new_file(pa.PythonFile(self._file, "w"), table.schema)
+            self._file = _File(table.schema)
         else:
-            table = _joined([self._schema.empty_table(), *self._held])
-        assert self._writer is not None
-        self._writer.write_table(table)
+            table = _joined([self._file.schema.empty_table(), *self._held])
+        self._file.writer.write_table(table)
         self._held, self._held_bytes = [], 0
+
+
+class _File:
+    """A temporary file of record batches, without a name; it is gone with this object."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - see the finaliser
+        weakref.finalize(self, file.close)
+        # Opened again, as Arrow copies each buffer for a file of Python.
+        self._path = f"/dev/fd/{file.fileno()}"
+        self._stream = pa.OSFile(self._path, "wb")
+        self.schema, self.writer = schema, pa.ipc.new_file(self._stream, schema)
+
+    def read(self) -> Iterator[pa.Table]:
+        """What was written, batch by batch."""
+        self.writer.close()
+        self._stream.close()
+        with pa.OSFile(self._path, "rb") as stream, pa.ipc.open_file(stream) as reader:
+            for number in range(reader.num_record_batches):
+                yield pa.Table.from_batches([reader.get_batch(number)])
 
 
 class Spool:

@@ -16,7 +16,9 @@ from jobs.images.location import locate
 from jobs.images.units import Piece
 
 BATCH_BYTES = 64 << 20  # of images and kept columns that are read at once
-_STEP_BYTES = 1 << 20  # of values of differing lengths that are read at once, by their mean: one may be 64 times as long
+_STEP_BYTES = (
+    1 << 20
+)  # of values of differing lengths that are read at once, by their mean: one may be 64 times as long
 _WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched whole from remote storage
 _STREAM_BYTES = 1 << 20  # larger ones are read through a buffer of this size
 
@@ -184,7 +186,9 @@ class RowReader:
         chunks = footer.chunks(names, row_group)
         rows = max(1, footer.metadata.row_group(row_group).num_rows)
         sizes = [int(each.total_uncompressed_size) for each in chunks]
-        differing = sum(size for size, each in zip(sizes, chunks, strict=True) if _lengths_differ(each, footer.metadata))
+        differing = sum(
+            size for size, each in zip(sizes, chunks, strict=True) if _lengths_differ(each, footer.metadata)
+        )
         most = min(most, BATCH_BYTES * rows // max(1, sum(sizes)))
         if differing > BATCH_BYTES:
             most = min(most, _STEP_BYTES * rows // differing)

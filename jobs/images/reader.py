@@ -1,8 +1,9 @@
 """Read the images of a unit as uint8 batches with row keys; unreadable rows become errors.
 
 Every row of every piece appears exactly once, as an image or as an error. Memory is bounded by the batch, not by the
-files: `BATCH_BYTES` of decoded images, as many of encoded ones and kept columns, and one image of any size, of at most
-64 megapixels and 256 MiB. The packed layout is zero-copy: `images` is a read-only view of the decoded Parquet buffer.
+files: `BATCH_BYTES` of decoded images, as many of encoded ones and kept columns; or one larger image within the limits
+of `export.images.contract`, one larger value of a kept column, one larger page of Parquet. The packed layout is
+zero-copy: `images` is a read-only view of the decoded Parquet buffer.
 """
 
 from collections.abc import Iterable, Iterator

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, NamedTuple
 
-
 _FULL = 1 << 40  # a full unit, of which pieces take parts
 
 

@@ -17,7 +17,6 @@ from jobs.images.units import Piece, Unit
 from jobs.report.pictures import Pixels
 
 
-
 def recall_images(
     units: Sequence[Unit], places: Sequence[Place], rows: Sequence[Mapping[str, object]], contract: ImageContract
 ) -> list[Pixels | None]:

@@ -2,6 +2,7 @@
 
 import os
 import re
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -114,6 +115,14 @@ def link(name: str, target: str) -> Build:
     return lambda folder: (folder / name).symlink_to(folder / target)
 
 
+def declared_jpeg2000(height: int, width: int) -> bytes:
+    """A JPEG 2000 with alpha whose headers declare another size."""
+    data = encode(pictures(1, (4, 6, 5))[0], "JPEG2000")
+    header, size = data.index(b"ihdr") + 4, data.index(b"\xff\x51") + 6
+    data = data[:header] + struct.pack(">II", height, width) + data[header + 8 :]
+    return data[:size] + struct.pack(">II", width, height) + data[size + 8 :]
+
+
 def output(name: str, kind: str) -> Build:
     packed_images = table(f"{name}/images/part-000000.parquet", packed(PIXELS), {"vae.shape": "[3, 6, 5]"})
     return both(packed_images, file(f"{name}/plan.json", (PLAN % kind).encode()), file(f"{name}/summary.json", b"{}"))
@@ -216,6 +225,9 @@ KINDS: dict[str, Callable[[Path], str]] = {
     ),
     "an image cut short": beside(file("a.png", PNG[: len(PNG) // 2])),
     "an image of more than 64 megapixels": beside(file("a.pgm", b"P5 9000 9000 255 ")),
+    "an image that takes more than 1 GiB to decode, such as AVIF of 60 megapixels with alpha": beside(
+        file("a.jp2", declared_jpeg2000(8000, 7500))
+    ),
     "another file under the suffix of an image": beside(file("a.png", b"text")),
     "encoded images: binary, large or view": every(
         *(alone(table("a.parquet", pa.array(pngs(PIXELS), kind))) for kind in (pa.binary(), pa.large_binary()))

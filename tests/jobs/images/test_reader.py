@@ -15,7 +15,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from export.images.contract import MAX_ENCODED_BYTES, ImageContract
 from image_files import encode, huggingface, join, packed, pictures, pngs, write_parquet
-from jobs.images import parquet
+from jobs.images import parquet, reader
 from jobs.images.reader import read_images, read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.survey import survey
@@ -226,6 +226,37 @@ def test_batches_of_large_images_are_small(tmp_path: Path) -> None:
     path = write_parquet(tmp_path / "a.parquet", pa.array([encode(np.zeros((1, side, side), np.uint8))] * 2))
     batches = read_images(find_images([path]).pieces, ImageContract(1, side, side))
     assert [len(batch.images) for batch in batches] == [1, 1]
+
+
+LONG = "0123456789" * 1000
+# Columns of 1,000 texts whose mean length in the file says little: values that repeat, long ones among short ones.
+UNEVEN = {
+    "repeated": [LONG if row % 2 else LONG[1:] for row in range(1000)],
+    "repeated in lists": [[LONG, "short"] for _ in range(1000)],
+    "long ones together": [LONG if 400 <= row < 420 else "short" for row in range(1000)],
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_batches_of_long_values_are_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(parquet, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(reader, "BATCH_BYTES", 100_000)
+    monkeypatch.setattr(parquet, "_STEP_BYTES", 2_000)
+    table = pa.table({"image": pngs(pictures(1)) * 1000, "text": UNEVEN[name]})
+    pq.write_table(table, tmp_path / "a.parquet", write_batch_size=1)
+    found = find_images([str(tmp_path)])
+    batches = list(read_images(found.pieces, GREY, found.keep(["text"])))
+    assert max(batch.keys.nbytes for batch in batches) <= 150_000
+    assert join(batches).keys["text"].to_pylist() == UNEVEN[name]
+
+
+def test_a_large_file_has_a_batch_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reader, "BATCH_BYTES", 1000)
+    for number, size in enumerate([100, 100, 2000, 100]):
+        (tmp_path / f"{number}.png").write_bytes(pngs(pictures(1))[0] + bytes(size))
+    monkeypatch.setattr(reader, "join_batches", lambda batches, *limits: batches)
+    batches = read_images(find_images([str(tmp_path)]).pieces, GREY)
+    assert [len(batch.images) for batch in batches] == [2, 1, 1]
 
 
 def test_the_shape_is_that_of_readable_images(tmp_path: Path) -> None:

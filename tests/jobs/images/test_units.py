@@ -102,3 +102,9 @@ def test_units_differ_in_their_json_and_survive_pickling(files: list[list[int]],
         assert pickle.loads(pickle.dumps(unit)) == unit
         assert json.loads(text)["pieces"] == [list(piece[:5]) for piece in unit.pieces]
     assert len(set(texts)) == len(units)
+
+
+def test_rows_of_a_file_with_large_rows_fill_a_unit_sooner() -> None:
+    pieces = [Piece("small", 0, 0, 100, 0), *Piece("large", 0, 0, 100, 0).cut(10), Piece("small 2", 0, 0, 50, 0)]
+    units = gather(pieces, 100, limits={"large": 20})
+    assert [unit.rows for unit in units] == [100, 20, 20, 20, 20, 20, 50]
