@@ -162,7 +162,7 @@ def test_16_bit_images_are_refused_or_rounded() -> None:
         (None, "the image is null"),
         (b"", "not an image"),
         (b"this is only text, whatever its name says", "not an image"),
-        (b"\x89PNG\r\n\x1a\n", "not an image"),
+        (b"\x89PNG\r\n\x1a\n", "damaged image header"),
         (b"\xff\xd8\xff\xe0 and nothing more that makes sense", "damaged JPEG: no frame header"),
         (png_of(4, 4, 0, b"\x00" * 3), "damaged"),
         (png_of(0, 4, 0, b""), "must be at least 1, got 0×4"),
