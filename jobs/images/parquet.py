@@ -16,9 +16,7 @@ from jobs.images.location import locate
 from jobs.images.units import Piece
 
 BATCH_BYTES = 64 << 20  # of images and kept columns that are read at once
-_STEP_BYTES = (
-    1 << 20
-)  # of values of differing lengths that are read at once, by their mean: one may be 64 times as long
+_STEP_BYTES = 1 << 20  # the same by their mean, where lengths differ: values may be 64 times as long
 _WHOLE_BYTES = 64 << 20  # column chunks up to this size are fetched whole from remote storage
 _STREAM_BYTES = 1 << 20  # larger ones are read through a buffer of this size
 
@@ -217,7 +215,7 @@ class RowReader:
 def is_damaged(piece: Piece, columns: Sequence[str], footer: Footer) -> bool:
     """Whether a piece's row group, which could not be read, is damaged; see `_is_damaged`."""
     names, group = [footer.layout.leaf, *columns], piece.row_group
-    rows = max(1, min(1024, _BATCH_BYTES // max(1, footer.row_bytes(names, group))))
+    rows = max(1, min(1024, BATCH_BYTES // max(1, footer.row_bytes(names, group))))
 
     def read(file: pq.ParquetFile) -> None:
         found = sum(len(batch) for batch in file.iter_batches(rows, [group], names, use_threads=False))
