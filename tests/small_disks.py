@@ -11,11 +11,11 @@ import pytest
 
 
 @contextmanager
-def mounted(folder: Path) -> Iterator[Path]:
-    """The disk, mounted at a folder; skips the test where that is not allowed."""
+def mounted(folder: Path, options: str = "size=256k,nr_inodes=64") -> Iterator[Path]:
+    """The disk, or one with other options, mounted at a folder; skips the test where that is not allowed."""
     if sys.platform != "linux" or os.geteuid() != 0:
         pytest.skip("only root may mount a disk")
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,nr_inodes=64", "none", folder], capture_output=True)
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", folder], capture_output=True)
     if made.returncode:
         pytest.skip(f"no disk can be mounted here: {made.stderr.decode().strip()}")
     try:

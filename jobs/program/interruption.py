@@ -27,15 +27,33 @@ def exit_code(error: KeyboardInterrupt) -> int:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Terminated at SIGTERM within the block."""
+    """Raise KeyboardInterrupt at Ctrl-C and Terminated at SIGTERM within the block, in the place of any other error.
+
+    A library that is interrupted may swallow the exception, and fail later over what it left half done: pyarrow does
+    when it imports pandas.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and gets the signals
         return
-    before = signal.signal(signal.SIGTERM, _terminate)
+    received: list[KeyboardInterrupt] = []
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        received.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
+        raise received[-1]
+
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    for number in _SIGNALS:
+        if before[number] != signal.SIG_IGN:  # as in the background of a shell
+            signal.signal(number, interrupt)
     try:
         yield
+    except Exception as error:
+        if received:
+            raise type(received[0]) from error
+        raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager
@@ -70,7 +88,3 @@ def beside(work: Callable[[], T]) -> T:
     if isinstance(outcome, BaseException):
         raise outcome
     return outcome
-
-
-def _terminate(_number: int, _frame: FrameType | None) -> None:
-    raise Terminated
