@@ -13,10 +13,13 @@ from jobs.program.interruption import Terminated, interruptible
     ("number", "raised"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)], ids=["Ctrl-C", "SIGTERM"]
 )
 def test_an_error_after_a_signal_is_the_signal(number: signal.Signals, raised: type[KeyboardInterrupt]) -> None:
-    with pytest.raises(raised), interruptible():
+    def swallow_and_fail() -> None:
         with suppress(KeyboardInterrupt):
             os.kill(os.getpid(), number)
         raise ValueError("a module that is half imported")
+
+    with pytest.raises(raised), interruptible():
+        swallow_and_fail()
 
 
 def test_without_a_signal_an_error_stays_what_it_is() -> None:
