@@ -138,10 +138,10 @@ class Difference(NamedTuple):
 def compare(undisturbed: Files, found: Files) -> Difference:
     """Compare two outputs of one job.
 
-    Both must hold the same files. Plans must be equal to the byte, and summaries but for what tells of the run; reports,
-    which print the time that it took, need only be there. Tables are equal to the byte, unless a unit was done in other
-    batches, such as row by row because two processes died at it: then numbers are equal to 1e-5, relative if they are
-    larger than 1.
+    Both must hold the same files. Plans must be equal to the byte, and summaries but for what tells of the run. Reports
+    need only be there, as they print the time that it took. Tables are equal to the byte, unless a unit was done in
+    other batches, such as row by row because two processes died at it: then numbers are equal to 1e-5, relative if they
+    are larger than 1.
     """
     wrong = [f"{name} is missing" for name in undisturbed.keys() - found.keys()]
     wrong += [f"{name} is left over" for name in found.keys() - undisturbed.keys()]
