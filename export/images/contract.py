@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 MAX_PIXELS = 1 << 26  # 64 Mpx: a header that declares more is treated as a decompression bomb
+MAX_SIDE = 1_000_000  # pixels: the decoders refuse more
 MAX_ENCODED_BYTES = 1 << 28  # 256 MiB: enough for any image of 64 Mpx
 MAX_DECODING_BYTES = 1 << 30  # 1 GiB, of a decoder: enough for 64 Mpx, but for those that take more than others
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
-from export.images.contract import MAX_DECODING_BYTES, MAX_ENCODED_BYTES, MAX_PIXELS, BadImage
+from export.images.contract import MAX_DECODING_BYTES, MAX_ENCODED_BYTES, MAX_PIXELS, MAX_SIDE, BadImage
 from export.images.netpbm import Netpbm, read_netpbm
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -105,6 +105,10 @@ def read_header(data: bytes | memoryview) -> Header:
         )
     if header.width < 1 or header.height < 1:
         raise BadImage(f"width and height must be at least 1, got {header.width}×{header.height} in the header")
+    if max(header.width, header.height) > MAX_SIDE:
+        raise BadImage(
+            f"width and height must be at most {MAX_SIDE:,}, got {header.width}×{header.height} in the header"
+        )
     if len(data) > MAX_ENCODED_BYTES:
         raise BadImage(f"an encoded image must have at most {MAX_ENCODED_BYTES:,} bytes, got {len(data):,}")
     return header

@@ -224,7 +224,9 @@ KINDS: dict[str, Callable[[Path], str]] = {
         beside(file("a.pnm", b"P7\nWIDTH 1\n")), beside(file("a.pnm", b"Pf\n1 1\n-1\n" + bytes(4)))
     ),
     "an image cut short": beside(file("a.png", PNG[: len(PNG) // 2])),
-    "an image of more than 64 megapixels": beside(file("a.pgm", b"P5 9000 9000 255 ")),
+    "an image of more than 64 megapixels, or a million pixels in a row or column": every(
+        beside(file("a.pgm", b"P5 9000 9000 255 ")), beside(file("a.pgm", b"P5 1 2000000 255 " + bytes(2_000_000)))
+    ),
     "an image that takes more than 1 GiB to decode, such as AVIF of 60 megapixels with alpha": beside(
         file("a.jp2", declared_jpeg2000(8000, 7500))
     ),
