@@ -1,4 +1,4 @@
-"""A disk of 256 KiB, to be filled."""
+"""Small disks, to be filled or made read-only."""
 
 import os
 import subprocess
@@ -22,6 +22,11 @@ def mounted(folder: Path, options: str = "size=256k,nr_inodes=64") -> Iterator[P
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def remount(folder: Path, options: str) -> None:
+    """Change a disk, such as to `ro` and back to `rw`."""
+    subprocess.run(["mount", "-o", f"remount,{options}", folder], check=True)
 
 
 def fill(path: Path) -> None:

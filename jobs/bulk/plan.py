@@ -71,14 +71,16 @@ def make_plan(kind: str, identity: dict[str, Any], units: Sequence[Unit]) -> Pla
 
 
 def check_output(output: Folder, plan: Plan) -> bool:
-    """Whether `output` already has this plan; False if it is empty. Writes nothing.
+    """Whether `output` already has this plan; False if it is empty, and can be written to. Leaves nothing there.
 
     Raises:
         OutputError: the output belongs to another job, or has other files.
+        StorageFailed: it is empty and nothing can be written to it.
     """
     output.refuse_file("--output")
     found = [*output.names(), *(f"{name}/" for name in output.subfolders() if name != MODEL)]
     if not found:
+        output.require_writable()
         return False
     if not output.has(PLAN):  # looked for last: another copy of the command writes it first
         raise OutputError(

@@ -90,8 +90,6 @@ def run(
     todo = [unit for unit in units if unit.number not in finished]
     for notice in notices:
         console.note(task.kind, notice)
-    if on_ray:
-        output.require_writable()  # before Ray starts, which takes seconds
     began = time.monotonic()
     with _engine(options, on_ray, task, todo, output, reads) as (chosen_workers, receipts):
         if not resumes:

@@ -40,7 +40,7 @@ from jobs.images.reader import read_unit
 from jobs.images.source import describe_others, find_images, plan_units
 from jobs.images.units import Unit
 from jobs.program import console
-from vae_core.errors import InputError, JobFailed, UserError
+from vae_core.errors import InputError, StorageFailed, UserError
 
 _NAMES = 20  # classes to name
 
@@ -104,7 +104,7 @@ def calibrate(options: CalibrateOptions) -> Bundle:
         UserError: bundle and images do not match, the output exists, there are too few or too many images, more than
             half of them cannot be used, they have no column of classes that was named, or the review lists others than
             outliers among the highest scores.
-        JobFailed: the storage of the images cannot be reached.
+        StorageFailed: the storage of the images cannot be reached.
     """
     target = Folder.at(options.output)
     bundle = options.open_bundle(options.output)
@@ -205,7 +205,7 @@ def _score(graphs: _Graphs, units: Sequence[Unit], reading: _Reading, review: Re
         try:
             return [score(batch) for batch in read_unit(unit, reading.contract, reading.columns)]
         except OSError as error:
-            raise JobFailed(f"cannot read the images: {one_line(error)}") from error
+            raise StorageFailed(f"cannot read the images: {one_line(error)}") from error
 
     scored: list[_Scored] = []
     pool = ThreadPoolExecutor(cores())

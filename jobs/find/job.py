@@ -41,7 +41,7 @@ from jobs.program import console
 from jobs.report.wording import counted
 from jobs.train.options import TrainOptions
 from vae_core.config import to_json
-from vae_core.errors import UserError
+from vae_core.errors import OutputError
 
 Rows = npt.NDArray[np.int64]
 
@@ -118,8 +118,8 @@ def find(options: FindOptions) -> dict[str, Any]:
         UserError: images or options are invalid, or the output belongs to something else.
         JobFailed: a step failed; the same call resumes it.
     """
-    check_outside(options.output, (*options.images, *options.clean))
     if options.clean:
+        check_outside(options.output, options.clean)
         return find_with_clean(options)
     from jobs.find.finish import conclude, sentence
 
@@ -165,12 +165,16 @@ def find(options: FindOptions) -> dict[str, Any]:
 
 
 def check_outside(output: str, images: Sequence[str]) -> None:
-    """Raise a UserError if the output lies in a folder of images, where its own pictures would count as images."""
+    """Raise an OutputError if the output lies in a folder of clean images.
+
+    There the model's own files would count as images until its bundle is whole. In that of the images it may lie: `vae
+    score` and the packing leave out what is in the output of their own job.
+    """
     inside = Folder.at(output).address.rstrip("/")
     for path in images:
         if f"{inside}/".startswith(f"{Folder.at(path).address.rstrip('/')}/"):
-            raise UserError(
-                f"--output must lie outside {path}, got {output}: the pictures that a job writes would count as images"
+            raise OutputError(
+                f"--output must lie outside {path}, got {output}: the files of the model would count as clean images"
             )
 
 

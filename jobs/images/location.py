@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from export.storage import is_url, open_filesystem
+from export.storage import is_url, open_filesystem, why
 from jobs.images.local_folder import Ignored, LocalFile, Refused, list_folder
-from vae_core.errors import UserError
+from vae_core.errors import StorageFailed, UserError
 from vae_core.text import printable
 
 _URL = re.compile(r"(?P<root>[\w+.-]+://[^/?]*)(?P<path>[^?]*(?:\?(?![\w.-]+=)[^?]*)*)(?P<query>\?.*)?", re.DOTALL)
@@ -107,7 +107,8 @@ def search(argument: str, marks: Container[str] = ()) -> Listing:
     unless named. Links are followed, but on a local disk no folder is visited twice.
 
     Raises:
-        UserError: nothing matches, or the storage cannot be reached.
+        UserError: nothing matches.
+        StorageFailed: the storage cannot be reached, or the credentials are not accepted.
     """
     address = Address.parse(argument)
     filesystem, path = address.open()
@@ -120,11 +121,13 @@ def search(argument: str, marks: Container[str] = ()) -> Listing:
             url, name = str(address), address.root + address.path
             named = Found(url, name, info.size or 0, info.mtime_ns, True, posixpath.basename(name))
             return Listing([named], [], [], [])
+        if info.type == pafs.FileType.Unknown:
+            raise UserError(f"no images at {argument}: it is a pipe or a device; give files, folders, patterns or URLs")
         exists = info.type != pafs.FileType.NotFound
         shows_hidden = wild and "/." in path[len(folder) :]
         entries = list(_below(filesystem, folder, shows_hidden)) if exists or address.root else []
     except OSError as error:
-        raise UserError(f"cannot list {argument}: {error}; check the address and the credentials") from error
+        raise StorageFailed(f"cannot list {argument}: {why(error)}") from error
     pattern = _pattern(path) if wild else None
     base = folder.rstrip("/")
     outside = path[: len(path) - len(address.path)] if address.root else ""  # what the file system has before the path
@@ -154,10 +157,10 @@ def search(argument: str, marks: Container[str] = ()) -> Listing:
     listing.ignored.extend(Ignored(str(place(below)), kind) for below, kind in hidden.items())
     if not listing.files and not listing.refused:
         exists = exists or filesystem.get_file_info(folder).type != pafs.FileType.NotFound
-        why = (
+        reason = (
             ("no file matches the pattern" if wild else "the folder is empty") if exists else "the path does not exist"
         )
-        raise UserError(f"no images at {argument}: {why}; give existing files, folders, patterns or URLs")
+        raise UserError(f"no images at {argument}: {reason}; give existing files, folders, patterns or URLs")
     listing.files.sort()
     return listing
 

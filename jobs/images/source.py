@@ -30,7 +30,7 @@ from jobs.images.location import Found, Listing, locate, search
 from jobs.images.options import ColumnOptions
 from jobs.images.parquet import BadFile, Version, one_line, open_footer
 from jobs.images.units import Piece, Unit, gather
-from vae_core.errors import InputError, UserError, raising
+from vae_core.errors import InputError, StorageFailed, UserError, raising
 
 __all__ = ["RESERVED", "ImageFile", "ImageSet", "Piece", "Unit", "find_images", "plan_units"]
 
@@ -195,7 +195,8 @@ def find_images(paths: Sequence[str], output: str | None = None, columns: Column
         columns: how tables store images.
 
     Raises:
-        UserError: a path matches nothing, no file can be read, there are no rows, or black has the value of white.
+        InputError: a path matches nothing, no file can be read, there are no rows, or black has the value of white.
+        StorageFailed: the storage cannot be reached, or a file must not be read.
     """
     levels = columns.pixel_range
     if levels is not None and not (levels[0] != levels[1] and math.isfinite(levels[0]) and math.isfinite(levels[1])):
@@ -425,7 +426,7 @@ def _parquet_file(item: Found, column: str, levels: tuple[float, float] | None) 
     except BadFile as error:
         return str(error)
     except OSError as error:
-        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that the storage is reachable") from error
+        raise StorageFailed(f"cannot read {item.url}: {one_line(error)}") from error
     image_bytes = footer.layout.pixels or _COMPRESSION * footer.encoded_bytes
     return ImageFile(
         item.url, item.size, footer.row_groups, image_bytes, footer.layout, footer.columns, column, levels,

@@ -4,7 +4,8 @@
     vae verify --bundle bundles/photos --runtime openvino tract --python other-environment/bin/python
     vae verify --bundle bundles/photos --runtime node web --node-modules page/node_modules
 
-Exit code 1 if a runtime that opens a graph computes it wrongly, 2 if a runtime that was named is not installed.
+Exit code 1 if a runtime that opens a graph computes it wrongly, 2 if a runtime that was named is not installed or opens
+no graph.
 """
 
 import sys

@@ -35,7 +35,8 @@ def verify(options: VerifyOptions) -> bool:
     """Run a bundle's graphs in other runtimes, print a table, and return whether all that loaded agree.
 
     Raises:
-        UserError: there is no such bundle, graph or runtime, a runtime that was named is not installed, or none is.
+        UserError: there is no such bundle, graph or runtime, a runtime that was named is not installed or opens no
+            graph, or none is installed or opens one.
     """
     bundle = options.open_bundle()
     graphs = _graphs(bundle, options.graph)
@@ -58,7 +59,19 @@ def verify(options: VerifyOptions) -> bool:
     if not rows:
         advice = "install one, name its place with --python or --node-modules, or --skip fewer"
         raise UserError(f"no runtime was run: {advice}")
+    if not wrong:
+        _require_loaded(options, rows)
     return not wrong
+
+
+def _require_loaded(options: VerifyOptions, rows: Sequence[Row]) -> None:
+    """Raise a UserError if nothing was verified: by a runtime that was named, or by any."""
+    loaded = {row.runtime for row in rows if row.status != "not loaded"}
+    idle = [name for name in options.runtime if name not in loaded]
+    if idle or not loaded:
+        who = f"--runtime {idle[0]}" if idle else "no runtime"
+        graphs = "opens none of the graphs" if idle else "opens a graph"
+        raise UserError(f"{who} {graphs}, for the reasons in the table; use another runtime, or another version of it")
 
 
 def _named(options: VerifyOptions) -> Mapping[str, Runtime]:

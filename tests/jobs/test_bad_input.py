@@ -1,10 +1,11 @@
-"""Every user error: exit code 2, one sentence on standard error, no data lost and no files left behind."""
+"""User errors of single options: exit code 2, one sentence on standard error, no data lost and no files left behind.
+
+Those that many commands share are in `tests/jobs/program/test_every_refusal.py`.
+"""
 
 import json
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from jobs.program import cli
@@ -38,59 +39,6 @@ def sentence(said: str, command: str) -> str:
     assert len(lines) == 1, said
     assert lines[0].startswith(f"vae {command}: ")
     return lines[0]
-
-
-def test_an_unknown_command(complain) -> None:  # type: ignore[no-untyped-def]
-    said = complain("trian")
-    assert "the command must be one of prepare, train" in said
-    assert "got trian" in said
-
-
-@pytest.mark.parametrize("command", ["train", "score", "prepare"])
-def test_missing_images(complain, tmp_path: Path, bundle: Path, command: str) -> None:  # type: ignore[no-untyped-def]
-    options = {
-        "train": ["--images", f"{tmp_path}/no/*.png", "--run", f"{tmp_path}/out"],
-        "score": ["--images", f"{tmp_path}/no/*.png", "--bundle", str(bundle), "--output", f"{tmp_path}/out"],
-        "prepare": ["--source", f"{tmp_path}/no/*.png", "--output", f"{tmp_path}/out"],
-    }
-    assert "no images at" in sentence(complain(command, *options[command]), command)
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("command", ["score", "sample", "evaluate", "calibrate", "export"])
-def test_nothing_is_written_into_a_bundle(complain, tmp_path: Path, bundle: Path, images: str, command: str) -> None:  # type: ignore[no-untyped-def]
-    options = {
-        "score": ["--images", images],
-        "sample": ["--count", "1"],
-        "evaluate": ["--images", images],
-        "calibrate": ["--images", images],
-        "export": ["--for", "web"],
-    }
-    (tmp_path / "link").symlink_to(bundle)
-    said = complain(command, "--bundle", str(bundle), *options[command], "--output", f"{tmp_path}/link/a/b")
-    assert "--output must not lie in the bundle, got" in sentence(said, command)
-    assert not (bundle / "a").exists()
-
-
-@pytest.mark.parametrize("empty", ["--bundle", "--output"])
-def test_an_empty_path_is_not_this_folder(complain, tmp_path: Path, bundle: Path, images: str, empty: str) -> None:  # type: ignore[no-untyped-def]
-    options = {"--bundle": str(bundle), "--images": images, "--output": str(tmp_path / "out")} | {empty: ""}
-    said = complain("score", *(word for pair in options.items() for word in pair))
-    assert "a path must name a file, a folder or a URL, got an empty one" in sentence(said, "score")
-
-
-def test_a_parquet_without_images(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    pq.write_table(pa.table({"price": [1.0]}), tmp_path / "a.parquet")
-    said = sentence(complain("train", "--images", f"{tmp_path}/a.parquet", "--run", f"{tmp_path}/run"), "train")
-    assert "price" in said
-    assert not (tmp_path / "run").exists()
-
-
-def test_an_empty_data_set(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    empty = write_images(tmp_path / "a.parquet", 1)
-    pq.write_table(pq.read_table(empty).slice(0, 0), empty)
-    said = complain("train", "--images", str(empty), "--run", f"{tmp_path}/run")
-    assert "no rows" in sentence(said, "train")
 
 
 @pytest.mark.parametrize(
@@ -129,36 +77,6 @@ def test_a_run_with_other_options_is_not_resumed(complain, tmp_path: Path) -> No
     assert (tmp_path / "run" / "run.json").read_bytes() == before
 
 
-def test_a_directory_with_other_files_is_not_a_run(complain, tmp_path: Path, images: str) -> None:  # type: ignore[no-untyped-def]
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "thesis.doc").touch()
-    said = complain("train", "--images", images, "--run", f"{tmp_path}/run")
-    assert "with other files (thesis.doc)" in sentence(said, "train")
-
-
-def test_export_without_a_run_or_a_checkpoint(complain, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
-    said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
-    assert "is not a run" in sentence(said, "export")
-    start(tmp_path / "run", found(write_images(tmp_path / "images.parquet")), config())
-    said = complain("export", "--run", f"{tmp_path}/run", "--bundle", f"{tmp_path}/bundle")
-    assert "has no best checkpoint yet" in sentence(said, "export")
-    assert not (tmp_path / "bundle").exists()
-
-
-def test_a_bundle_with_a_changed_byte(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
-    copy = tmp_path / "bundle"
-    copy.mkdir()
-    for file in bundle.iterdir():
-        (copy / file.name).write_bytes(file.read_bytes())
-    damaged = bytearray((copy / "scorer.onnx").read_bytes())
-    damaged[100] ^= 1
-    (copy / "scorer.onnx").write_bytes(damaged)
-    for command in (["score", "--images", images], ["sample", "--count", "3"]):
-        said = complain(*command, "--bundle", str(copy), "--output", f"{tmp_path}/out")
-        assert "scorer.onnx is not what was exported" in sentence(said, command[0])
-    assert not (tmp_path / "out").exists()
-
-
 def test_output_that_belongs_to_another_job(complain, tmp_path: Path, bundle: Path, images: str) -> None:  # type: ignore[no-untyped-def]
     cli.main(["sample", "--bundle", str(bundle), "--count", "3", "--output", f"{tmp_path}/out"])
     before = {path: path.read_bytes() for path in (tmp_path / "out").rglob("*") if path.is_file()}
@@ -186,22 +104,6 @@ def test_a_rate_finer_than_the_calibration(complain, tmp_path: Path, bundle: Pat
     assert "calibration images" in sentence(complain("score", *options, "--fpr", "1e-9"), "score")
     assert "--fdr must lie between 0 and 1, got 1.5" in sentence(complain("score", *options, "--fdr", "1.5"), "score")
     assert not (tmp_path / "out").exists()
-
-
-def test_the_overview_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main(["--help"])
-    assert stop.value.code == 0
-    said = capsys.readouterr().out
-    assert all(name in said for name in ("prepare", "train", "export", "score", "evaluate", "sample", "demo"))
-
-
-@pytest.mark.parametrize("command", ["prepare", "train", "export", "score", "evaluate", "sample", "demo"])
-def test_help_describes_every_option(capsys: pytest.CaptureFixture[str], command: str) -> None:
-    with pytest.raises(SystemExit) as stop:
-        cli.main([command, "--help"])
-    assert stop.value.code == 0
-    assert "--" in capsys.readouterr().out
 
 
 def test_summary_is_json(tmp_path: Path, bundle: Path) -> None:

@@ -135,6 +135,21 @@ def test_a_graph_that_does_not_load_is_shown_with_the_reason(
     assert text.splitlines()[-1] == "1 of 2 graphs agree, 1 do not load"
 
 
+def test_a_runtime_that_was_named_and_opens_no_graph_is_an_error(
+    tmp_path: Path, bundle: Path, only: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    only(toy(tmp_path, opening="raise RuntimeError('no operator EyeLike')"))
+    words = ["--bundle", str(bundle), "--graph", ENCODER, SCORER, "--batch", "7"]
+    code, text, said = outcome(capsys, *words, "--runtime", "toy")
+    assert code == 2
+    assert text.splitlines()[-1] == "0 of 2 graphs agree, 2 do not load"
+    assert "vae verify: --runtime toy opens none of the graphs, for the reasons in the table" in said
+    # Nothing was verified where it was not named, too.
+    code, _, said = outcome(capsys, *words)
+    assert code == 2
+    assert "vae verify: no runtime opens a graph" in said
+
+
 def test_a_runtime_that_is_not_installed_is_named_with_how_to_install_it(
     bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
