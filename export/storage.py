@@ -347,6 +347,9 @@ class Folder:
         try:
             self.write(_PROBE, b"\n")
             self.discard(_PROBE)
+        except OSError as error:
+            cause = error.__cause__ if isinstance(error.__cause__, OSError) else error
+            raise StorageFailed(f"cannot write to {self.url}: {why(cause)}") from error
         finally:
             with suppress(OSError):  # also where another process has begun to write
                 for path in created:

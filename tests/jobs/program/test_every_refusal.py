@@ -451,7 +451,9 @@ def test_a_disk_that_cannot_be_written(refuse, scene: Scene, tmp_path: Path, spo
         for command in reading(OUTPUT):
             output = str(disk / command)
             refuse(
-                line(command, scene, output=output), Refused(1, "storage", f": {reason}; fix this and rerun"), output
+                line(command, scene, output=output),
+                Refused(1, "storage", f"cannot write to {output}: {reason}; fix this and rerun"),
+                output,
             )
         assert contents(disk) == before
         mend()
