@@ -400,7 +400,7 @@ def _start(item: Found) -> bytes:
     except OSError as error:
         if isinstance(filesystem, pafs.LocalFileSystem) or isinstance(error, FileNotFoundError):
             return b""
-        raise UserError(f"cannot read {item.url}: {one_line(error)}; check that the storage is reachable") from error
+        raise StorageFailed(f"cannot read {item.url}: {one_line(error)}") from error
 
 
 def _image_file(item: Found) -> ImageFile | str:

@@ -20,7 +20,7 @@ from jobs.images.reader import read_images, read_unit
 from jobs.images.source import find_images, plan_units
 from jobs.images.survey import survey
 from jobs.images.units import Piece
-from vae_core.errors import UserError
+from vae_core.errors import StorageFailed, UserError
 
 GREY = ImageContract(1, 6, 5)
 SHAPE = {"vae.shape": "[1, 6, 5]"}
@@ -171,7 +171,7 @@ def test_unreachable_storage_stops_the_job_without_error_rows(tmp_path: Path, mo
     for piece in (pieces[0], pieces[-1]):
         with pytest.raises(OSError, match="503"):
             list(read_images([piece], GREY))
-    with pytest.raises(UserError, match="503"):
+    with pytest.raises(StorageFailed, match="503"):
         find_images(["unsteady://more"])
     monkeypatch.setattr(Unsteady, "reachable", True)
     assert len(join(list(read_images(pieces, GREY))).images) == 60
@@ -186,7 +186,7 @@ def test_a_passing_failure_of_storage_is_not_taken_for_damage(
     folder = uuid.uuid4().hex  # footers are cached
     Unsteady().pipe(f"/{folder}/{name}", content)
     monkeypatch.setattr(Unsteady, "failures", 1)
-    with pytest.raises(UserError, match="503"):
+    with pytest.raises(StorageFailed, match="503"):
         find_images([f"unsteady://{folder}"])
     images = find_images([f"unsteady://{folder}"])
     assert images.rows == 6
