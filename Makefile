@@ -5,6 +5,7 @@
 #   make web    after make demo: its models in a browser, on a page that needs npm once
 #   make verify the graphs of every family in every runtime that installs: OpenVINO, browsers, …; VERIFY=--all
 #   make bench  every claim about speed as a ratio of two things side by side; BENCH="--only int8", BENCH=--quick
+#   make chaos  jobs are killed and their storage fails, at random, for an hour or more; CHAOS="--only score --scale 0.1"
 #   make cluster  train, export, score and sample on two Ray nodes of this machine, one of which dies
 #   make fuzz   half an hour of made-up images, tables, names, bundles and recipes; FUZZ="--minutes 60 --seed 1"
 #   make docs   the generated parts of docs/: options, modules
@@ -15,7 +16,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo web test verify bench cluster fuzz docs lint lock clean
+.PHONY: demo web test verify bench chaos cluster fuzz docs lint lock clean
 
 demo: $(READY)
 	$(BIN)/vae demo
@@ -35,6 +36,9 @@ verify: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
+
+chaos: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m faults.chaos $(CHAOS)
 
 cluster: $(READY)
 	$(BIN)/python deploy/acceptance.py

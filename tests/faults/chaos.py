@@ -11,15 +11,15 @@ files.
 
 import argparse
 import contextlib
+import random
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from faults import inputs, local, ray_clusters, storage, training
-from faults.kills import seeded
 from faults.outcome import HEAD, Outcome, row, table
 
 
@@ -47,17 +47,21 @@ SCENARIOS = {
 }
 
 
-def run(names: list[str], scale: float, seed: int, folder: Path) -> Iterator[Outcome]:
-    """Run scenarios one after another, each with `scale` times its faults, at least one."""
-    shared = inputs.Inputs(folder / "inputs")
-    for name in names:
-        scenario = SCENARIOS[name]
-        work = folder / name
-        work.mkdir()
-        began = time.monotonic()
-        outcome = scenario.run(shared, work, max(1, round(scale * scenario.faults)), seeded(seed, name))
-        outcome.name, outcome.seconds = name, time.monotonic() - began
-        yield outcome
+def run(name: str, shared: inputs.Inputs, folder: Path, faults: int, seed: int) -> Outcome:
+    """Run a scenario.
+
+    Args:
+        name: of the scenario.
+        shared: inputs.
+        folder: for its outputs, new.
+        faults: how many.
+        seed: of their moments and kinds.
+    """
+    folder.mkdir(parents=True)
+    began = time.monotonic()
+    outcome = SCENARIOS[name].run(shared, folder, faults, random.Random(f"{seed} {name}"))
+    outcome.name, outcome.seconds = name, time.monotonic() - began
+    return outcome
 
 
 def main() -> None:
@@ -70,7 +74,10 @@ def main() -> None:
     outcomes = []
     with contextlib.ExitStack() as stack:
         folder = options.folder or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="chaos-")))
-        for outcome in run(options.only, options.scale, options.seed, folder):
+        shared = inputs.Inputs(folder / "inputs")
+        for name in options.only:
+            faults = max(1, round(options.scale * SCENARIOS[name].faults))
+            outcome = run(name, shared, folder / name, faults, options.seed)
             outcomes.append(outcome)
             print(f"{outcome.name}: {' · '.join(f'{h} {c}' for h, c in zip(HEAD[1:], row(outcome)[1:], strict=True))}")
             for wrong in outcome.wrong:

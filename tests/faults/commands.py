@@ -62,8 +62,11 @@ class Process:
             code = self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             return None
-        self._errors.seek(0)
-        return Ended(code, self._errors.read())
+        if not self._errors.closed:
+            self._errors.seek(0)
+            self._said = self._errors.read()
+            self._errors.close()
+        return Ended(code, self._said)
 
     def kill(self) -> None:
         """Kill it and its children."""

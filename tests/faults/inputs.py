@@ -36,10 +36,10 @@ class Inputs:
 
     @cached_property
     def training_images(self) -> Path:
-        """800 images in the packed layout."""
+        """400 images in the packed layout."""
         from training_runs import write_images
 
-        return write_images(self.folder / "training.parquet", 800)
+        return write_images(self.folder / "training.parquet", 400)
 
     def images(self, rows: int, row_group: int = 500) -> Path:
         """A Parquet file of encoded images, some of them inverted, and every 97th damaged; with a column to keep."""

@@ -24,7 +24,8 @@ ANYWHERE = 0.25  # the share of the kills that may fall in the start, which take
 Phase = Literal["start", "first third", "second third", "last third", "finish", "end"]
 PHASES: tuple[Phase, ...] = ("start", "first third", "second third", "last third", "finish", "end")
 """With an empty output; with some of the units done; with all of them; with the file that comes last."""
-_WAYS = ("group",) * 7 + ("worker", "SIGTERM", "SIGINT")
+WAYS = ("group",) * 7 + ("worker", "SIGTERM", "SIGINT")
+WAYS_ON_RAY = ("group",) * 8 + ("SIGTERM", "SIGINT")  # without: Ray ends a command whose raylet is killed
 
 
 class Output(Protocol):
@@ -74,6 +75,7 @@ class Job(NamedTuple):
     results: str = ""  # the folder of its parts, if it has any
     last: str = "summary.json"  # the file that comes last
     environment: Mapping[str, str] = {}
+    ways: Sequence[str] = WAYS
     option: str = "--output"  # that names it
 
     def start(self, output: Output) -> Process:
@@ -164,7 +166,7 @@ def _until_done(
         outcome.starts += 1
         ended = _wait(process, job, output, reference, chance) if kills else process.finish()
         if ended is None:
-            phase, way = reference.phase(job, output), chance.choice(_WAYS)
+            phase, way = reference.phase(job, output), chance.choice(job.ways)
             ended = _kill(process, way)
             kills -= 1
             outcome.injected += 1
@@ -223,8 +225,3 @@ def problems(ended: Ended, way: str) -> list[str]:
     if ended.code in (130, 143) and ended.said.strip() and not ended.last.endswith(INTERRUPTED):
         said.append(f"after {way} its last line is: {ended.last}")
     return said
-
-
-def seeded(seed: int, name: str) -> random.Random:
-    """A generator of its own for each scenario."""
-    return random.Random(f"{seed} {name}")

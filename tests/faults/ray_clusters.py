@@ -12,7 +12,7 @@ from pathlib import Path
 
 from faults.commands import Hung, Process, compare, descendants
 from faults.inputs import Inputs
-from faults.kills import Job, Local, kill_local, problems, undisturbed
+from faults.kills import WAYS_ON_RAY, Job, Local, kill_local, problems, undisturbed
 from faults.outcome import Outcome
 
 _MOST_ACTORS = 6  # killed of one job
@@ -23,7 +23,7 @@ def _score(inputs: Inputs, *more: str) -> Job:
     """A job that takes some seconds beside the start of Ray."""
     words = ["score", "--bundle", str(inputs.bundle), "--images", str(inputs.images(2400)), "--keep", "site"]
     words += ["--likelihood", "elbo", "--samples", "16", "--unit-rows", "20", "--explain", "4", "--gallery", "20"]
-    return Job([*words, "--engine", "ray", "--workers", "2", *more], "scores")
+    return Job([*words, "--engine", "ray", "--workers", "2", *more], "scores", ways=WAYS_ON_RAY)
 
 
 def drivers(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> Outcome:

@@ -11,14 +11,14 @@ from typing import NamedTuple
 
 from faults.commands import Files, Hung, Process, compare, descendants, files
 from faults.inputs import Inputs
-from faults.kills import Job, Local, Undisturbed, kill, problems, undisturbed
+from faults.kills import WAYS_ON_RAY, Job, Local, Undisturbed, kill, problems, undisturbed
 from faults.outcome import Outcome
 from small_disks import fill, mounted
 
-_EPOCHS = 6
+_EPOCHS = 4
 _OF_THE_RUN = {"seconds", "images_per_second"}  # in metrics
 _MODEL = ["--family", "conv", "--latent-dim", "3", "--widths", "4", "8", "--hidden", "8", "--importance-samples", "4"]
-_SCHEDULE = f"--epochs {_EPOCHS} --batch-size 32 --warmup-steps 5 --checkpoint-minutes 1e-9 --device cpu".split()
+_SCHEDULE = f"--epochs {_EPOCHS} --batch-size 32 --warmup-steps 5 --checkpoint-minutes 0.003 --device cpu".split()
 
 
 class Run(NamedTuple):
@@ -62,7 +62,7 @@ def _lasting(value: object) -> object:
 
 def _train(inputs: Inputs, workers: int) -> Job:
     words = ["train", "--images", str(inputs.training_images), "--workers", str(workers), *_MODEL, *_SCHEDULE]
-    return Job(words, "epochs", last="", option="--run")
+    return Job(words, "epochs", last="", ways=WAYS_ON_RAY, option="--run")
 
 
 def drivers(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> Outcome:
