@@ -7,7 +7,9 @@ installed packages. The name of this package is unique.
 import importlib
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 
 def main() -> None:
@@ -24,6 +26,21 @@ def main() -> None:
         importlib.import_module("jobs.program.cli").main()
     except KeyboardInterrupt:  # while the job is imported: there is nothing to say, nor to resume
         sys.exit(130)
+    except SystemExit as ended:
+        _end(ended.code if isinstance(ended.code, int) else int(ended.code is not None))
+    _end(0)
+
+
+def _end(code: int) -> NoReturn:
+    """End the process at once, without what Python and native libraries do at an ordinary end.
+
+    After an interruption or a refusal, threads may still be at work in Arrow or ONNX Runtime. While Python and these
+    libraries take themselves apart, such a thread aborts the process or makes it wait forever.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # nobody reads it
+            stream.flush()
+    os._exit(code)
 
 
 def restart_in_utf8() -> None:
