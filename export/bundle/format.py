@@ -361,6 +361,7 @@ def write_bundle(folder: Folder, manifest: Mapping[str, Any], files: Mapping[str
         folder.delete(name)  # of an export that did not end, of another model
     for name, content in files.items():
         folder.write(name, content)
+    folder.sweep()  # what a killed process was writing
     folder.write_text(MANIFEST, text)
     return Bundle(folder, text.encode(), files)
 

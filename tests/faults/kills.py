@@ -76,6 +76,7 @@ class Job(NamedTuple):
     last: str = "summary.json"  # the file that comes last
     environment: Mapping[str, str] = {}
     ways: Sequence[str] = WAYS
+    writes_once: bool = False  # it refuses an output that is complete
     option: str = "--output"  # that names it
 
     def start(self, output: Output) -> Process:
@@ -161,7 +162,7 @@ def _until_done(
     outcome: Outcome,
 ) -> None:
     """Run a job until it is done, and kill it at most `kills` times."""
-    while True:
+    while not (job.writes_once and job.last in output.names()):
         process = job.start(output)
         outcome.starts += 1
         ended = _wait(process, job, output, reference, chance) if kills else process.finish()
@@ -174,10 +175,9 @@ def _until_done(
             outcome.wrong += [f"{name}: {what}" for what in problems(ended, way)]
         else:
             outcome.wrong += [f"{name}: {what}" for what in problems(ended, "")]
-        if ended.code == 0 or not kills:
-            if ended.code == 0:
-                return
-            kills = 0
+            return
+        if ended.code == 0:  # it had already done everything, or was started again by its parent
+            return
 
 
 def _wait(process: Process, job: Job, output: Output, reference: Undisturbed, chance: random.Random) -> Ended | None:

@@ -30,4 +30,4 @@ def prepare(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> 
 
 def calibrate(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> Outcome:
     words = ["calibrate", "--bundle", str(inputs.bundle), "--images", str(inputs.images(2400))]
-    return kill_local(Job(words, last="manifest.json"), folder, kills, chance)
+    return kill_local(Job(words, last="manifest.json", writes_once=True), folder, kills, chance)

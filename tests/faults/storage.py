@@ -16,6 +16,7 @@ from faults.s3_server import KINDS, S3, Request
 _BUCKET = "bucket"
 _SHARE = 0.12  # of the requests that fail
 _WEIGHTS = {"500": 4, "503": 4, "403": 1, "cut": 4, "truncated": 4, "late": 0.5}
+_MOST_FAULTS = 100  # of one output
 _MOST_STARTS = 30  # of a command, until it must have ended
 
 
@@ -58,17 +59,18 @@ def _score(inputs: Inputs) -> Iterator[tuple[S3, Job]]:
 def passing(inputs: Inputs, folder: Path, faults: int, chance: random.Random) -> Outcome:
     """Requests that fail at random, of reads and of writes; the command is started again until it has ended well."""
     with _score(inputs) as (s3, job):
-        reference = undisturbed(job, OnS3(s3, "undisturbed"))
+        reference, most = undisturbed(job, OnS3(s3, "undisturbed")), 0
 
         def fail(request: Request) -> str | None:
-            if chance.random() > _SHARE or s3.faults.injected.total() >= faults:
+            if chance.random() > _SHARE or s3.faults.injected.total() >= most:
                 return None
             (kind,) = chance.choices(KINDS, [_WEIGHTS[kind] for kind in KINDS])
             # Nothing else has content that could be cut short.
             return "cut" if kind == "truncated" and request.method not in ("GET", "PUT") else kind
 
         outcome = Outcome()
-        while s3.faults.injected.total() < faults:
+        while (before := s3.faults.injected.total()) < faults:
+            most = min(before + _MOST_FAULTS, faults)
             s3.fail = fail
             _until_done(s3, job, f"run-{outcome.runs}", reference, outcome)
         outcome.injected = s3.faults.injected.total()

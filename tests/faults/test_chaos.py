@@ -12,7 +12,6 @@ from faults.inputs import Inputs
     ("scenario", "faults"),
     [
         pytest.param("score", 4),
-        pytest.param("calibrate", 2),
         pytest.param("s3", 40),
         pytest.param("ray-actors", 2, marks=pytest.mark.ray),
     ],

@@ -21,6 +21,7 @@ from export.graphs.fit import fit_outlier_model
 from export.graphs.modules import EncoderGraph, ExplainerGraph, LikelihoodGraph, ScorerGraph
 from export.graphs.options import BuildOptions
 from export.guarantees.p_values import p_values
+from export.owner import Owner
 from export.runtime.agreement import compare
 from export.runtime.device import cuda_devices
 from export.runtime.likelihood import LikelihoodEstimator
@@ -113,6 +114,14 @@ def test_one_changed_byte_is_refused(bundle: Bundle, tmp_path: Path, position: i
 def test_a_directory_without_a_manifest_is_not_a_bundle(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is not a bundle: it has no manifest\.json"):
         Bundle.open(str(tmp_path))
+
+
+def test_a_file_that_a_killed_export_was_writing_is_deleted(tmp_path: Path) -> None:
+    gone = Owner.current()._replace(started=1)
+    (tmp_path / f".decoder.onnx.{gone}.{'0' * 8}").touch()
+    (tmp_path / "decoder.onnx").touch()
+    write_bundle(Folder.at(tmp_path), *contents())
+    assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
 def test_an_occupied_directory_is_left_alone(bundle: Bundle, tmp_path: Path) -> None:
