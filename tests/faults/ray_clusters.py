@@ -16,7 +16,7 @@ from faults.kills import WAYS_ON_RAY, Job, Local, kill_local, problems, undistur
 from faults.outcome import Outcome
 
 _MOST_ACTORS = 6  # killed of one job
-_PAUSE = 2.0  # seconds between two of them, at most
+_LAST = 0.9  # of the units: the latest moment to kill an actor or a node
 
 
 def _score(inputs: Inputs, *more: str) -> Job:
@@ -42,13 +42,15 @@ def actors(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> O
         outcome.starts += 1
         process = job.start(output)
         killed = 0
-        while process.wait(chance.uniform(0, _PAUSE)) is None:
-            found = _actors(process) if output.names() else []
-            if found and killed < min(_MOST_ACTORS, kills - outcome.injected):
-                with suppress(ProcessLookupError):
-                    os.kill(chance.choice(found), signal.SIGKILL)
-                    killed += 1
-                    outcome.of_which[reference.phase(job, output)] += 1
+        moments = sorted(chance.uniform(0, _LAST) for _ in range(min(_MOST_ACTORS, kills - outcome.injected)))
+        while moments and process.wait(0.02) is None:
+            if not output.names() or 1 - reference.left(job, output) < moments[0] or not (found := _actors(process)):
+                continue
+            outcome.of_which[reference.phase(job, output)] += 1
+            with suppress(ProcessLookupError):
+                os.kill(chance.choice(found), signal.SIGKILL)
+            killed += 1
+            moments.pop(0)
         outcome.injected += killed
         _finish(job, output, process, outcome, reference.files)
     return outcome
@@ -71,7 +73,7 @@ def nodes(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> Ou
             outcome.runs += 1
             outcome.starts += 1
             process = job.start(output)
-            part = chance.uniform(0, 0.8)
+            part = chance.uniform(0, _LAST)
             while process.is_running() and job.done(output) <= part * reference.units:
                 time.sleep(0.01)
             outcome.of_which[reference.phase(job, output)] += 1
