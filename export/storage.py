@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from export.json_object import parse_object
 from export.owner import MARK, Owner
 from vae_core.errors import OutputError, StorageFailed, UserError
+from vae_core.text import printable
 
 _OBJECT_STORES = tuple(
     getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
@@ -41,10 +42,15 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     """The file system that holds `path`, and the path inside it.
 
     Raises:
-        UserError: the path is empty, the URL's scheme is unknown, or its storage is out of reach of the credentials.
+        UserError: the path is empty or no UTF-8, the URL's scheme is unknown, or its storage is out of reach of the
+            credentials.
     """
     if not path:
         raise UserError("a path must name a file, a folder or a URL, got an empty one; . is this folder")
+    try:
+        path.encode()
+    except UnicodeError as error:
+        raise UserError(f"a path must be UTF-8, got {printable(path)}; rename it") from error
     if not is_url(path):
         return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     try:
@@ -329,8 +335,9 @@ class Folder:
         for path in (self.path, *above):
             with self._naming("look for"):
                 found = self.filesystem.get_file_info(path).type
-            if found == pafs.FileType.File:
-                which = "which is a file" if path == self.path else f"which is below the file {path}"
+            if found in (pafs.FileType.File, pafs.FileType.Unknown):
+                kind = "file" if found == pafs.FileType.File else "pipe or device"
+                which = f"which is a {kind}" if path == self.path else f"which is below the {kind} {path}"
                 raise OutputError(f"{option} must be a folder, got {self.url}, {which}; choose another")
             if found == pafs.FileType.Directory:
                 return
@@ -370,6 +377,15 @@ def _created(path: Path) -> BinaryIO:
 def why(error: OSError) -> str:
     """The reason of an error of storage, on one line."""
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
+
+
+def is_signed(footer: pq.FileMetaData, stream: pa.NativeFile) -> bool:
+    """Whether a signature follows the footer of a Parquet file, as it does where columns are encrypted.
+
+    Arrow ends the process that looks at such a column's metadata without its key.
+    """
+    size = int.from_bytes(stream.read_at(4, stream.size() - 8), "little")  # the last four bytes are "PAR1"
+    return bool(size != footer.serialized_size)
 
 
 def read_parquet(source: Any, columns: list[str] | None = None, is_remote: bool = False) -> pa.Table:

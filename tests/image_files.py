@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.parquet.encryption as encryption
 from PIL import Image
 
 from jobs.images.batches import ImageBatch
@@ -118,3 +119,27 @@ def join(batches: list[ImageBatch]) -> ImageBatch:
         pa.concat_tables(keys, promote_options="default"),
         pa.concat_tables(errors, promote_options="default"),
     )
+
+
+class _Keys(encryption.KmsClient):
+    """Stores keys as they are."""
+
+    def __init__(self, _: object) -> None:
+        super().__init__()
+
+    def wrap_key(self, key: bytes, _: str) -> bytes:
+        return key
+
+
+def encrypted(table: pa.Table, column: str, plaintext_footer: bool = True) -> bytes:
+    """A table as a Parquet file with an encrypted column."""
+    configuration = encryption.EncryptionConfiguration(
+        "footer", column_keys={"key": [column]}, plaintext_footer=plaintext_footer
+    )
+    properties = encryption.CryptoFactory(_Keys).file_encryption_properties(
+        encryption.KmsConnectionConfig(custom_kms_conf={}), configuration
+    )
+    stream = io.BytesIO()
+    with pq.ParquetWriter(stream, table.schema, encryption_properties=properties) as writer:
+        writer.write_table(table)
+    return stream.getvalue()

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 def main() -> None:
     """Run the command line of `jobs`."""
-    restart_in_utf8()
+    prepare_process()
     here = str(Path(__file__).parents[1])
     sys.path.insert(0, here)
     try:
@@ -43,7 +43,23 @@ def _end(code: int) -> NoReturn:
     os._exit(code)
 
 
-def restart_in_utf8() -> None:
+def prepare_process() -> None:
+    """Make this process, which has just started, one that a command can run in; it may start again."""
+    _open_streams()
+    _restart_in_utf8()
+
+
+def _open_streams() -> None:
+    """Let standard streams that are closed lead nowhere: the next file to be opened would become the stream."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115 — lasts as long as the process
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+
+
+def _restart_in_utf8() -> None:
     """Start this program again with names of files in UTF-8, if the locale gives them another encoding.
 
     Python then reads the name `é.png` as it is on the disk, as pyarrow and Ray do, and so do the processes it starts.

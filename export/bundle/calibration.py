@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.storage import read_parquet
+from export.storage import is_signed, read_parquet
 
 CLASS = "class"
 """The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""
@@ -60,7 +60,9 @@ def read_calibration(data: bytes, images: int, latent_dim: int) -> pa.Table:
 
 def require_values(data: bytes, most: int) -> None:
     """Raise a ValueError if a column of a Parquet file has more than `most` values a row: few bytes may repeat many."""
-    footer = pq.read_metadata(pa.BufferReader(data))
+    footer = pq.read_metadata(stream := pa.BufferReader(data))
+    if is_signed(footer, stream):
+        raise ValueError("encrypted columns")
     for number in range(footer.num_row_groups):
         group = footer.row_group(number)
         for column in (group.column(i) for i in range(group.num_columns)):

@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from export.storage import is_signed
 from jobs.images.class_names import fields_with_names
 from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
@@ -112,6 +113,8 @@ def _read_footer(url: str, _version: Version, column: str, levels: tuple[float, 
     """Cached by version, so that a rewritten file is read again."""
     filesystem, path = locate(url)
     with filesystem.open_input_file(path) as stream, pq.ParquetFile(stream) as file:
+        if is_signed(file.metadata, stream):
+            raise BadFile("columns must not be encrypted; decrypt the file")
         schema = file.schema_arrow
         try:
             layout = find_layout(schema, column, levels)

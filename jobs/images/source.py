@@ -155,11 +155,19 @@ class ImageSet:
                 available = ", ".join(self.columns.names) or "none"
                 scope = "" if len(self.files) == 1 else " in every file"
                 given = name.removeprefix(_PREFIX) if name.removeprefix(_PREFIX) in RESERVED else name
+                repeated = next((file.url for file in self.files if file.columns.names.count(given) > 1), None)
+                if repeated is not None:
+                    raise UserError(f"one column must be named {given}, got several in {repeated}; rename the others")
                 types = {file.columns.field(given).type: file.url for file in self.files if given in file.columns.names}
                 if len(types) > 1:
                     differing = " and ".join(f"{kind} in {url}" for kind, url in list(types.items())[:2])
                     raise UserError(f"the column {given} must have one type, got {differing}; keep another column")
                 raise UserError(f"the images have no column {given}{scope}; columns that can be kept: {available}")
+            if self.columns.names.count(name) > 1:
+                given = name.removeprefix(_PREFIX)
+                raise UserError(
+                    f"the column {given} is kept as {name}, but the images have a column {name}, too; rename it"
+                )
             if wanted.count(name) > 1:
                 raise UserError(f"columns must be distinct, got {name} twice")
         return pa.schema([self.columns.field(name) for name in wanted])

@@ -14,7 +14,7 @@ from jobs.program import arguments, console
 from jobs.program.ending import ended
 from jobs.program.interruption import interruptible
 from vae_core.errors import UserError
-from vae_core.program import restart_in_utf8
+from vae_core.program import prepare_process
 
 O = TypeVar("O")  # noqa: E741  # options of a job
 
@@ -67,7 +67,7 @@ def _answer(word: str, rest: list[str]) -> None:
 def run_main(name: str, kind: type[O], job: Callable[[O], object], argv: Sequence[str] | None) -> None:
     """Run a job as the command `vae NAME`: read the options of type `kind`, and pass them to it."""
     if argv is None:
-        restart_in_utf8()
+        prepare_process()
     words = arguments.given(argv)
     run_parsed(name, lambda: arguments.parse(name, kind, words, examples=examples(name)), job, words)
 

@@ -158,7 +158,10 @@ def _write(
             _settings.live.write(line, file=stream)
         else:
             print(line, file=stream, flush=True)
-    except BrokenPipeError:  # who read, such as `head`, has ended; the job goes on, and Python may flush at its end
+    except OSError as error:
+        if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            raise OSError(error.errno, error.strerror, "standard output") from error
+        # Who read, such as `head`, has ended, or the log's disk is full: the job goes on, and Python may flush later.
         with Path(os.devnull).open("w") as nowhere:
             os.dup2(nowhere.fileno(), stream.fileno())
 

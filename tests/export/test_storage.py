@@ -75,6 +75,18 @@ def test_a_missing_file_is_an_error(folder: Folder) -> None:
         folder.read("nothing")
 
 
+def test_a_path_must_be_utf8() -> None:
+    with pytest.raises(UserError, match=r"a path must be UTF-8, got /data/caf.*; rename it"):
+        Folder.at("/data/caf\udce9")
+
+
+def test_a_device_is_no_folder() -> None:
+    with pytest.raises(UserError, match="--output must be a folder, got /dev/null, which is a pipe or device; choose"):
+        Folder.at("/dev/null").refuse_file("--output")
+    with pytest.raises(UserError, match="which is below the pipe or device /dev/null; choose another"):
+        Folder.at("/dev/null/a").refuse_file("--output")
+
+
 def test_an_unknown_scheme_is_named() -> None:
     assert is_url("s3://bucket")
     assert not is_url("/tmp/x:y")

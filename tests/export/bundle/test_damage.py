@@ -22,6 +22,7 @@ from export.runtime.sampler import Sampler
 from export.runtime.scorer import Scorer
 from export.storage import Folder
 from gaussian_bundle import write_gaussian_bundle
+from image_files import encrypted
 from jobs.inspect.job import facts_about
 from vae_core.errors import UserError
 
@@ -141,6 +142,12 @@ def test_a_calibration_is_what_the_manifest_says(folder: Path, what: str) -> Non
     table = CALIBRATIONS[what](pq.read_table(folder / names.CALIBRATION))
     write(folder, read_manifest(folder), **{names.CALIBRATION: _parquet(table)})
     assert "calibration.parquet is damaged" in refusal(folder)
+
+
+def test_an_encrypted_calibration_is_damaged(folder: Path) -> None:
+    content = encrypted(pq.read_table(folder / names.CALIBRATION), "outlier_score")
+    write(folder, read_manifest(folder), **{names.CALIBRATION: content})
+    assert "calibration.parquet is damaged (ValueError: encrypted columns)" in refusal(folder)
 
 
 def test_half_of_the_calibration_is_refused_when_the_bundle_is_opened(folder: Path) -> None:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from export.images.contract import ImageContract
-from image_files import encode, huggingface, packed, pictures, write_parquet
+from image_files import encode, encrypted, huggingface, packed, pictures, pngs, write_parquet
 from jobs.images.reader import read_images
 from jobs.images.source import ImageFile, ImageSet, describe_others, find_images, plan_units
 from jobs.images.units import Unit
@@ -295,6 +295,29 @@ def test_columns_that_every_file_has_can_be_kept(tmp_path: Path) -> None:
         found.keep(["only_here"])
     with pytest.raises(UserError, match="columns must be distinct, got kind twice"):
         found.keep(["kind", "kind"])
+
+
+def test_a_column_that_occurs_twice_cannot_be_kept(tmp_path: Path) -> None:
+    image = pa.array(pngs(pictures(1)))
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table([image, pa.array([1]), pa.array([2])], names=["image", "x", "x"]), path)
+    with pytest.raises(UserError, match=r"one column must be named x, got several in .*a\.parquet; rename the others"):
+        find_images([str(path)]).keep(["x"])
+    pq.write_table(pa.table({"image": image, "file": ["f"], "input_file": ["g"]}), path)
+    with pytest.raises(UserError, match="column file is kept as input_file, but the images have a column input_file"):
+        find_images([str(path)]).keep(["file"])
+
+
+@pytest.mark.parametrize("plaintext_footer", [True, False])
+def test_an_encrypted_file_is_left_out(tmp_path: Path, plaintext_footer: bool) -> None:
+    a_png(tmp_path / "a.png")
+    table = pa.table({"image": pngs(pictures(1))})
+    (tmp_path / "b.parquet").write_bytes(encrypted(table, "image", plaintext_footer))
+    found = find_images([str(tmp_path)])
+    ((file, reason),) = found.bad_files
+    assert found.rows == 1
+    assert file.endswith("b.parquet")
+    assert "encrypted" in reason
 
 
 def test_image_files_have_no_columns(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import os
+import shlex
 import subprocess
 import sys
 import warnings
@@ -162,6 +163,30 @@ def test_a_reader_that_has_ended_stops_nothing(monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(sys, "stdout", stream)
         for _ in range(3):  # as in `vae verify … | head`
             console.result("a line")
+
+
+@pytest.mark.parametrize("closed", ["0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize("command", [["--version"], ["inspect", "/nowhere"]])
+def test_a_stream_that_is_closed_stops_nothing(closed: str, command: list[str]) -> None:
+    program = [sys.executable, "-c", "from vae_core.program import main; main()", *command]
+    usual = subprocess.run(program, capture_output=True, text=True, check=False)
+    said = subprocess.run(f"{shlex.join(program)} {closed}", shell=True, capture_output=True, text=True, check=False)
+    assert said.returncode == usual.returncode
+    assert said.stdout == ("" if "1>" in closed else usual.stdout)
+    assert said.stderr == ("" if "2>" in closed else usual.stderr)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_log_that_cannot_be_written_stops_nothing_but_a_result_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Path("/dev/full").open("w") as stream, monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        for _ in range(3):
+            console.note("score", "a line")
+        with Path("/dev/full").open("w") as full:
+            patch.setattr(sys, "stdout", full)
+            with pytest.raises(OSError, match="No space left on device: 'standard output'"):
+                console.result("a line")
+            os.dup2(stream.fileno(), full.fileno())  # what it still holds leads nowhere, as standard error does
 
 
 def test_json_has_no_nan(capsys: pytest.CaptureFixture[str]) -> None:
