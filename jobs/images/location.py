@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+import pyarrow as pa
 import pyarrow.fs as pafs
 
 from export.storage import is_url, open_filesystem, why
@@ -128,6 +129,9 @@ def search(argument: str, marks: Container[str] = ()) -> Listing:
         entries = list(_below(filesystem, folder, shows_hidden)) if exists or address.root else []
     except OSError as error:
         raise StorageFailed(f"cannot list {argument}: {why(error)}") from error
+    except (ValueError, pa.ArrowException) as error:  # the address is none of this storage, or there is no credential
+        reason = str(error).partition("\n")[0]
+        raise UserError(f"cannot list {argument}: {reason}; check the address and the credentials") from error
     pattern = _pattern(path) if wild else None
     base = folder.rstrip("/")
     outside = path[: len(path) - len(address.path)] if address.root else ""  # what the file system has before the path

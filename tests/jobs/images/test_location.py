@@ -3,7 +3,9 @@
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
+import pyarrow as pa
 import pytest
 
 from jobs.images.location import Address, locate, search
@@ -115,6 +117,17 @@ def test_an_empty_argument_is_an_error() -> None:
 def test_the_home_of_an_unknown_user_is_an_error() -> None:
     with pytest.raises(UserError, match="must not begin with the home of an unknown user, got ~0"):
         search("~0")
+
+
+@pytest.mark.parametrize("error", [ValueError("no such repository"), pa.ArrowException("no such repository\nmore")])
+def test_an_address_that_its_storage_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    class Refusing:
+        def get_file_info(self, _: str) -> NoReturn:
+            raise error
+
+    monkeypatch.setattr("jobs.images.location._open_root", lambda *_: (Refusing(), ""))
+    with pytest.raises(UserError, match="cannot list hf://datasets/x: no such repository; check the address and"):
+        search("hf://datasets/x")
 
 
 def test_an_argument_that_is_not_utf8_is_an_error() -> None:
