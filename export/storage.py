@@ -29,6 +29,7 @@ _OBJECT_STORES = tuple(
     getattr(pafs, name) for name in ("S3FileSystem", "GcsFileSystem", "AzureFileSystem") if hasattr(pafs, name)
 )
 _TRIES = 5
+_GCS_LIMIT, _GCS_RETRY_SECONDS = "retry_limit_seconds", 20
 _PROBE = ".writable"
 _TEMPORARY = re.compile(rf"\..+\.({MARK})\.[0-9a-f]{{8}}")
 
@@ -54,7 +55,7 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     if not is_url(path):
         return pafs.LocalFileSystem(), str(Path(path).expanduser().absolute())
     try:
-        filesystem, inner = pafs.FileSystem.from_uri(path)
+        filesystem, inner = pafs.FileSystem.from_uri(_with_limit(path))
         return filesystem, inner
     except pa.ArrowInvalid:
         pass  # a scheme that only fsspec may support
@@ -67,6 +68,13 @@ def open_filesystem(path: str) -> tuple[pafs.FileSystem, str]:
     except (ValueError, ImportError, OSError) as error:
         raise UserError(f"cannot open {path}: {error}; install what serves this scheme or use another") from error
     return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec_filesystem)), inner
+
+
+def _with_limit(url: str) -> str:
+    """A URL of Google's storage with a limit of its retries, which otherwise end after a quarter of an hour."""
+    if not url.startswith(("gs://", "gcs://")) or _GCS_LIMIT in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}{_GCS_LIMIT}={_GCS_RETRY_SECONDS}"
 
 
 class Entry(NamedTuple):

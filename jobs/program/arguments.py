@@ -9,7 +9,9 @@ import contextlib
 import dataclasses
 import inspect
 import io
+import os
 import re
+import shutil
 import sys
 import types
 import typing
@@ -46,6 +48,7 @@ _PLACEHOLDERS = {
 _OF_TYPES = {str: "TEXT", int: "N", float: "X"}
 _IN_WORDS = {int: "whole number", float: "number"}
 # The groups of the help, in order: that of an option of ours is named after what it belongs to.
+_LEAST_COLUMNS = 20
 _REQUIRED, _JOB, _WHERE, _CONSOLE = "required", "job", "where_it_runs", "console"
 _OF_CONFIGURATIONS = {"model": "model", "train": "training"}
 
@@ -134,6 +137,8 @@ def parse(
     """
     found = [*arguments_of(kind, default), *(each._replace(group=_CONSOLE) for each in arguments_of(ConsoleOptions))]
     complaint = io.StringIO()
+    if shutil.get_terminal_size().columns < _LEAST_COLUMNS:
+        os.environ["COLUMNS"] = str(_LEAST_COLUMNS)  # narrower help is never laid out to its end
     try:
         with contextlib.redirect_stderr(complaint):
             parsed = tyro.cli(

@@ -1,3 +1,4 @@
+import datetime
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pytest
 
-from export.storage import Folder, is_url
+from export.storage import Folder, is_url, open_filesystem
 from vae_core.errors import StorageFailed, UserError
 
 
@@ -176,3 +177,11 @@ class _Refusing(pafs.FSSpecHandler):
 def test_a_storage_that_refuses_is_named(doing: str, act: Callable[[Folder], object]) -> None:
     with pytest.raises(StorageFailed, match=f"^cannot {doing}: AWS Error ACCESS_DENIED$"):
         act(Folder("f", pafs.PyFileSystem(_Refusing()), "/f"))
+
+
+def test_a_storage_of_google_that_does_not_answer_is_not_tried_for_long() -> None:
+    filesystem, path = open_filesystem("gs://anonymous@bucket/images")
+    assert isinstance(filesystem, pafs.GcsFileSystem)
+    assert path == "bucket/images"
+    (settings,) = filesystem.__reduce__()[1]
+    assert settings["retry_time_limit"] == datetime.timedelta(seconds=20)

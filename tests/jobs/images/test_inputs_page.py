@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from export.images.contract import MAX_ENCODED_BYTES, ImageContract
-from image_files import encode, huggingface, join, nested, packed, pictures, pngs, write_parquet
+from image_files import encode, encrypted, huggingface, join, nested, packed, pictures, pngs, write_parquet
 from jobs.images.options import ColumnOptions
 from jobs.images.reader import read_unit
 from jobs.images.source import find_images, plan_units
@@ -246,7 +246,9 @@ KINDS: dict[str, Callable[[Path], str]] = {
     ),
     "tensors and nested lists of uint8": alone(table("a.parquet", nested(PIXELS))),
     "lists of other numbers": alone(table("a.parquet", FLOATS)),
-    "lists of other numbers with `--pixel-range`": alone(table("a.parquet", FLOATS), columns=RANGE),
+    "lists of other integers or floating-point numbers with `--pixel-range`": alone(
+        table("a.parquet", FLOATS), columns=RANGE
+    ),
     "a value outside `--pixel-range`, or NaN": every(
         *(alone(table("a.parquet", pa.array([[[value]]])), columns=RANGE) for value in (1.5, float("nan")))
     ),
@@ -257,6 +259,9 @@ KINDS: dict[str, Callable[[Path], str]] = {
         lambda folder: pq.write_table(pa.table({"label": [1]}), folder / "labels.parquet")
     ),
     "a damaged or incomplete table among others": beside(file("a.parquet", b"PAR1")),
+    "a table with encrypted columns among others": beside(
+        file("a.parquet", encrypted(pa.table({"image": pngs(PIXELS)}), "image"))
+    ),
     "the value of a partition, `year=2020/`, as the column `year`": alone(file("year=2020/a.png"), kept="year"),
     "a column whose type differs between files": alone(
         both(

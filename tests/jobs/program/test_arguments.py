@@ -105,3 +105,10 @@ def test_a_placeholder_says_what_a_value_is() -> None:
     assert (shown["images"], shown["output"], shown["fpr"], shown["samples"]) == ("PATH [PATH ...]", "DIR", "X", "N")
     assert (shown["address"], shown["engine"], shown["resize"]) == ("HOST:PORT", None, None)
     assert next(each for each in arguments.arguments_of(ScoreOptions) if each.name == "bundle").default is tyro.MISSING
+
+
+def test_help_on_a_terminal_of_one_column(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "1")
+    with pytest.raises(SystemExit, match="0"):
+        arguments.parse("score", ScoreOptions, ["--help"])
+    assert "--bundle" in capsys.readouterr().out
