@@ -128,7 +128,7 @@ def test_a_finished_corpus_is_not_repeated_and_another_is_refused(
         (["--seed", "-1"], "--seed must lie between 0 and 2^63 − 1, got -1"),
         (["--temperature", "0"], "--temperature must be a positive number, got 0"),
         (["--unit-rows", "0"], "--unit-rows must be at least 1, got 0"),
-        (["--format", "gif"], "invalid choice 'gif'"),
+        (["--format", "gif"], "--format must be one of parquet, png, got gif"),
         (["--bundle", "/nowhere/at/all"], "/nowhere/at/all is not a bundle"),
     ],
 )
