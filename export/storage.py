@@ -9,7 +9,7 @@ import posixpath
 import re
 import stat
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from itertools import chain
 from pathlib import Path
@@ -206,7 +206,7 @@ class Folder:
         with self.opened(name) as stream:
             return read_parquet(stream, columns, is_remote=not self.is_local)
 
-    def row_groups(self, name: str, columns: list[str] | None = None) -> Iterator[pa.Table]:
+    def row_groups(self, name: str, columns: list[str] | None = None) -> Generator[pa.Table, None, None]:
         """The row groups of the Parquet file `name`, one after another; a table without rows if there are none."""
         with (
             self._naming("read", name),

@@ -1,4 +1,4 @@
-"""The output of a unit while it is made: in memory, and beyond 64 MiB in a temporary file.
+"""The output of a unit while it is made: in memory, and beyond 32 MiB in a temporary file.
 
 Units are planned by the mean size of their rows, which says little where a few rows are large, or where values repeat
 and are stored once in the input.
@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from jobs.bulk.contract import Part
 
-SPOOL_BYTES = 64 << 20
+SPOOL_BYTES = 32 << 20
 
 
 class SpooledTable:

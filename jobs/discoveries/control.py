@@ -8,6 +8,7 @@ parts (`jobs.discoveries.walk`), for any number of rows.
 """
 
 import math
+from contextlib import closing
 from typing import NamedTuple
 
 import numpy as np
@@ -163,4 +164,5 @@ def gather_discoveries(scores: Folder, top: TopCounter, level: Level) -> pa.Tabl
     places = top.places(min(level.discoveries, MAX_DISCOVERIES))
     if places:
         return read_rows(scores, places).combine_chunks()
-    return scores.read_table(part_names(scores)[0]).slice(0, 0).replace_schema_metadata(None)
+    with closing(scores.row_groups(part_names(scores)[0])) as groups:
+        return next(groups).slice(0, 0).replace_schema_metadata(None)

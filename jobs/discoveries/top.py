@@ -17,9 +17,10 @@ import pyarrow as pa
 from export.guarantees.p_values import SCORE
 from export.storage import Folder
 from jobs.bulk.commit import part_name
+from jobs.bulk.machine import cores
 from jobs.discoveries.walk import Piece
 
-_READERS = 8  # parts read in parallel: storage latency dominates
+_READERS = 8  # parts read in parallel, a row group of each: latency dominates where storage is remote
 
 
 class Place(NamedTuple):
@@ -115,7 +116,7 @@ def read_rows(parts: Folder, places: Sequence[Place], columns: Sequence[str] | N
         table = pa.concat_tables(taken).take(np.argsort(np.concatenate(numbers)))
         return table.replace_schema_metadata(None)  # which may differ between parts: the provider
 
-    with ThreadPoolExecutor(_READERS) as pool:
+    with ThreadPoolExecutor(min(_READERS, cores()) if parts.is_local else _READERS) as pool:
         table = pa.concat_tables(pool.map(read, by_unit))
     order = np.concatenate(list(by_unit.values()))
     return table.take(pa.array(np.argsort(order)))

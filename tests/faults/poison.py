@@ -9,10 +9,8 @@ it. All others must have the scores of a run without them, to 1e-5. The command 
 
 import argparse
 import io
-import os
 import re
 import struct
-import subprocess
 import sys
 import tempfile
 import zipfile
@@ -28,6 +26,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
+
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a command
+
+from memory import peak
 
 Form = Literal["table", "files", "lists"]
 FORMS: tuple[Form, ...] = ("table", "files", "lists")
@@ -328,19 +330,13 @@ class Found:
 
 def score(bundle: str, folder: Path, form: Form, output: Path, options: Sequence[str]) -> Found:
     """Score the images of a folder in a process of its own."""
-    command = [
-        *(sys.executable, "-m", "jobs.score", "--bundle", bundle, "--images", str(folder), "--output", str(output)),
+    arguments = [
+        *("--bundle", bundle, "--images", str(folder), "--output", str(output)),
         *("--resize", "--fpr", "0.1", "--fdr", "0.1", "--gallery", "100", "--explain", "10", *options),
         *(() if form == "files" else ("--keep", "name")),
         *(("--pixel-range", "0", "1") if form == "lists" else ()),
     ]
-    with tempfile.TemporaryFile() as said:
-        process = subprocess.Popen(command, stdout=said, stderr=said)
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        if process.returncode:
-            said.seek(0)
-            raise RuntimeError(f"the job ended with {process.returncode}: {said.read()[-2000:].decode()}")
+    taken = peak("jobs.score", arguments)
 
     def read(kind: str, column: str) -> dict[str, Any]:
         rows: dict[str, Any] = {}
@@ -351,7 +347,7 @@ def score(bundle: str, folder: Path, form: Form, output: Path, options: Sequence
                 rows[name] = row[column]
         return rows
 
-    return Found(read("scores", "outlier_score"), read("errors", "reason"), used.ru_maxrss << 10)
+    return Found(read("scores", "outlier_score"), read("errors", "reason"), taken)
 
 
 def check(rows: Sequence[Row], poisoned: Found, clean: Found) -> Counter[str]:
@@ -422,7 +418,6 @@ def main() -> None:
 
 
 def _write_bundle(path: str) -> None:
-    sys.path.insert(0, str(Path(__file__).parents[1]))
     from bundles import contents
     from export.bundle.format import write_bundle
     from export.storage import Folder

@@ -16,6 +16,8 @@ from jobs.images.reader import read_images
 from jobs.images.units import Piece, Unit
 from jobs.report.pictures import Pixels
 
+_READERS = 8
+
 
 def recall_images(
     units: Sequence[Unit], places: Sequence[Place], rows: Sequence[Mapping[str, object]], contract: ImageContract
@@ -34,7 +36,7 @@ def recall_images(
         except (OSError, pa.ArrowException):
             return None  # the input may have moved since; the report shows the other images
 
-    with ThreadPoolExecutor(cores()) as pool:  # each may hold an image of any size
+    with ThreadPoolExecutor(min(_READERS, cores())) as pool:  # each may hold an image of any size
         return list(pool.map(recall, places, rows))
 
 
