@@ -1,6 +1,7 @@
 """Shared fixtures: data, a bundle, and a Ray cluster."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:
     # Processes of the suite share the cores. OpenMP's threads would spin while they wait for each other, and a test of
     # five seconds takes eighty.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # Started in the background by a shell, which makes processes ignore Ctrl-C: those that tests start must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path[:0] = [path for path in (str(TESTS.parent), str(TESTS)) if path not in sys.path]
 
 import pytest  # noqa: E402
