@@ -212,6 +212,8 @@ def _kill(process: Process, way: str) -> Ended:
 
 def problems(ended: Ended, way: str) -> list[str]:
     """What is wrong with the way in which a process ended."""
+    if way == "SIGINT" and "<frozen site>" in ended.said:
+        return []  # while Python itself starts, which prints a traceback
     allowed = {
         "": (0,),
         "group": (-signal.SIGKILL,),
