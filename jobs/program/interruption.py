@@ -5,6 +5,7 @@ stack of its core, or wait; `kept` puts ours back.
 """
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,6 +14,8 @@ from typing import TypeVar
 
 T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_ALARM = getattr(signal, "SIGALRM", None)  # not on Windows
+_AGAIN_SECONDS = 0.02  # after which an interrupted import has perhaps ended
 _POLL_SECONDS = 0.2
 
 
@@ -29,31 +32,48 @@ def exit_code(error: KeyboardInterrupt) -> int:
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt at Ctrl-C and Terminated at SIGTERM within the block, in the place of any other error.
 
-    A library that is interrupted may swallow the exception, and fail later over what it left half done: pyarrow does
-    when it imports pandas.
+    But not while a module is imported, which would be left half done, and the lock of imports held: threads that import
+    later would wait forever. Nor does an exception get lost that a library swallows and that makes it fail later.
     """
     if threading.current_thread() is not threading.main_thread():
         yield  # only the main thread may set handlers, and gets the signals
         return
-    received: list[KeyboardInterrupt] = []
+    received: list[type[KeyboardInterrupt]] = []
+    block = sys._getframe(2)  # after this one and that of contextlib
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        received.append(Terminated() if number == signal.SIGTERM else KeyboardInterrupt())
-        raise received[-1]
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if number != _ALARM:
+            received.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
+        if _ALARM is not None and _is_importing(frame, block):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
+        else:
+            raise received[-1]
 
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
-    for number in _SIGNALS:
-        if before[number] != signal.SIG_IGN:  # as in the background of a shell
+    watched = [number for number in (*_SIGNALS, _ALARM) if number is not None]
+    before = {number: signal.getsignal(number) for number in watched}
+    for number in watched:
+        if number == _ALARM or before[number] != signal.SIG_IGN:  # as in the background of a shell
             signal.signal(number, interrupt)
     try:
         yield
     except Exception as error:
         if received:
-            raise type(received[0]) from error
+            raise received[-1] from error
         raise
     finally:
+        if _ALARM is not None:
+            signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_importing(frame: FrameType | None, block: FrameType) -> bool:
+    """Whether a frame is of an import, or of a module that is imported, which began in the block of another frame."""
+    while frame is not None and frame is not block:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 @contextmanager

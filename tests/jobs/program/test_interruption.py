@@ -1,8 +1,12 @@
 """Signals end a command as shells expect, whatever a library makes of the exception that they raise."""
 
+import importlib
 import os
 import signal
+import sys
+import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +24,31 @@ def test_an_error_after_a_signal_is_the_signal(number: signal.Signals, raised: t
 
     with pytest.raises(raised), interruptible():
         swallow_and_fail()
+
+
+def test_an_import_is_not_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "interrupted_module.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGTERM)\ntime.sleep(0.1)\nis_complete = True\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+
+    def import_and_wait() -> None:
+        importlib.import_module("interrupted_module")
+        time.sleep(60)
+
+    with pytest.raises(Terminated), interruptible():
+        import_and_wait()
+    assert sys.modules.pop("interrupted_module").is_complete
+
+
+def test_a_command_that_a_module_runs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "running_module.py").write_text(
+        "import os, signal, time\nfrom jobs.program.interruption import interruptible\n"
+        "with interruptible():\n    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(Terminated):
+        importlib.import_module("running_module")
 
 
 def test_without_a_signal_an_error_stays_what_it_is() -> None:
