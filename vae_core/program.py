@@ -23,7 +23,8 @@ def main() -> None:
         sys.path.remove(here)
     try:
         importlib.import_module("jobs.program.survival").survive_crashes(sys.argv[1:])  # before Arrow is imported
-        importlib.import_module("jobs.program.cli").main()
+        with importlib.import_module("jobs.program.interruption").interruptible():
+            importlib.import_module("jobs.program.cli").main()
     except KeyboardInterrupt:  # while the job is imported: there is nothing to say, nor to resume
         sys.exit(130)
     except SystemExit as ended:

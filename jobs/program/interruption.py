@@ -15,8 +15,10 @@ from typing import TypeVar
 T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ALARM = getattr(signal, "SIGALRM", None)  # not on Windows
-_AGAIN_SECONDS = 0.02  # after which an interrupted import has perhaps ended
+_IMPORT_SECONDS = 0.02  # between two looks whether an import has ended
+_PATIENCE_SECONDS = 25.0  # until an interruption is raised again: the local engine takes 20 to end its threads
 _POLL_SECONDS = 0.2
+_is_interruptible = False
 
 
 class Terminated(KeyboardInterrupt):
@@ -32,21 +34,25 @@ def exit_code(error: KeyboardInterrupt) -> int:
 def interruptible() -> Iterator[None]:
     """Raise KeyboardInterrupt at Ctrl-C and Terminated at SIGTERM within the block, in the place of any other error.
 
-    But not while a module is imported, which would be left half done, and the lock of imports held: threads that import
-    later would wait forever. Nor does an exception get lost that a library swallows and that makes it fail later.
+    An exception that may be raised anywhere is not always heeded: a library swallows it and fails later; code that had
+    just taken a lock never gives it back, and another thread waits for it. So it is raised again as long as the block
+    has not ended; and not at all while a module is imported, which would stay half done, and the lock of imports held.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield  # only the main thread may set handlers, and gets the signals
+    global _is_interruptible
+    if _is_interruptible or threading.current_thread() is not threading.main_thread():
+        yield  # within another block; or not in the thread that gets the signals, which alone may set handlers
         return
+    _is_interruptible = True
     received: list[type[KeyboardInterrupt]] = []
     block = sys._getframe(2)  # after this one and that of contextlib
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         if number != _ALARM:
             received.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
-        if _ALARM is not None and _is_importing(frame, block):
-            signal.setitimer(signal.ITIMER_REAL, _AGAIN_SECONDS)
-        else:
+        waits = _ALARM is not None and _is_importing(frame, block)
+        if _ALARM is not None:
+            signal.setitimer(signal.ITIMER_REAL, _IMPORT_SECONDS if waits else _PATIENCE_SECONDS)
+        if not waits:
             raise received[-1]
 
     watched = [number for number in (*_SIGNALS, _ALARM) if number is not None]
@@ -65,6 +71,7 @@ def interruptible() -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():
             signal.signal(number, handler)
+        _is_interruptible = False
 
 
 def _is_importing(frame: FrameType | None, block: FrameType) -> bool:

@@ -4,6 +4,7 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -39,6 +40,20 @@ def test_an_import_is_not_interrupted(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(Terminated), interruptible():
         import_and_wait()
     assert sys.modules.pop("interrupted_module").is_complete
+
+
+def test_an_interruption_that_was_lost_is_raised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.program.interruption._PATIENCE_SECONDS", 0.1)
+    lock = threading.Lock()
+
+    def swallow_and_wait() -> None:
+        with suppress(KeyboardInterrupt):
+            os.kill(os.getpid(), signal.SIGTERM)
+        lock.acquire()
+        lock.acquire()  # for ever
+
+    with pytest.raises(Terminated), interruptible():
+        swallow_and_wait()
 
 
 def test_a_command_that_a_module_runs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
