@@ -39,6 +39,7 @@ from vae_core.config import FeatureModelConfig, ModelConfig, TrainConfig, to_jso
 from vae_core.errors import JobFailed, OutputError, RunError, UserError, parsing
 from vae_core.models.pixel_config import is_binarised
 
+_RAY = "ray"  # the folder of Ray's own files in a run that lasts
 _WORKER_FAILURES = 3  # restarts from the last checkpoint before the run fails
 # Failed attempts to start the workers before the run fails. An attempt takes a minute if the cluster lacks resources,
 # which gives an autoscaler time, and a few seconds if the worker processes die.
@@ -87,6 +88,7 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
     epochs = options.train.epochs
     assert epochs is not None, "chosen when the run began"
     if len(history := run.history()) == epochs:
+        _tidy(run)  # a killed command may have come no further
         return history[-1]
     with connect(options.address, options.workers) as cluster:
         require_shared(run.folder, [file.url for file in images.files[:3]])
@@ -115,11 +117,17 @@ def train(options: TrainOptions[ModelConfig], excluded: Rows = NO_ROWS) -> dict[
                 tracking = logging.enter_context(Tracking(server, run, parameters(run.read_head()), name))
             logging.enter_context(watching(run, epochs, tracking))
             _fit(Work(options, images.pieces), run)
-    run.folder.delete("progress.json")
-    run.folder.sweep()
+    _tidy(run)
     if reasons := run.left_out():
         console.warn("train", f"{describe_left_out(reasons, images.rows)}; see {run.folder.url}/errors")
     return run.history()[-1]
+
+
+def _tidy(run: Run) -> None:
+    """Delete what serves only while a run lasts."""
+    run.folder.delete("progress.json")
+    run.folder.child(_RAY).delete_all()
+    run.folder.sweep()
 
 
 def _fit(work: Work, run: Run) -> None:
@@ -130,7 +138,6 @@ def _fit(work: Work, run: Run) -> None:
 
     options, use_gpu = work.options, work.options.device == "cuda"
     assert options.workers, "decided by `place`"
-    ray_files = run.folder.child("ray")
     trainer = TorchTrainer(
         shipped(train_worker, work),
         scaling_config=ScalingConfig(
@@ -141,7 +148,7 @@ def _fit(work: Work, run: Run) -> None:
         run_config=RunConfig(
             # A unique name: Ray would try to resume a run with a known name, which our own checkpoints do.
             name=f"launch-{time.time_ns()}",
-            storage_path=ray_files.address,
+            storage_path=run.folder.child(_RAY).address,
             failure_config=FailureConfig(
                 max_failures=_WORKER_FAILURES,
                 controller_failure_limit=_START_FAILURES,  # type: ignore[call-arg]
@@ -157,7 +164,7 @@ def _fit(work: Work, run: Run) -> None:
         # Where torch does not see a GPU that was reserved, the workers' process group cannot be made.
         hint = "; if a GPU cannot be used, train with --device cpu" if use_gpu else ""
         raise JobFailed(f"the training workers failed: {reason}{hint}\n{details}") from error
-    ray_files.delete_all()
+    run.folder.child(_RAY).delete_all()
     if run.folder.has(FAILURE):
         raise UserError(run.folder.read_text(FAILURE))
 
@@ -289,7 +296,7 @@ def _hash(rows: Rows) -> str:
 def _check_folder(run: Run) -> None:
     """Raise an OutputError if the folder of a new run holds something else."""
     run.folder.refuse_file("--run")
-    partial = {"splits", "errors", "ray", EXTRACTOR, REGION, EXCLUDED}  # left by a run that was killed during setup
+    partial = {"splits", "errors", _RAY, EXTRACTOR, REGION, EXCLUDED}  # left by a run that was killed during setup
     if not run.exists() and (other := sorted({*run.folder.subfolders(), *run.folder.names()} - partial)):
         raise OutputError(
             f"--run must be new, empty or an existing run, got {run.folder.url} with other files ({other[0]})"

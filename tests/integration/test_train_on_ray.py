@@ -73,10 +73,14 @@ def test_two_workers_train_and_a_killed_run_resumes_exactly(tmp_path: Path, imag
         assert torch.equal(value, resumed[name]), name
     assert not (broken / "progress.json").exists()
 
-    # A finished run is not changed.
+    # A finished run is not changed, but for what a killed command left.
+    (broken / "progress.json").write_text("{}")
+    (broken / "ray" / "launch-1").mkdir(parents=True)
     before = {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")}
     assert train(options_of(images, broken)) == record
     assert {path: path.stat().st_mtime_ns for path in (broken / "checkpoints").rglob("*")} == before
+    assert not (broken / "progress.json").exists()
+    assert not (broken / "ray").exists()
 
 
 def _stop(images: Path, run: Path, once: Path, number: signal.Signals) -> tuple[int, str]:
