@@ -45,7 +45,7 @@ def test_our_exceptions_become_built_in_ones(tmp_path: Path) -> None:
 
     for name, error in [
         ("nosuch://x", "RuntimeError Traceback.*vae_core.errors.UserError: cannot open nosuch://x.*"),
-        (3, "TypeError .*"),
+        (3, "AttributeError .*"),
     ]:
         code = """
 import pickle, sys
