@@ -29,7 +29,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as a program; pytest has it already
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # as a program
 import damage
 from export.bundle.format import MANIFEST, Bundle
 from export.images.contract import BadImage, ImageContract

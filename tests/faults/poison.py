@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
-sys.path.insert(0, str(Path(__file__).parents[1]))  # as a command
+sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # as a command
 
 from memory import peak
 
