@@ -29,7 +29,8 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # as a program
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a command
+sys.path.insert(0, str(Path(__file__).parents[2]))  # … before the folders of tests that are named like packages
 import damage
 from export.bundle.format import MANIFEST, Bundle
 from export.images.contract import BadImage, ImageContract

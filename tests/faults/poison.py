@@ -27,7 +27,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, PngImagePlugin
 
-sys.path[:0] = [str(Path(__file__).parents[2]), str(Path(__file__).parents[1])]  # as a command
+sys.path.insert(0, str(Path(__file__).parents[1]))  # as a command
+sys.path.insert(0, str(Path(__file__).parents[2]))  # … before the folders of tests that are named like packages
 
 from memory import peak
 
