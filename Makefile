@@ -38,7 +38,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks.run $(BENCH)
 
 chaos: $(READY)
-	PYTHONPATH=tests $(BIN)/python -m faults.chaos $(CHAOS)
+	PYTHONPATH=$(CURDIR):$(CURDIR)/tests $(BIN)/python -m faults.chaos $(CHAOS)
 
 cluster: $(READY)
 	$(BIN)/python deploy/acceptance.py

@@ -1,7 +1,7 @@
 """Kill jobs and let their storage fail, at random, and compare what they leave with undisturbed runs.
 
-    PYTHONPATH=tests python -m faults.chaos
-    PYTHONPATH=tests python -m faults.chaos --only score sample --scale 0.1 --seed 7
+    PYTHONPATH=$PWD:$PWD/tests python -m faults.chaos
+    PYTHONPATH=$PWD:$PWD/tests python -m faults.chaos --only score sample --scale 0.1 --seed 7
 
 `make chaos` runs everything, which takes more than an hour on one core. It prints a line for each scenario: how many
 faults there were, how often the command was started, how many outputs it wrote, how many of them equal an undisturbed
