@@ -15,7 +15,7 @@ from typing import TypeVar
 T = TypeVar("T")
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _ALARM = getattr(signal, "SIGALRM", None)  # not on Windows
-_IMPORT_SECONDS = 0.02  # between two looks whether an import has ended
+_SOON_SECONDS = 0.02  # between two looks whether an import has ended
 _PATIENCE_SECONDS = 25.0  # until an interruption is raised again: the local engine takes 20 to end its threads
 _POLL_SECONDS = 0.2
 _is_interruptible = False
@@ -51,10 +51,18 @@ def interruptible() -> Iterator[None]:
             received.append(Terminated if number == signal.SIGTERM else KeyboardInterrupt)
         waits = _ALARM is not None and _is_importing(frame, block)
         if _ALARM is not None:
-            signal.setitimer(signal.ITIMER_REAL, _IMPORT_SECONDS if waits else _PATIENCE_SECONDS)
+            signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS if waits else _PATIENCE_SECONDS)
         if not waits:
             raise received[-1]
 
+    def ignored(unraisable: "sys.UnraisableHookArgs") -> None:
+        """In a destructor or a callback, Python prints an exception and goes on."""
+        if not issubclass(unraisable.exc_type, KeyboardInterrupt) or _ALARM is None:
+            before_ignored(unraisable)
+        else:
+            signal.setitimer(signal.ITIMER_REAL, _SOON_SECONDS)
+
+    before_ignored, sys.unraisablehook = sys.unraisablehook, ignored
     watched = [number for number in (*_SIGNALS, _ALARM) if number is not None]
     before = {number: signal.getsignal(number) for number in watched}
     for number in watched:
@@ -67,6 +75,7 @@ def interruptible() -> Iterator[None]:
             raise received[-1] from error
         raise
     finally:
+        sys.unraisablehook = before_ignored
         if _ALARM is not None:
             signal.setitimer(signal.ITIMER_REAL, 0)
         for number, handler in before.items():

@@ -56,6 +56,20 @@ def test_an_interruption_that_was_lost_is_raised_again(monkeypatch: pytest.Monke
         swallow_and_wait()
 
 
+def test_an_interruption_of_a_destructor_is_raised_after_it(capfd: pytest.CaptureFixture[str]) -> None:
+    class Interrupted:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def destroy_and_wait() -> None:
+        Interrupted()
+        time.sleep(60)
+
+    with pytest.raises(Terminated), interruptible():
+        destroy_and_wait()
+    assert capfd.readouterr().err == ""
+
+
 def test_a_command_that_a_module_runs_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "running_module.py").write_text(
         "import os, signal, time\nfrom jobs.program.interruption import interruptible\n"
