@@ -57,38 +57,37 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             scratch = Path(folder)
             for what, measure in {
-                "training": partial(train, colour, int(_TRAINED * scale), scratch),
-                "scoring": partial(score, bundle, images, scratch),
-                "sampling": partial(sample, bundle, int(_SAMPLES * scale), scratch),
+                "training": partial(train, colour, int(_TRAINED * scale)),
+                "scoring": partial(score, bundle, images),
+                "sampling": partial(sample, bundle, int(_SAMPLES * scale)),
             }.items():
                 sides: dict[str, Callable[[], float]] = {
-                    "device": partial(measure, options.device),
-                    "CPUs": partial(measure, "cpu"),
+                    "device": partial(measure, options.device, scratch / "device"),
+                    "CPUs": partial(measure, "cpu", scratch / "cpus"),
                 }
                 rates = medians(alternate(rounds, sides))
                 claim = f"{what} {NAMES[colour]}: {options.device} against the CPUs of this machine"
                 ratios.append(Ratio(claim, rates["device"], rates["CPUs"], "images/s", note="CPUs"))
                 save("gpu", ratios)
-            compare(scratch / "scored", scratch / "scored-cpu")
-            killed_and_resumed(bundle, images, options.device, scratch)
+            compare(scratch / "device" / "scored", scratch / "cpus" / "scored")
+            killed_and_resumed(bundle, images, options.device, scratch / "device")
 
 
-def train(colour: material.Colour, rows: int, scratch: Path, device: str) -> float:
+def train(colour: material.Colour, rows: int, device: str, folder: Path) -> float:
     """Images per second of the second epoch of `vae train`."""
-    run = tempfile.mkdtemp(dir=scratch)
+    run = _empty(folder / "run")
     images = material.images(colour, "packed", rows).absolute()
     few = ["--validation-images", "64", "--calibration-images", "64", "--importance-samples", "1"]
     recipe = ["--recipe", material.recipe_of(colour), "--epochs", "2"]
-    vae("train", "--images", str(images), "--run", run, *recipe, *few, "--device", device, "--workers", "1")
-    records = [json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines()]
+    vae("train", "--images", str(images), "--run", str(run), *recipe, *few, "--device", device, "--workers", "1")
+    records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     print(f"  epochs on {device}: {[round(record['validation_elbo'], 2) for record in records]} validation ELBO")
     return float(records[-1]["images_per_second"])
 
 
-def score(bundle: Path, images: Path, scratch: Path, provider: str) -> float:
+def score(bundle: Path, images: Path, provider: str, folder: Path) -> float:
     """Images per second of `vae score`, after start-up."""
-    output = scratch / ("scored-cpu" if provider == "cpu" and (scratch / "scored").exists() else "scored")
-    shutil.rmtree(output, ignore_errors=True)
+    output = _empty(folder / "scored")
     vae(*scoring(bundle, images, output, provider))
     return _rate(output)
 
@@ -99,12 +98,12 @@ def scoring(bundle: Path, images: Path, output: Path, provider: str) -> list[str
     return [*words, "--provider", provider, "--engine", "local", "--fpr", str(_FPR)]
 
 
-def sample(bundle: Path, count: int, scratch: Path, provider: str) -> float:
+def sample(bundle: Path, count: int, provider: str, folder: Path) -> float:
     """Images per second of `vae sample`, after start-up."""
-    output = tempfile.mkdtemp(dir=scratch)
-    words = ["sample", "--bundle", str(bundle), "--count", str(count), "--output", output]
+    output = _empty(folder / "samples")
+    words = ["sample", "--bundle", str(bundle), "--count", str(count), "--output", str(output)]
     vae(*words, "--provider", provider, "--engine", "local")
-    return _rate(Path(output))
+    return _rate(output)
 
 
 def compare(one: Path, other: Path) -> bool:
@@ -120,9 +119,9 @@ def compare(one: Path, other: Path) -> bool:
     return bool(a.equals(b))
 
 
-def killed_and_resumed(bundle: Path, images: Path, provider: str, scratch: Path) -> None:
+def killed_and_resumed(bundle: Path, images: Path, provider: str, folder: Path) -> None:
     """Kill a scoring job when a third of its parts are there, start it again, and compare with the one left alone."""
-    whole, output = scratch / "scored", scratch / "killed"
+    whole, output = folder / "scored", folder / "killed"
     words = [sys.executable, "-m", "jobs.score", *scoring(bundle, images, output, provider)[1:]]
     units = len(list((whole / "scores").glob("part-*.parquet")))
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -143,6 +142,11 @@ def vae(command: str, *words: str) -> None:
     )
     if done.returncode:
         sys.exit(f"vae {command} {' '.join(words)} failed:\n{done.stdout}\n{done.stderr}")
+
+
+def _empty(folder: Path) -> Path:
+    shutil.rmtree(folder, ignore_errors=True)
+    return folder
 
 
 def _rate(output: Path) -> float:

@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from export.json_object import parse_object
 from export.owner import MARK, Owner
+from export.parquet import parquet_bytes, read_parquet
 from vae_core.errors import OutputError, StorageFailed, UserError
 from vae_core.text import printable
 
@@ -208,11 +209,7 @@ class Folder:
 
     def row_groups(self, name: str, columns: list[str] | None = None) -> Generator[pa.Table, None, None]:
         """The row groups of the Parquet file `name`, one after another; a table without rows if there are none."""
-        with (
-            self._naming("read", name),
-            self.filesystem.open_input_file(self.file(name)) as stream,
-            pq.ParquetFile(stream, pre_buffer=not self.is_local) as file,
-        ):
+        with self.opened(name) as stream, pq.ParquetFile(stream, pre_buffer=not self.is_local) as file:
             for number in range(file.num_row_groups):
                 yield file.read_row_group(number, columns=columns, use_threads=not self.is_local)
             if not file.num_row_groups:
@@ -385,44 +382,6 @@ def _created(path: Path) -> BinaryIO:
 def why(error: OSError) -> str:
     """The reason of an error of storage, on one line."""
     return error.strerror or " ".join(str(error).split()) or type(error).__name__
-
-
-def is_signed(footer: pq.FileMetaData, stream: pa.NativeFile) -> bool:
-    """Whether a signature follows the footer of a Parquet file, as it does where columns are encrypted.
-
-    Arrow ends the process that looks at such a column's metadata without its key.
-    """
-    size = int.from_bytes(stream.read_at(4, stream.size() - 8), "little")  # the last four bytes are "PAR1"
-    return bool(size != footer.serialized_size)
-
-
-def read_parquet(source: Any, columns: list[str] | None = None, is_remote: bool = False) -> pa.Table:
-    """A Parquet file as a table.
-
-    By this thread alone, unless storage is remote: pyarrow.parquet.read_table starts a thread of Arrow even where it is
-    asked to use none, and a process that ends while one starts, as one that refuses its input does, is aborted
-    ("terminate called without an active exception": 2 of 300 processes on a busy machine).
-
-    Args:
-        source: an open file, or its content in a BytesIO or BufferReader.
-        columns: the columns to read, if not all.
-        is_remote: read ranges ahead, in parallel.
-    """
-    with pq.ParquetFile(source, pre_buffer=is_remote) as file:
-        return file.read(columns=columns, use_threads=is_remote)
-
-
-def parquet_bytes(table: pa.Table, **options: object) -> pa.Buffer:
-    """A table as a Parquet file, zstd by default. Without rows it has no row group: some readers refuse one."""
-    sink = pa.BufferOutputStream()
-    options = {"compression": "zstd", **options}
-    if table.num_rows:
-        pq.write_table(table, sink, **options)
-    else:
-        options.pop("row_group_size", None)
-        with pq.ParquetWriter(sink, table.schema, **options):
-            pass
-    return sink.getvalue()
 
 
 def _stays_inside(name: str) -> bool:

@@ -12,7 +12,8 @@ from bundles import pictures
 from export.extractors.build import Extractor, open_extractor
 from export.images.contract import ImageContract
 from export.storage import Folder
-from jobs.images.source import ImageSet, find_images
+from jobs.images.image_set import ImageSet
+from jobs.images.source import find_images
 from jobs.train.loop import Work
 from jobs.train.options import TrainOptions
 from jobs.train.run_directory import Run

@@ -18,7 +18,8 @@ from torch.nn import functional as F
 from export.images.contract import ImageContract
 from export.storage import Folder
 from jobs.demo.defects import Images
-from jobs.images.source import ImageSet, find_images
+from jobs.images.image_set import ImageSet
+from jobs.images.source import find_images
 from jobs.images.survey import survey
 from jobs.train import recipes
 from jobs.train.run_directory import Run

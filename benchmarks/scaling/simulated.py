@@ -18,8 +18,9 @@ from export.guarantees.p_values import P_VALUE, SCORE, p_values, threshold
 from export.runtime.device import Device
 from jobs.bulk import Part
 from jobs.images.batches import error_schema, run_keys
+from jobs.images.image_set import ImageFile, ImageSet
 from jobs.images.layout import Layout
-from jobs.images.source import ImageFile, ImageSet, plan_units
+from jobs.images.source import plan_units
 from jobs.images.units import Unit
 from jobs.score.task import IS_OUTLIER, PROVIDER
 

@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from export.storage import is_signed, read_parquet
+from export.parquet import is_signed, read_parquet
 
 CLASS = "class"
 """The column of calibration.parquet that holds the class of each calibration image, if the bundle has classes."""

@@ -27,8 +27,9 @@ from export.bundle.weights import WEIGHTS, OnnxGraph, open_graph
 from export.class_labels import ClassLabels
 from export.guarantees.classes import Classes
 from export.guarantees.labels import LABEL, LOG_PROBABILITY, WEIGHT, label_references
+from export.parquet import read_parquet
 from export.region import Region
-from export.storage import Folder, read_parquet
+from export.storage import Folder
 from export.tiling import Tiling
 from vae_core.errors import BundleError, OutputError, UserError, parsing, raising
 from vae_core.latents import PRIORS, Prior

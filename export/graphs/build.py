@@ -52,10 +52,10 @@ from export.graphs.subpixel import without_transposed_convolutions
 from export.guarantees.attach import P_VALUES, attach
 from export.guarantees.calibration_set import BATCH, calibration_table, exemplar_stride, exemplars
 from export.guarantees.p_values import LEAST, SCORE, Scores, steps_within, tolerance
+from export.parquet import parquet_bytes
 from export.region import Region
 from export.runtime.agreement import as_different
 from export.runtime.session import Arrays, Session, scoring_session
-from export.storage import parquet_bytes
 from vae_core.binarisation import drawn, thresholds
 from vae_core.config import to_json
 from vae_core.errors import UserError

@@ -27,9 +27,9 @@ from export.guarantees.labels import (
     log_probabilities,
     right_probabilities,
 )
+from export.parquet import parquet_bytes
 from export.runtime.classifier import LOG_PX_CLASS
 from export.runtime.session import scoring_session
-from export.storage import parquet_bytes
 from vae_core.batch import Arrays
 from vae_core.errors import UserError
 from vae_core.latents import ClassMixture

@@ -19,10 +19,10 @@ from export.bundle.weights import WEIGHTS, open_graph
 from export.guarantees import p_values
 from export.guarantees.attach import attach
 from export.guarantees.p_values import LEAST
+from export.parquet import parquet_bytes
 from export.pictures import encode_png, reduce
 from export.runtime.device import Provider
 from export.runtime.session import Arrays, Session, scoring_session
-from export.storage import parquet_bytes
 from export.tiling import Tiling
 from vae_core.errors import BundleError, InputError, parsing
 

@@ -51,8 +51,6 @@ _STARTS = re.compile(
     rb"|.{4}ftyp(?:avif|avis|mif1)|\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
     re.DOTALL,
 )
-
-
 _LONGEST_START = 18
 _NUMBER = re.compile(r"\d+")
 

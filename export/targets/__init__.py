@@ -31,6 +31,5 @@ def write_target(name: str, bundle: Bundle, folder: Folder) -> None:
 def refuse_files(folder: Folder) -> None:
     """Raise an OutputError if `folder`, that of `--output`, is a file or holds anything."""
     folder.refuse_file("--output")
-    folder.refuse_file("--output")
     if found := [*folder.names(), *folder.subfolders()]:
         raise OutputError(f"{folder.url} holds files already ({found[0]}); give an empty or new directory")

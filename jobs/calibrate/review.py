@@ -24,8 +24,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from jobs.images.image_set import ImageSet
 from jobs.images.listed import Finder, Listed, read_list
-from jobs.images.source import ImageSet
 from jobs.report.places import place
 from jobs.report.wording import counted
 from vae_core.errors import UserError

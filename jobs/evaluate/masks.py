@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from jobs.evaluate.options import EvaluateOptions, named_paths
+from jobs.images.choice import IMAGE_SUFFIXES
 from jobs.images.layout import layout_of
 from jobs.images.location import Address, Found, folder_of, search
 from jobs.images.masks import NO_DEFECTS, MaskSource
-from jobs.images.source import IMAGE_SUFFIXES
 from jobs.score.plan import ScoreJob
 from vae_core.errors import InputError, UserError, raising
 

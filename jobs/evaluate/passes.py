@@ -15,7 +15,7 @@ from jobs.bulk.run import uses_ray
 from jobs.evaluate.options import EvaluateOptions
 from jobs.evaluate.rows import plan_drawn
 from jobs.evaluate.task import LikelihoodTask
-from jobs.images.source import ImageSet
+from jobs.images.image_set import ImageSet
 from jobs.likelihood.means import Budget, summarise_likelihood
 from jobs.score.options import ScoreOptions
 from jobs.score.plan import ScoreJob

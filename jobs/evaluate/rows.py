@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from jobs.images.source import ImageSet
+from jobs.images.image_set import ImageSet
 from jobs.images.units import Piece
 
 _MAX_UNITS, _UNIT_ROWS = 64, 32

@@ -14,8 +14,9 @@ import numpy.typing as npt
 from export.images.contract import ImageContract
 from jobs.bulk.machine import cores
 from jobs.bulk.progress import Progress
+from jobs.images.image_set import ImageSet
 from jobs.images.reader import read_images
-from jobs.images.source import ImageSet, Piece
+from jobs.images.units import Piece
 from vae_core.errors import JobFailed
 
 Fingerprints = npt.NDArray[np.uint64]

@@ -32,7 +32,8 @@ from jobs.find.folds import Fingerprints, copies, folds_of, read_fingerprints
 from jobs.find.options import FindOptions
 from jobs.find.rules import Choice, choose
 from jobs.find.task import NUMBER, FoldTask
-from jobs.images.source import ImageSet, find_images, kept_name, plan_units
+from jobs.images.image_set import ImageSet, kept_name
+from jobs.images.source import find_images, plan_units
 from jobs.images.survey import Survey, survey
 from jobs.prepare.job import prepare
 from jobs.prepare.options import PrepareOptions

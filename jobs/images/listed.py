@@ -14,9 +14,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from jobs.images.image_set import ImageFile, ImageSet
 from jobs.images.location import Address, locate
 from jobs.images.parquet import one_line
-from jobs.images.source import ImageFile, ImageSet
 from vae_core.errors import InputError, UserError, raising
 
 _ROW_BITS = 40  # of a key; the rest is the number of the file

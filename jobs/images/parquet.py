@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from export.storage import is_signed
+from export.parquet import is_signed
 from jobs.images.class_names import fields_with_names
 from jobs.images.layout import Layout, LayoutError, find_layout
 from jobs.images.location import locate
@@ -187,12 +187,17 @@ class RowReader:
         chunks = footer.chunks(names, row_group)
         rows = max(1, footer.metadata.row_group(row_group).num_rows)
         sizes = [int(each.total_uncompressed_size) for each in chunks]
-        differing = sum(
-            size for size, each in zip(sizes, chunks, strict=True) if _lengths_differ(each, footer.metadata)
-        )
         most = min(most, BATCH_BYTES * rows // max(1, sum(sizes)))
-        if differing > BATCH_BYTES:
-            most = min(most, _STEP_BYTES * rows // differing)
+        if sum(sizes) > BATCH_BYTES:
+            columns = (footer.metadata.schema.column(number) for number in range(footer.metadata.num_columns))
+            lists = {column.path for column in columns if column.max_repetition_level}
+            differing = sum(
+                size
+                for size, each in zip(sizes, chunks, strict=True)
+                if each.physical_type == "BYTE_ARRAY" or each.path_in_schema in lists
+            )
+            if differing > BATCH_BYTES:
+                most = min(most, _STEP_BYTES * rows // differing)
         longest = 0
         for size, each in zip(sizes, chunks, strict=True):
             if each.has_dictionary_page and each.physical_type == "BYTE_ARRAY" and most * size > BATCH_BYTES:
@@ -290,13 +295,6 @@ class _Watched(io.RawIOBase):
 def one_line(error: BaseException) -> str:
     """An error message on one line."""
     return " ".join(str(error).split()) or type(error).__name__
-
-
-def _lengths_differ(chunk: pq.ColumnChunkMetaData, metadata: pq.FileMetaData) -> bool:
-    """Whether the values of a column may differ in length."""
-    names = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
-    column = metadata.schema.column(names[chunk.path_in_schema])
-    return bool(chunk.physical_type == "BYTE_ARRAY" or column.max_repetition_level)
 
 
 def _image_array(batch: pa.RecordBatch, layout: Layout) -> pa.Array:

@@ -18,10 +18,11 @@ from export.images.contract import NULL, BadImage, ImageContract, describe
 from export.images.header import read_header
 from jobs.bulk.progress import Progress
 from jobs.images.files import read_files
+from jobs.images.image_set import ImageSet
 from jobs.images.location import locate
 from jobs.images.parquet import BadFile, Footer, RowReader, one_line, open_footer
 from jobs.images.pixels import stored_shape
-from jobs.images.source import ImageSet, describe_others
+from jobs.images.source import describe_others
 from jobs.images.units import Piece
 from vae_core.errors import InputError
 

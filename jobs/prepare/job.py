@@ -15,7 +15,8 @@ from jobs.bulk.dataset_card import write_dataset_card
 from jobs.bulk.plan import reading_summary
 from jobs.discoveries.errors import ReasonCounter, describe_left_out
 from jobs.discoveries.walk import walk
-from jobs.images.source import ImageSet, find_images, plan_units
+from jobs.images.image_set import ImageSet
+from jobs.images.source import find_images, plan_units
 from jobs.images.survey import survey
 from jobs.images.units import Unit
 from jobs.prepare.options import PrepareOptions

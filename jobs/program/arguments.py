@@ -47,8 +47,8 @@ _PLACEHOLDERS = {
 }
 _OF_TYPES = {str: "TEXT", int: "N", float: "X"}
 _IN_WORDS = {int: "whole number", float: "number"}
-# The groups of the help, in order: that of an option of ours is named after what it belongs to.
 _LEAST_COLUMNS = 20
+# The groups of the help, in order: that of an option of ours is named after what it belongs to.
 _REQUIRED, _JOB, _WHERE, _CONSOLE = "required", "job", "where_it_runs", "console"
 _OF_CONFIGURATIONS = {"model": "model", "train": "training"}
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jobs.images.source import IMAGE_SUFFIXES
+from jobs.images.choice import IMAGE_SUFFIXES
 from vae_core.text import printable
 
 

@@ -12,8 +12,9 @@ from export.images.contract import ImageContract
 from export.runtime.likelihood import require_estimators
 from export.runtime.scorer import Scorer, scoring_provider
 from export.storage import Folder
+from jobs.images.image_set import ImageSet, kept_name
 from jobs.images.listed import Listed, read_list
-from jobs.images.source import ImageSet, find_images, kept_name, plan_units
+from jobs.images.source import find_images, plan_units
 from jobs.images.units import Unit
 from jobs.labels.columns import ClassColumns
 from jobs.score.explain.table import own_columns

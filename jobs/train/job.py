@@ -20,7 +20,8 @@ from jobs.bulk.shared import require_shared
 from jobs.bulk.shipping import shipped
 from jobs.discoveries.errors import describe_left_out
 from jobs.images.batches import bad_file_errors
-from jobs.images.source import ImageSet, find_images
+from jobs.images.image_set import ImageSet
+from jobs.images.source import find_images
 from jobs.images.survey import Survey, survey
 from jobs.program import console
 from jobs.program.interruption import beside

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from export.class_labels import ClassLabels
+from jobs.images.image_set import ImageFile, ImageSet
 from jobs.images.location import locate
 from jobs.images.parquet import one_line
-from jobs.images.source import ImageFile, ImageSet
 from vae_core.errors import InputError, UserError, raising
 
 MOST = 1000

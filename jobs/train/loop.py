@@ -20,7 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from export.images.contract import ImageContract
 from export.runtime.device import Device
-from jobs.images.source import Piece
+from jobs.images.units import Piece
 from jobs.train.checkpoint_timer import CheckpointTimer
 from jobs.train.columns import Columns
 from jobs.train.inputs import Inputs

@@ -7,8 +7,8 @@ import numpy.typing as npt
 
 from export.guarantees.p_values import LEAST
 from export.images.contract import ImageContract, describe
+from jobs.images.image_set import ImageSet
 from jobs.images.reader import read_images
-from jobs.images.source import ImageSet
 from jobs.images.survey import LeftOut, Survey, spread
 from jobs.report.wording import counted
 from jobs.train.region import Inside

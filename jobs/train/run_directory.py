@@ -29,8 +29,9 @@ import pyarrow as pa
 from export.bundle.weights import open_graph
 from export.class_labels import NONE, ClassLabels
 from export.images.contract import ImageContract
+from export.parquet import read_parquet
 from export.region import Region
-from export.storage import Folder, read_parquet
+from export.storage import Folder
 from jobs.images.packing import packed_column, packed_schema
 from jobs.images.reader import read_images
 from jobs.images.source import find_images

@@ -16,7 +16,7 @@ import pyarrow as pa
 from export.class_labels import ClassLabels
 from export.images.contract import ImageContract
 from jobs.images.reader import read_images
-from jobs.images.source import Piece
+from jobs.images.units import Piece
 from jobs.train.columns import Columns
 from jobs.train.inputs import Inputs
 from jobs.train.splits import starts

@@ -16,8 +16,9 @@ import pyarrow as pa
 from export.class_labels import ClassLabels
 from export.guarantees.p_values import LEAST
 from export.images.contract import ImageContract
+from jobs.images.image_set import ImageSet
 from jobs.images.reader import read_images
-from jobs.images.source import ImageSet, Piece
+from jobs.images.units import Piece
 from jobs.train.run_directory import HELD_OUT, Run, SplitImages
 from vae_core.config import TrainConfig
 from vae_core.errors import UserError

@@ -200,18 +200,17 @@ ARGUMENTS = st.text(st.characters(blacklist_characters="\0"), max_size=30)
 
 
 @functools.cache
-def whole_bundle() -> Path:
+def whole_bundle() -> tempfile.TemporaryDirectory[str]:
     """A bundle of a Gaussian model, in a folder that lives as long as this process."""
     folder = tempfile.TemporaryDirectory(prefix="vae-fuzz-")
-    whole_bundle.folder = folder  # type: ignore[attr-defined]  # or it would be deleted here
     write_gaussian_bundle(Folder.at(folder.name))
-    return Path(folder.name)
+    return folder
 
 
 @st.composite
 def manifests(draw: st.DrawFn) -> bytes:
     """The bundle's manifest, with some of its fields or some of its bytes changed."""
-    content = (whole_bundle() / MANIFEST).read_bytes()
+    content = Path(whole_bundle().name, MANIFEST).read_bytes()
     if draw(st.booleans()):
         return draw(damage.changed_bytes(content))
     return json.dumps(draw(damage.damaged(json.loads(content)))).encode()
@@ -220,7 +219,7 @@ def manifests(draw: st.DrawFn) -> bytes:
 def a_manifest_opens_or_has_a_sentence(content: bytes) -> None:
     """And so does what `vae inspect` says of it."""
     with tempfile.TemporaryDirectory() as folder:
-        for file in whole_bundle().iterdir():
+        for file in Path(whole_bundle().name).iterdir():
             shutil.copy(file, folder)
         (Path(folder) / MANIFEST).write_bytes(content)
         for use in (Bundle.open, facts_about):

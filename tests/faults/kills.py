@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -47,7 +48,8 @@ class Output(Protocol):
         ...
 
 
-class Local(NamedTuple):
+@dataclass(frozen=True)
+class Local:
     """A folder of this machine."""
 
     path: Path
@@ -208,6 +210,19 @@ def _kill(process: Process, way: str) -> Ended:
         return process.finish()
     except Hung as error:
         raise Hung(f"after {way} it {error}") from error
+
+
+def finish(process: Process, output: Local, reference: Files, outcome: Outcome) -> None:
+    """Wait for the end of a command that nobody killed, compare its output, and delete it."""
+    name = output.path.name
+    try:
+        ended = process.finish()
+    except Hung as error:
+        outcome.wrong.append(f"{name}: {error}")
+    else:
+        outcome.wrong += [f"{name}: {what}" for what in problems(ended, "")]
+        outcome.add_run(name, compare(reference, output.files()))
+    output.delete()
 
 
 def problems(ended: Ended, way: str) -> list[str]:

@@ -2,7 +2,6 @@
 
 import os
 import random
-import shutil
 import signal
 import time
 from collections import Counter
@@ -10,9 +9,9 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from faults.commands import Hung, Process, compare, descendants
+from faults.commands import Process, descendants
 from faults.inputs import Inputs
-from faults.kills import WAYS_ON_RAY, Job, Local, kill_local, problems, undisturbed
+from faults.kills import WAYS_ON_RAY, Job, Local, finish, kill_local, undisturbed
 from faults.outcome import Outcome
 
 _MOST_ACTORS = 6  # killed of one job
@@ -52,7 +51,7 @@ def actors(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> O
             killed += 1
             moments.pop(0)
         outcome.injected += killed
-        _finish(job, output, process, outcome, reference.files)
+        finish(process, output, reference.files, outcome)
     return outcome
 
 
@@ -81,7 +80,7 @@ def nodes(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> Ou
             cluster.remove_node(node, allow_graceful=False)
             node = None
             outcome.injected += 1
-            _finish(job, output, process, outcome, reference.files)
+            finish(process, output, reference.files, outcome)
     finally:
         cluster.shutdown()
     return outcome
@@ -104,16 +103,3 @@ def _title(pid: int) -> bytes:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     return b""
-
-
-def _finish(job: Job, output: Local, process: Process, outcome: Outcome, reference: dict[str, bytes]) -> None:
-    """Wait for the end of a command that nobody killed, and compare its output."""
-    name = output.path.name
-    try:
-        ended = process.finish()
-    except Hung as error:
-        outcome.wrong.append(f"{name}: {error}")
-    else:
-        outcome.wrong += [f"{name}: {what}" for what in problems(ended, "")]
-        outcome.add_run(name, compare(reference, output.files()))
-    shutil.rmtree(output.path, ignore_errors=True)

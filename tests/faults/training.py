@@ -7,11 +7,10 @@ import signal
 from collections import Counter
 from contextlib import suppress
 from pathlib import Path
-from typing import NamedTuple
 
-from faults.commands import Files, Hung, Process, compare, descendants, files
+from faults.commands import Files, Process, compare, descendants, files
 from faults.inputs import Inputs
-from faults.kills import WAYS_ON_RAY, Job, Local, Undisturbed, kill, problems, undisturbed
+from faults.kills import WAYS_ON_RAY, Job, Local, Undisturbed, finish, kill, problems, undisturbed
 from faults.outcome import Outcome
 from small_disks import fill, mounted
 
@@ -21,21 +20,15 @@ _MODEL = ["--family", "conv", "--latent-dim", "3", "--widths", "4", "8", "--hidd
 _SCHEDULE = f"--epochs {_EPOCHS} --batch-size 32 --warmup-steps 5 --checkpoint-minutes 0.003 --device cpu".split()
 
 
-class Run(NamedTuple):
+class Run(Local):
     """A run directory: its progress is that of its epochs."""
-
-    path: Path
-
-    @property
-    def address(self) -> str:
-        return str(self.path)
 
     def names(self, folder: str = "") -> list[str]:
         if folder:  # of finished epochs
             with suppress(OSError):
                 return [f"part-{line}" for line in (self.path / "metrics.jsonl").read_text().splitlines()]
             return []
-        return Local(self.path).names()
+        return super().names()
 
     def files(self) -> Files:
         """What must not depend on kills: all but logs for TensorBoard, without durations."""
@@ -48,9 +41,6 @@ class Run(NamedTuple):
             elif name.endswith("checkpoint.json"):
                 found[name] = json.dumps(_lasting(json.loads(content))).encode()
         return found
-
-    def delete(self) -> None:
-        Local(self.path).delete()
 
 
 def _lasting(value: object) -> object:
@@ -88,14 +78,7 @@ def workers(inputs: Inputs, folder: Path, kills: int, chance: random.Random) -> 
         for _ in range(min(2, kills - outcome.injected)):  # Ray gives up after three failures
             killed += _kill_worker(process, job, output, reference, chance, outcome)
         outcome.injected += killed
-        try:
-            ended = process.finish()
-        except Hung as error:
-            outcome.wrong.append(f"{output.path.name}: {error}")
-        else:
-            outcome.wrong += [f"{output.path.name}: {what}" for what in problems(ended, "")]
-            outcome.add_run(output.path.name, compare(reference.files, output.files()))
-        output.delete()
+        finish(process, output, reference.files, outcome)
     return outcome
 
 

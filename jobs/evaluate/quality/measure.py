@@ -32,7 +32,7 @@ from jobs.evaluate.quality.task import (
     seen_by,
 )
 from jobs.evaluate.rows import Drawn, DrawnUnit, plan_drawn
-from jobs.images.source import ImageSet
+from jobs.images.image_set import ImageSet
 from jobs.sample.task import plan_samples
 from vae_core.errors import UserError
 

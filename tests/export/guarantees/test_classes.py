@@ -11,7 +11,8 @@ from export.bundle.calibration import CLASS
 from export.bundle.format import CALIBRATION, Bundle
 from export.guarantees.classes import FEW, MISSING, OWN, STATUSES, UNKNOWN, Classes, check_class_type, class_names
 from export.guarantees.reference import reference
-from export.storage import Folder, parquet_bytes
+from export.parquet import parquet_bytes
+from export.storage import Folder
 from linear_bundle import write_linear_bundle
 from vae_core.errors import UserError
 

@@ -7,8 +7,9 @@ import pyarrow as pa
 import pytest
 
 from image_files import encode, huggingface, pictures, write_parquet
+from jobs.images.image_set import ImageSet
 from jobs.images.listed import Finder, Listed, read_list
-from jobs.images.source import ImageSet, find_images
+from jobs.images.source import find_images
 from vae_core.errors import UserError
 
 

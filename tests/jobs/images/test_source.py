@@ -10,8 +10,9 @@ import pytest
 
 from export.images.contract import ImageContract
 from image_files import encode, encrypted, huggingface, packed, pictures, pngs, write_parquet
+from jobs.images.image_set import ImageFile, ImageSet
 from jobs.images.reader import read_images
-from jobs.images.source import ImageFile, ImageSet, describe_others, find_images, plan_units
+from jobs.images.source import describe_others, find_images, plan_units
 from jobs.images.units import Unit
 from vae_core.errors import UserError
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from export.images.contract import ImageContract
+from jobs.images.image_set import ImageSet
 from jobs.images.reader import read_images
-from jobs.images.source import ImageSet
 from jobs.train.job import train as train_on_ray
 from jobs.train.loop import Work, train
 from jobs.train.options import TrainOptions

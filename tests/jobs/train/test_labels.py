@@ -14,7 +14,8 @@ from export.class_labels import NONE, ClassLabels
 from export.images.contract import ImageContract
 from export.storage import Folder
 from image_files import LAYOUTS, encode, write_parquet
-from jobs.images.source import ImageSet, find_images
+from jobs.images.image_set import ImageSet
+from jobs.images.source import find_images
 from jobs.train import labels as module
 from jobs.train.job import _fit_to_labels, _head
 from jobs.train.labels import _names_in, find_labels

@@ -11,7 +11,7 @@ from export.images.contract import ImageContract
 from export.storage import Folder
 from image_files import encode
 from jobs.images.reader import read_images
-from jobs.images.source import Piece
+from jobs.images.units import Piece
 from jobs.train import splits
 from jobs.train.run_directory import Run
 from jobs.train.share import Share, TrainingImages

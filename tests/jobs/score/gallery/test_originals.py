@@ -8,7 +8,8 @@ import pytest
 
 from export.images.contract import ImageContract
 from image_files import LAYOUTS, encode, pictures, write_parquet
-from jobs.images.source import Piece, Unit, find_images, plan_units
+from jobs.images.source import find_images, plan_units
+from jobs.images.units import Piece, Unit
 from jobs.score.gallery import originals
 from jobs.score.gallery.originals import PACKED, Original, batches, find_pieces, read_originals
 
